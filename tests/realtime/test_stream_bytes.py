@@ -86,7 +86,7 @@ async def test_pages_of_a_budget_together_are_the_whole_stream(
         if is_mine or claims is None:
             mine.append(number)
     seen: list[int] = []
-    place: dict[str, int] = {"after": 0} if direction == "forward" else {}
+    place: dict[str, Any] = {"after": 0} if direction == "forward" else {}
     while True:
         page = await live.streams.history(S1, claims, **place, limit=7, budget=10_000)
         size = sum(len(each) + 1 for each in page.messages)

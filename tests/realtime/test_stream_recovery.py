@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -406,7 +407,7 @@ async def test_one_stream_too_large_for_memory_can_be_given_all_the_same(
 # Looking back
 
 
-async def page(node: Node, claims: Claims | None = ME, **ends: int) -> tuple[list[int], bool]:
+async def page(node: Node, claims: Claims | None = ME, **ends: Any) -> tuple[list[int], bool]:
     history = await node.streams.history(S1, claims, **ends)
     assert history.epoch == EPOCH
     return offsets(history.messages), history.has_more

@@ -135,6 +135,7 @@ class Live:
         self.statistics, self.events, self.traces = live.statistics, live.events, live.traces
         self.tenancy, self.store, self.receipt_store = live.tenancy, live.store, live.receipt_store
         self.streams, self.router, self.writer = live.streams, live.router, live.writer
+        self.revisions = live.revisions
         self.receipts, self.inboxes, self.statuses = live.receipts, live.inboxes, live.statuses
         self.expirer, self.dispatcher, self.manager = live.expirer, live.dispatcher, live.manager
         self.admin_queries, self.admin_actions = live.admin_queries, live.admin_actions

@@ -43,6 +43,10 @@ class Publication(Struct, frozen=True, gc=False):
     """Of a kept message; seconds since the epoch."""
     has_ttl: bool = False
     """Whether a kept message expires before the retention time of its stream."""
+    changes: int = 0
+    """Of a change record: the offset of the changed message, whose newest version it has."""
+    revision: int = 0
+    """How often the message was changed; of a change record: the changed message."""
 
 
 class PublishResult(Struct, frozen=True, gc=False):

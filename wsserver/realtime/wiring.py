@@ -59,6 +59,7 @@ from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retention
+from wsserver.realtime.streams.revisions import Revisions
 from wsserver.realtime.streams.shared_streams import SharedStreams
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.streams.streams import Streams
@@ -113,6 +114,7 @@ class LiveSide:
     store: StreamStore
     receipt_store: ReceiptStore
     streams: Streams
+    revisions: Revisions
     router: Router
     writer: ConnectionWriter
     statuses: MessageStatuses
@@ -235,6 +237,7 @@ def build_live(
     )
     published = PublishedMessages(events, top_talkers)
     router = Router(broker, streams, published, clock, settings.retention)
+    revisions = Revisions(streams, control, clock)
 
     # Connections
     presence = Presence(
@@ -330,6 +333,7 @@ def build_live(
         store=store,
         receipt_store=receipt_store,
         streams=streams,
+        revisions=revisions,
         router=router,
         writer=writer,
         statuses=statuses,

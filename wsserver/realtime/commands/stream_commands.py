@@ -61,7 +61,11 @@ class StreamCommands:
         self._require_access(connection, session_id)
         self._require_room(connection, session_id)
         recovery = self._streams.recover_now(
-            SESSION + session_id, since, connection.claims, self._budget(connection)
+            SESSION + session_id,
+            since,
+            connection.claims,
+            self._budget(connection),
+            with_changes=False,
         )
         users = self._sessions.users_of_all_nodes(session_id)
         if recovery is None or users is not None:
@@ -87,7 +91,7 @@ class StreamCommands:
         name = SESSION + session_id
         users = None if reading is None else await reading
         recoveries = await self._streams.recover(
-            {name: since}, connection.claims, self._budget(connection)
+            {name: since}, connection.claims, self._budget(connection), with_changes=False
         )
         _require_alive(connection)
         self._require_access(connection, session_id)  # it may have been revoked meanwhile

@@ -49,6 +49,8 @@ class Message(Struct, gc=False):
         offset: int = 0,
         expires_at: float = 0.0,
         has_ttl: bool = False,
+        changes: int = 0,
+        revision: int = 0,
     ) -> Publication:
         """The message as it is published to the nodes, with its position if it is kept."""
         return Publication(
@@ -68,6 +70,8 @@ class Message(Struct, gc=False):
             self.sender,
             expires_at,
             has_ttl,
+            changes,
+            revision,
         )
 
 

@@ -97,7 +97,8 @@ class AppendQueue:
 
         The promise resolves to one outcome each. It is rejected with ``StorageFull`` or
         ``StorageUnavailable`` if none of them was stored; a full queue, or one that is finished,
-        raises ``StorageUnavailable`` here.
+        raises ``StorageUnavailable`` here. A change record is a group of its own: it is rejected
+        with the error that refused its change.
         """
         if self._is_finished:
             raise StorageUnavailable("the server is stopping")
@@ -206,8 +207,12 @@ class AppendQueue:
         for drafts, outcomes in groups:
             results: list[Sent] = []
             later: _OpenGroup | None = None
+            refusal: WsServerError | None = None
             for draft in drafts:
                 place = next(each)
+                if place.refusal is not None:
+                    refusal = place.refusal
+                    continue
                 result = self._announce(draft, place) if place.is_new else NO_RECIPIENTS
                 if not isinstance(result, PublishResult):
                     if later is None:
@@ -224,7 +229,9 @@ class AppendQueue:
                 self._open_count += len(results)
                 later.is_whole = True
             self._landed(drafts)
-            if later is None:
+            if refusal is not None:
+                outcomes.reject(refusal)
+            elif later is None:
                 outcomes.resolve(results)
             else:
                 self._arrived(later)

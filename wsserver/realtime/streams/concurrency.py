@@ -1,4 +1,8 @@
-"""Concurrency of reads: ``SingleFlight`` shares a running call, ``FairSemaphore`` limits calls."""
+"""Concurrency of reads.
+
+``SingleFlight`` shares a running call, ``FairSemaphore`` limits calls, ``Readings`` finds those
+that a change has overtaken.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +53,45 @@ class SingleFlight(Generic[T]):
         finally:
             outcome.cancel()  # only where the call was cancelled
             del self._running[key]
+
+
+class Reading:
+    """A read of a stream that is running, or whose result is still to be used."""
+
+    __slots__ = ("is_outdated", "stream")
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.is_outdated = False
+        """Whether a message of the stream was changed since the read began."""
+
+
+class Readings:
+    """Running reads by stream: what was read before a change may not be used after it.
+
+    Otherwise a reader who has been sent a change would then get the version before it.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[str, set[Reading]] = {}
+
+    def begin(self, stream: str) -> Reading:
+        """A read of the stream begins; it lasts until ``end``."""
+        reading = Reading(stream)
+        self._running.setdefault(stream, set()).add(reading)
+        return reading
+
+    def end(self, reading: Reading) -> None:
+        """The result of a read was used, or is not needed."""
+        running = self._running.get(reading.stream, set())
+        running.discard(reading)
+        if not running:
+            self._running.pop(reading.stream, None)
+
+    def outdate(self, stream: str) -> None:
+        """A message of the stream was changed."""
+        for reading in self._running.get(stream, ()):
+            reading.is_outdated = True
 
 
 class FairSemaphore:

@@ -43,6 +43,7 @@ async def read_page(
     after: int | None,
     limit: int,
     budget: int,
+    with_changes: bool,
 ) -> History:
     """The first ``limit`` messages after an offset, or the last ones, before an offset or of all.
 
@@ -60,7 +61,8 @@ async def read_page(
         room = min(budget, READ_BYTES)
         is_last = room < READ_BYTES
         room = room if page else max(1, room)  # one message at least, to make progress
-        part = await read(Wanted(stream.name, low, high - 1, now, count, room, admits_for(claims)))
+        wanted = Wanted(stream.name, low, high - 1, now, count, room, admits_for(claims))
+        part = await read(wanted._replace(with_changes=with_changes))
         for kept in part.messages if forward else reversed(part.messages):
             if kept.expires_at <= now:
                 continue

@@ -11,7 +11,7 @@ from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
-from wsserver.realtime.streams.concurrency import SingleFlight
+from wsserver.realtime.streams.concurrency import Reading, Readings, SingleFlight
 from wsserver.realtime.streams.history import admits_for
 from wsserver.realtime.streams.stream import (
     EXPIRED,
@@ -43,12 +43,20 @@ class _Filled(NamedTuple):
     audience, and the messages for one reader may fit."""
 
 
+class _Reader(NamedTuple):
+    """A reader, and whether change records are for it."""
+
+    claims: Claims
+    with_changes: bool
+
+
 class _Own(NamedTuple):
     """Messages read for one reader, between its position and the cached tail."""
 
     epoch: str
     until: int
     entries: Sequence[CachedMessage]
+    reading: Reading
 
 
 class StreamRecovery:
@@ -65,6 +73,7 @@ class StreamRecovery:
         clock: Clock,
         tasks: Tasks,
         replay_limit: int,
+        readings: Readings,
     ) -> None:
         self._store = store
         self._cache = cache
@@ -73,9 +82,15 @@ class StreamRecovery:
         self.replay_limit = replay_limit
         self._fills: SingleFlight[_Filled] = SingleFlight(tasks)
         self._filling = asyncio.Semaphore(FILLS_AT_ONCE)
+        self._readings = readings
 
     def recover_now(
-        self, name: str, since: Position | None, claims: Claims, budget: int
+        self,
+        name: str,
+        since: Position | None,
+        claims: Claims,
+        budget: int,
+        with_changes: bool = True,
     ) -> Recovery | None:
         """``recover`` for one stream from the cache; None if storage has to be read."""
         stream = self._cache.use(name)
@@ -89,28 +104,45 @@ class StreamRecovery:
         entries = stream.after(since.offset)
         if entries is None:
             return None
-        return stream.recovery(entries, claims, self._clock.wall(), budget)
+        return stream.recovery(entries, claims, self._clock.wall(), budget, with_changes)
 
     async def recover(
-        self, wanted: Mapping[str, Position | None], claims: Claims, budget: int
+        self,
+        wanted: Mapping[str, Position | None],
+        claims: Claims,
+        budget: int,
+        with_changes: bool = True,
     ) -> dict[str, Recovery]:
         """The messages of each stream after a position, exact when this returns.
 
         A client that is subscribed in the same iteration of the event loop misses no message and
         gets none twice. ``budget``: bytes of all messages together; streams that exceed it are not
-        read. Raises ``StorageUnavailable``.
+        read; ``with_changes``: also change records. Raises ``StorageUnavailable``.
         """
-        refused: dict[str, str] = {}
         own: dict[str, _Own] = {}
+        try:
+            return await self._recover(wanted, _Reader(claims, with_changes), budget, own)
+        finally:
+            for each in own.values():
+                self._readings.end(each.reading)
+
+    async def _recover(
+        self,
+        wanted: Mapping[str, Position | None],
+        reader: _Reader,
+        budget: int,
+        own: dict[str, _Own],
+    ) -> dict[str, Recovery]:
+        refused: dict[str, str] = {}
         for _ in range(ATTEMPTS):
-            recoveries, missing = self._recover_cached(wanted, claims, budget, refused, own)
+            recoveries, missing = self._recover_cached(wanted, reader, budget, refused, own)
             if not missing:
                 return recoveries
             left = budget - sum([each.size for each in recoveries.values()])
             for name in missing:
                 since = wanted[name]
-                reason = await self._bring_in(name, since, claims, left, own)
-                recovery = self._recover_one(name, since, claims, left, own)
+                reason = await self._bring_in(name, since, reader, left, own)
+                recovery = self._recover_one(name, since, reader, left, own)
                 if recovery is not None and recovery.reason == TOO_FAR_BEHIND:
                     # Together they exceed the budget; reading them again would evict each other.
                     reason = TOO_FAR_BEHIND
@@ -124,23 +156,31 @@ class StreamRecovery:
         self,
         name: str,
         since: Position | None,
-        claims: Claims,
+        reader: _Reader,
         budget: int,
         own: Mapping[str, _Own],
     ) -> Recovery | None:
         """``recover_now``, also with messages that were read for this reader."""
+        claims, with_changes = reader
         stream, read = self._cache.peek(name), own.get(name)
-        if stream is None or since is None or read is None or read.epoch != stream.epoch:
-            return self.recover_now(name, since, claims, budget)
+        if (
+            stream is None
+            or since is None
+            or read is None
+            or read.epoch != stream.epoch
+            or read.reading.is_outdated
+        ):
+            return self.recover_now(name, since, claims, budget, with_changes)
         later = stream.after(read.until)
         if later is None:
             return None
-        return stream.recovery([*read.entries, *later], claims, self._clock.wall(), budget)
+        entries = [*read.entries, *later]
+        return stream.recovery(entries, claims, self._clock.wall(), budget, with_changes)
 
     def _recover_cached(
         self,
         wanted: Mapping[str, Position | None],
-        claims: Claims,
+        reader: _Reader,
         budget: int,
         refused: Mapping[str, str],
         own: Mapping[str, _Own],
@@ -153,7 +193,7 @@ class StreamRecovery:
             if stream is not None and name in refused:
                 recoveries[name] = stream.failed(refused[name])
                 continue
-            recovery = self._recover_one(name, since, claims, budget, own)
+            recovery = self._recover_one(name, since, reader, budget, own)
             if recovery is None:
                 missing.append(name)
             else:
@@ -165,7 +205,7 @@ class StreamRecovery:
         self,
         name: str,
         since: Position | None,
-        claims: Claims,
+        reader: _Reader,
         budget: int,
         own: dict[str, _Own],
     ) -> str | None:
@@ -183,14 +223,18 @@ class StreamRecovery:
         if filled.too_much_for is not None and filled.too_much_for < budget:
             return None  # read by another call with a smaller budget
         if filled.too_much_for is not None and filled.reason is None:
-            return await self._read_own(stream, since.offset, claims, budget, own)
+            return await self._read_own(stream, since.offset, reader, budget, own)
         return filled.reason
 
     async def _fill(self, stream: Stream, after: int, budget: int) -> _Filled:
         """Read the missing messages after an offset into the cache, if they fit."""
         room = stream.room_bytes
-        part, until, reason = await self._read_missing(stream, after, min(budget, room), None)
-        if reason is not None or part is None:
+        reading = self._readings.begin(stream.name)
+        try:
+            part, until, reason = await self._read_missing(stream, after, min(budget, room), None)
+        finally:
+            self._readings.end(reading)
+        if reason is not None or part is None or reading.is_outdated:
             return _Filled(after, reason)
         if part.rest is not None:
             # If they are for all readers, they exceed the budget of each.
@@ -201,20 +245,25 @@ class StreamRecovery:
         return _Filled(after)
 
     async def _read_own(
-        self, stream: Stream, after: int, claims: Claims, budget: int, own: dict[str, _Own]
+        self, stream: Stream, after: int, reader: _Reader, budget: int, own: dict[str, _Own]
     ) -> str | None:
         """Read the messages for one reader, where all together do not fit into the cache."""
-        part, until, reason = await self._read_missing(stream, after, budget, claims)
+        former = own.pop(stream.name, None)
+        if former is not None:
+            self._readings.end(former.reading)
+        reading = self._readings.begin(stream.name)
+        own[stream.name] = _Own("", after, (), reading)
+        part, until, reason = await self._read_missing(stream, after, budget, reader)
         if reason is not None or part is None:
             return reason
         if part.rest is not None:
             return TOO_FAR_BEHIND
         entries = [cached_message(each, stream.name, stream.epoch) for each in part.messages]
-        own[stream.name] = _Own(stream.epoch, until, entries)
+        own[stream.name] = _Own(stream.epoch, until, entries, reading)
         return None
 
     async def _read_missing(
-        self, stream: Stream, after: int, budget: int, claims: Claims | None
+        self, stream: Stream, after: int, budget: int, reader: _Reader | None
     ) -> tuple[Slice | None, int, str | None]:
         """All messages between an offset and the cached tail, the offset where that starts, and
         why they cannot be replayed. No slice: the stream has another epoch.
@@ -230,8 +279,9 @@ class StreamRecovery:
                 self._clock.wall(),
                 self.replay_limit,
                 budget,
-                admits_for(claims),
+                admits_for(reader.claims if reader is not None else None),
                 is_whole=True,
+                with_changes=reader is None or reader.with_changes,
             )
             part = await self._store.read(wanted)
             # After reading: retention may have deleted messages meanwhile.

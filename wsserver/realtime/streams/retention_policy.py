@@ -97,6 +97,8 @@ def publication_of(found: Found, payload: bytes) -> Publication:
         found.sender,
         found.expires_at,
         bool(found.has_ttl),
+        found.changes,
+        found.revision,
     )
 
 

@@ -154,6 +154,8 @@ class SharedStreams(Streams):
                 publication.expires_at,
                 publication.has_ttl,
                 readers_of(publication),
+                publication.changes,
+                publication.revision,
             ),
         )
 
@@ -218,19 +220,28 @@ class SharedStreams(Streams):
     # Replay
 
     def recover_now(
-        self, name: str, since: Position | None, claims: Claims, budget: int
+        self,
+        name: str,
+        since: Position | None,
+        claims: Claims,
+        budget: int,
+        with_changes: bool = True,
     ) -> Recovery | None:
         """None: the end of the stream has to be read from the database."""
         return None
 
     async def recover(
-        self, wanted: Mapping[str, Position | None], claims: Claims, budget: int
+        self,
+        wanted: Mapping[str, Position | None],
+        claims: Claims,
+        budget: int,
+        with_changes: bool = True,
     ) -> dict[str, Recovery]:
         """The messages of each stream after a position; see ``StreamRecovery.recover``."""
         hold = self.hold(list(wanted))
         try:
             await hold.settle()
-            return await super().recover(wanted, claims, budget)
+            return await super().recover(wanted, claims, budget, with_changes)
         finally:
             hold.release()
 

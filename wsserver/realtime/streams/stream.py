@@ -8,9 +8,11 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
+from wsserver.protocol.revisions import replace_message
 from wsserver.protocol.types import Position
 from wsserver.realtime.messages.audience import Audience, read_audience
 from wsserver.storage.messages.streams import Kept
@@ -36,13 +38,23 @@ class CachedMessage(Struct, frozen=True, gc=False):
     """Whether it expires before the retention time of its stream."""
     audience: Audience | None
     """None: all readers."""
+    changes: int = 0
+    """Of a change record: the offset of the changed message."""
+    revision: int = 0
+    """How often the message was changed; of a change record: the changed message."""
 
 
 def cached_message(kept: Kept, stream: str, epoch: str) -> CachedMessage:
     """Convert a stored message to a cached one."""
     payload = positioned(kept.payload, stream, epoch, kept.offset)
     return CachedMessage(
-        kept.offset, payload, kept.expires_at, bool(kept.has_ttl), read_audience(kept.audience)
+        kept.offset,
+        payload,
+        kept.expires_at,
+        bool(kept.has_ttl),
+        read_audience(kept.audience),
+        kept.changes,
+        kept.revision,
     )
 
 
@@ -126,8 +138,13 @@ class Stream:
             self._tail = deque()
         self._tail.append(entry)
         self.tail_bytes += len(entry.payload)
-        while len(self._tail) > self._tail_limit or self.tail_bytes > self._tail_limit_bytes:
-            oldest = self._tail.popleft()
+        self._shrink()
+
+    def _shrink(self) -> None:
+        """Remove the oldest messages beyond the limits."""
+        tail = self._tail
+        while tail and (len(tail) > self._tail_limit or self.tail_bytes > self._tail_limit_bytes):
+            oldest = tail.popleft()
             self.floor = oldest.offset
             self.tail_bytes -= len(oldest.payload)
 
@@ -158,6 +175,26 @@ class Stream:
         while tail and tail[0].offset < first_offset:
             self.tail_bytes -= len(tail.popleft().payload)
         self.floor = max(self.floor, min(first_offset - 1, self.head))
+
+    def change(self, offset: int, revision: int, message: bytes) -> None:
+        """Put the new version of a message at its offset, and into the records of its changes.
+
+        ``message``: the member of the push. A version that is not newer is ignored.
+        """
+        if self._tail is None:
+            return
+        for index, entry in enumerate(self._tail):
+            if offset in (entry.offset, entry.changes) and entry.revision < revision:
+                payload = replace_message(entry.payload, message)
+                self._tail[index] = replace(entry, payload=payload, revision=revision)
+                self.tail_bytes += len(payload) - len(entry.payload)
+        self._shrink()
+
+    def outdate(self, offset: int, revision: int) -> None:
+        """Remove a message and all before it, unless this version or a newer one is there."""
+        tail = self._tail or ()
+        if any(entry.offset == offset and entry.revision < revision for entry in tail):
+            self.trim(offset + 1)
 
     def drop_tail(self) -> None:
         """Remove all messages and keep the position."""
@@ -190,14 +227,22 @@ class Stream:
         return Recovery(self.epoch, self.head, [], reason)
 
     def recovery(
-        self, entries: Iterable[CachedMessage], claims: Claims, now: float, budget: int
+        self,
+        entries: Iterable[CachedMessage],
+        claims: Claims,
+        now: float,
+        budget: int,
+        with_changes: bool = True,
     ) -> Recovery:
         """The messages for a user, or none of them and the reason.
 
-        ``entries``: all messages after the position; ``budget``: bytes that may be sent.
+        ``entries``: all messages after the position; ``budget``: bytes that may be sent;
+        ``with_changes``: also change records.
         """
         messages: list[bytes] = []
         for entry in entries:
+            if entry.changes and not with_changes:
+                continue
             if entry.expires_at <= now:
                 if not entry.has_ttl:
                     return self.failed(EXPIRED)

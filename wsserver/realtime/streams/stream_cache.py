@@ -95,6 +95,18 @@ class StreamCache:
         stream.trim(first_offset)
         self.tail_bytes += stream.tail_bytes - before
 
+    def change(self, stream: Stream, offset: int, revision: int, message: bytes) -> None:
+        """Put the new version of a message into a cached stream; see ``Stream.change``."""
+        before = stream.tail_bytes
+        stream.change(offset, revision, message)
+        self.tail_bytes += stream.tail_bytes - before
+
+    def outdate(self, stream: Stream, offset: int, revision: int) -> None:
+        """Remove an outdated message of a cached stream; see ``Stream.outdate``."""
+        before = stream.tail_bytes
+        stream.outdate(offset, revision)
+        self.tail_bytes += stream.tail_bytes - before
+
     def _grown(self, stream: Stream, before: int) -> None:
         """Update the byte count and evict messages; those of the last used stream always stay."""
         name = stream.name

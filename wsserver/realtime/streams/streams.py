@@ -14,16 +14,17 @@ from wsserver.errors import WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.paging import PAGE_BYTES
 from wsserver.protocol.pushes import positioned
+from wsserver.protocol.revisions import message_in, with_message
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams import history
 from wsserver.realtime.streams.append_queue import AppendQueue, Draft, Outcomes
-from wsserver.realtime.streams.concurrency import FairSemaphore, SingleFlight
+from wsserver.realtime.streams.concurrency import FairSemaphore, Readings, SingleFlight
 from wsserver.realtime.streams.history import History
 from wsserver.realtime.streams.recovery import StreamRecovery
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Recovery, Stream
 from wsserver.realtime.streams.stream_cache import NAMES_LIMIT, StreamCache, StreamIndex
 from wsserver.storage.engine.fair_queue import caller
-from wsserver.storage.messages.streams import Appended, StreamStore
+from wsserver.storage.messages.streams import Appended, Revision, RevisionOutcome, StreamStore
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 PAGES_AT_ONCE = 4
 """Pages of history that are read at the same time: each may be megabytes until it is sent. One
 user's pages are read one at a time, so that other users are served in between."""
+HISTORY_ATTEMPTS = 10
+"""How often a page is read again because a message of the stream was changed meanwhile."""
 
 
 class Hold(Protocol):
@@ -78,8 +81,9 @@ class Streams:
         self._index = StreamIndex()
         self._queue = AppendQueue(store, self._announce, clock, tasks, cork)
         self._heads: SingleFlight[None] = SingleFlight(tasks)
+        self._readings = Readings()
         self._recovery = StreamRecovery(
-            store, self._cache, self._reopen, clock, tasks, replay_limit
+            store, self._cache, self._reopen, clock, tasks, replay_limit, self._readings
         )
         self._paging = FairSemaphore(PAGES_AT_ONCE)
         self._asked: dict[str, object] = {}
@@ -105,7 +109,10 @@ class Streams:
     def _announce(self, draft: Draft, place: Appended) -> Outcome:
         """Publish a message that was stored."""
         stream_name, epoch, offset = place.stream, place.epoch, place.offset
-        payload = positioned(draft.payload, stream_name, epoch, offset)
+        change, push = place.change, draft.payload
+        if change is not None:
+            push = with_message(push, change.message)
+        payload = positioned(push, stream_name, epoch, offset)
         publication = draft.message.publication(
             draft.message_id,
             payload,
@@ -115,6 +122,8 @@ class Streams:
             offset,
             draft.expires_at,
             draft.has_ttl,
+            0 if change is None else change.offset,
+            0 if change is None else change.revision,
         )
         self._enter(publication, draft)
         self.kept += 1
@@ -148,6 +157,8 @@ class Streams:
                 draft.expires_at,
                 draft.has_ttl,
                 draft.readers,
+                publication.changes,
+                publication.revision,
             ),
         )
 
@@ -156,7 +167,38 @@ class Streams:
         if stream is None or (stream.epoch, stream.head) != (epoch, message.offset - 1):
             # A gap between the cached head and this message: the cached tail would not be whole.
             stream = self._cache.remember(name, epoch, message.offset - 1)
+        if message.changes:
+            self._readings.outdate(name)
+            text = message_in(message.payload)
+            self._cache.change(stream, message.changes, message.revision, text)
         self._cache.published(stream, message)
+
+    # Changes
+
+    async def revise(self, revisions: Sequence[Revision]) -> list[RevisionOutcome]:
+        """Change stored messages in place without change records, in one transaction.
+
+        For text that is replaced often, and whose last version is stored with a change record: what
+        is in memory is replaced here, and to be replaced on other nodes (``outdate``). One outcome
+        for each: the message in its new version with the change, or why it was refused. Raises
+        ``StorageUnavailable`` or ``StorageFull``.
+        """
+        outcomes = await self._store.revise(revisions)
+        for outcome in outcomes:
+            if not isinstance(outcome, WsServerError):
+                subject, change = outcome
+                stream = self._cache.peek(subject.stream)
+                if stream is not None and stream.epoch == subject.epoch:
+                    self._readings.outdate(subject.stream)
+                    self._cache.change(stream, change.offset, change.revision, change.message)
+        return outcomes
+
+    def outdate(self, name: str, epoch: str, offset: int, revision: int) -> None:
+        """Another node has changed a message without a change record: read it again when needed."""
+        stream = self._cache.peek(name)
+        if stream is not None and stream.epoch == epoch:
+            self._readings.outdate(name)
+            self._cache.outdate(stream, offset, revision)
 
     # Positions
 
@@ -218,18 +260,27 @@ class Streams:
     # Replay
 
     def recover_now(
-        self, name: str, since: Position | None, claims: Claims, budget: int
+        self,
+        name: str,
+        since: Position | None,
+        claims: Claims,
+        budget: int,
+        with_changes: bool = True,
     ) -> Recovery | None:
         """``recover`` for one stream from the cache; None if storage has to be read."""
         if since is None and self._cache.peek(name) is None and self._index.lacks(name):
             return Recovery(self._index.epoch, 0, [], None)
-        return self._recovery.recover_now(name, since, claims, budget)
+        return self._recovery.recover_now(name, since, claims, budget, with_changes)
 
     async def recover(
-        self, wanted: Mapping[str, Position | None], claims: Claims, budget: int
+        self,
+        wanted: Mapping[str, Position | None],
+        claims: Claims,
+        budget: int,
+        with_changes: bool = True,
     ) -> dict[str, Recovery]:
         """The messages of each stream after a position; see ``StreamRecovery.recover``."""
-        return await self._recovery.recover(wanted, claims, budget)
+        return await self._recovery.recover(wanted, claims, budget, with_changes)
 
     async def history(
         self,
@@ -240,17 +291,35 @@ class Streams:
         after: int | None = None,
         limit: int = 50,
         budget: int = PAGE_BYTES,
+        with_changes: bool = False,
     ) -> History:
         """A page: the last ``limit`` messages, those before an offset, or those after one.
 
         ``claims``: leave out messages whose audience excludes this user; None: all messages.
         ``budget``: bytes of the page; it ends early at that size, but has one message at least.
+        ``with_changes``: also change records.
         """
         stream = await self.open(name)
         async with self._paging.turn(caller()):
-            return await history.read_page(
-                self._store, stream, claims, self._clock.wall(), before, after, limit, budget
-            )
+            for _ in range(HISTORY_ATTEMPTS):
+                reading = self._readings.begin(name)
+                try:
+                    page = await history.read_page(
+                        self._store,
+                        stream,
+                        claims,
+                        self._clock.wall(),
+                        before,
+                        after,
+                        limit,
+                        budget,
+                        with_changes,
+                    )
+                finally:
+                    self._readings.end(reading)
+                if not reading.is_outdated:
+                    break
+        return page
 
     def figures(self) -> dict[str, int]:
         """Numbers for the health check and the metrics."""

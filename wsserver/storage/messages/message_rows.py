@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 
+from wsserver.errors import WsServerError
 from wsserver.storage.engine.connection import Connection
 
 OFFSET_BITS = 38
@@ -13,6 +15,62 @@ LAST_OFFSET = (1 << OFFSET_BITS) - 1
 """2³⁸ messages in a stream leave 2²⁵ streams in 63 bits."""
 INBOX = "user:"
 """Prefix of the names of inboxes; the rest is the owner's user id."""
+
+
+class Subject(NamedTuple):
+    """A stored message that is to be changed, as it is in the transaction of the change."""
+
+    key: int
+    message_id: str
+    type: str
+    at: float
+    sender: str | None
+    payload: bytes
+    """The push without its position."""
+    revision: int
+    """How often it was changed."""
+    deleted_at: float | None
+    """Seconds since the epoch; None: it is not deleted."""
+    stream: str
+    epoch: str
+
+    @property
+    def offset(self) -> int:
+        """Its offset in the stream."""
+        return self.key & LAST_OFFSET
+
+
+class Revised(NamedTuple):
+    """The new version of a message."""
+
+    payload: bytes
+    """The push without its position."""
+    deleted_at: float | None = None
+    """Set: the message is deleted, and ``payload`` is the deleted form."""
+
+
+Revise = Callable[[Subject], Revised]
+"""Makes the new version of a message; raises ``WsServerError`` to refuse the change. Pure: it runs
+in the writing thread, inside the transaction, and maybe more than once."""
+
+
+class Revision(NamedTuple):
+    """A change of a stored message in place."""
+
+    stream: str
+    message_id: str
+    revise: Revise
+
+
+class Change(NamedTuple):
+    """A change of a message that was stored."""
+
+    offset: int
+    """Of the changed message, which it keeps."""
+    revision: int
+    """How often the message was changed, this time included."""
+    message: bytes
+    """The member ``message`` of its newest version, as JSON."""
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
@@ -37,6 +95,9 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     """JSON: a filter of the stream's readers; None: all."""
     dedup: tuple[str, str] | None = None
     """Scope and key: a second message with the same pair within 24 h is not stored."""
+    revision: Revision | None = None
+    """Of a change record: the change that it records, stored in the same transaction. ``payload``
+    is without the member ``message`` then."""
 
 
 class Appended(NamedTuple):
@@ -50,6 +111,10 @@ class Appended(NamedTuple):
     epoch: str
     offset: int
     is_new: bool
+    change: Change | None = None
+    """Of a change record."""
+    refusal: WsServerError | None = None
+    """Why a change was refused: then neither it nor its record is stored."""
 
 
 class Head(NamedTuple):
@@ -77,6 +142,11 @@ class Kept(NamedTuple):
     sender: str | None
     audience: str | None
     payload: bytes
+    """Of a change record: with the newest version of the message."""
+    changes: int = 0
+    """Of a change record: the offset of the changed message."""
+    revision: int = 0
+    """How often it was changed; of a change record: how often the changed message was."""
 
 
 class Slice(NamedTuple):
@@ -105,6 +175,8 @@ class Found(NamedTuple):
     sender: str | None
     audience: str | None
     payload: bytes
+    changes: int
+    revision: int
     stream: str
     epoch: str
     origin: str

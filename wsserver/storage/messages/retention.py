@@ -60,6 +60,11 @@ _STILL_UNUSED = (
     " AND s.id IN (SELECT value FROM json_each(?))"
 )
 
+_SELECT_RECORDS = (
+    f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
+    " WHERE m.subject IN (SELECT value FROM json_each(?))"
+)
+"""Change records go with the message that they are about."""
 _DELETE_MESSAGES = (
     "DELETE FROM messages WHERE key IN (SELECT value FROM json_each(?)) RETURNING key"
 )
@@ -197,6 +202,10 @@ def _delete(
     Returns those that no other process has deleted meanwhile.
     """
     rows = list(rows)
+    known = {row[0] for row in rows}
+    records = db.execute(_SELECT_RECORDS, [db.listed(list(known))]).fetchall()
+    of_records = {row[0] for row in records} - known
+    rows += [row for row in records if row[0] in of_records]
     keys = db.listed([row[0] for row in rows])
     deleted = {key for (key,) in db.execute(_DELETE_MESSAGES, [keys]).fetchall()}
     # Committed meanwhile, some of them.
@@ -209,7 +218,7 @@ def _delete(
         stream_id, offset = key >> OFFSET_BITS, key & LAST_OFFSET
         is_pending = is_pending and (key, stream.removeprefix(INBOX)) not in acknowledged
         expired.append(Expired(message_id, stream, offset, sender, bool(is_pending), session_id))
-        if is_over_limit or not has_ttl:
+        if key not in of_records and (is_over_limit or not has_ttl):
             taken[stream_id] = max(taken.get(stream_id, 0), offset)
     db.executemany(
         "UPDATE streams SET first_offset = ?1 WHERE id = ?2 AND first_offset < ?1",

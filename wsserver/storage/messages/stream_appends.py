@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from wsserver.errors import WsServerError
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.epochs import default_epoch
-from wsserver.storage.messages.message_rows import LAST_OFFSET, OFFSET_BITS, Append, Appended
+from wsserver.storage.messages import revisions
+from wsserver.storage.messages.message_rows import (
+    LAST_OFFSET,
+    OFFSET_BITS,
+    Append,
+    Appended,
+    Change,
+)
 
 DEDUP_KEPT_S = 86_400
 """Time in which a repeated message is recognised."""
@@ -44,6 +53,7 @@ _INSERT_DEDUP = (
 )
 
 _KEY = itemgetter(0)
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
 class Outcome(NamedTuple):
@@ -83,11 +93,49 @@ def append(db: Connection, batch: Sequence[Append]) -> Outcome:
             if item.dedup is not None:
                 seen[item.dedup] = item
         firsts.append(first)
+    if any(item.revision is not None for item in batch):
+        return _append_with_changes(db, batch, firsts, new)
     reserved, ends = _reserve(db, new)
     added = _insert(db, new, reserved)
     if len(new) == len(batch):
         return Outcome(added, ends)
     return Outcome(_in_order(firsts, added), ends)
+
+
+def _append_with_changes(
+    db: Connection,
+    batch: Sequence[Append],
+    firsts: Iterable[Appended | Append],
+    new: Iterable[Append],
+) -> Outcome:
+    """``append`` where some are change records: those of refused changes get no offset."""
+    records = [(item.message_id, item.revision) for item in new if item.revision is not None]
+    outcomes = revisions.revise(db, [revision for _, revision in records])
+    changes: dict[str, Change] = {}
+    subjects: dict[str, int] = {}
+    refused: dict[str, Appended] = {}
+    for (id_, revision), outcome in zip(records, outcomes, strict=True):
+        if isinstance(outcome, WsServerError):
+            refused[id_] = Appended(id_, revision.stream, "", 0, False, refusal=outcome)
+        else:
+            subject, changes[id_] = outcome
+            subjects[id_] = subject.key
+    accepted = [item for item in new if item.message_id not in refused]
+    reserved, ends = _reserve(db, accepted)
+    added = [
+        place._replace(change=changes.get(place.message_id))
+        for place in _insert(db, accepted, reserved, subjects)
+    ]
+    answers = _in_order(firsts, [*added, *refused.values()])
+    repeated = [
+        item
+        for item, answer in zip(batch, answers, strict=True)
+        if item.revision is not None and answer.change is None and answer.refusal is None
+    ]
+    if repeated:
+        changes |= revisions.recorded_changes(db, repeated)
+        answers = [each._replace(change=changes.get(each.message_id)) for each in answers]
+    return Outcome(answers, ends)
 
 
 def _stored(
@@ -140,35 +188,44 @@ def _reserve(db: Connection, new: Iterable[Append]) -> tuple[dict[str, _Reserved
 
 
 def _insert(
-    db: Connection, new: Iterable[Append], reserved: dict[str, _Reserved]
+    db: Connection,
+    new: Iterable[Append],
+    reserved: dict[str, _Reserved],
+    subjects: Mapping[str, int] = _NONE,
 ) -> list[Appended]:
+    """Insert messages; ``subjects``: keys of changed messages, by the ids of their records."""
     added: list[Appended] = []
     rows: list[tuple[Any, ...]] = []
+    records: list[tuple[Any, ...]] = []
     keys: list[tuple[Any, ...]] = []
     for item in new:
         place = reserved[item.stream]
         offset = place.next_offset
         place.next_offset = offset + 1
         added.append(Appended(item.message_id, item.stream, place.epoch, offset, True))
-        rows.append(
-            (
-                place.base | offset,
-                item.message_id,
-                item.type,
-                item.at,
-                item.expires_at,
-                int(item.has_ttl),
-                item.sender,
-                item.origin,
-                item.audience,
-                item.payload,
-            )
+        row = (
+            place.base | offset,
+            item.message_id,
+            item.type,
+            item.at,
+            item.expires_at,
+            int(item.has_ttl),
+            item.sender,
+            item.origin,
+            item.audience,
+            item.payload,
         )
+        if item.revision is None:
+            rows.append(row)
+        else:
+            records.append((*row, subjects[item.message_id]))
         if item.dedup is not None:
             keys.append((*item.dedup, item.message_id, item.stream, place.epoch, offset, item.at))
     # In the order of the b-tree: takes half the time of random inserts.
     rows.sort(key=_KEY)
     db.insert("messages", _COLUMNS, rows)
+    if records:
+        db.insert("messages", f"{_COLUMNS}, subject", records)
     if keys:
         db.executemany(_INSERT_DEDUP, keys)
     return added

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from wsserver.protocol.revisions import message_in, with_message
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.epochs import default_epoch
 from wsserver.storage.messages.message_rows import (
@@ -23,9 +24,13 @@ from wsserver.storage.messages.message_rows import (
 
 KEPT_COLUMNS = (
     f"m.key & {LAST_OFFSET}, m.message_id, m.type, m.at, m.expires_at, m.has_ttl, m.sender,"
-    " m.audience, m.payload"
+    f" m.audience, m.payload, coalesce(m.subject, 0) & {LAST_OFFSET},"
+    " coalesce(t.revision, m.revision)"
 )
-"""The columns of ``Kept``, of the table ``messages`` as ``m``."""
+"""The columns of ``Kept``, of the table ``messages`` as ``m``, joined as in ``_WITH_SUBJECT``."""
+_WITH_SUBJECT = " LEFT JOIN messages t ON t.key = m.subject"
+_PAYLOAD = 8
+"""The column of ``payload``."""
 
 _HEADS = (
     "SELECT name, epoch, last_offset, first_offset FROM streams"
@@ -34,12 +39,20 @@ _HEADS = (
 # The + keeps SQLite from using the index on expires_at.
 _READABLE = "(m.has_ttl = 0 OR +m.expires_at > ?)"
 # The length of a value is in its row's head: the pages with the payload are not read for it.
-_OUTLINE = "SELECT m.key, m.audience, length(m.payload) FROM messages m"
-_OUTLINE_FORWARD = f"{_OUTLINE} WHERE m.key > ? AND m.key <= ? AND {_READABLE} ORDER BY m.key"
+_SUBJECT_LENGTH = (
+    "CASE WHEN m.subject IS NULL THEN 0 ELSE"
+    " coalesce((SELECT length(t.payload) FROM messages t WHERE t.key = m.subject), 0) END"
+)
+_OUTLINE = f"SELECT m.key, m.audience, length(m.payload) + {_SUBJECT_LENGTH} FROM messages m"  # noqa: S608
+_WITHOUT_CHANGES = "(m.subject IS NULL OR ? = 1)"
+_OUTLINE_FORWARD = (
+    f"{_OUTLINE} WHERE m.key > ? AND m.key <= ? AND {_READABLE} AND {_WITHOUT_CHANGES}"
+    " ORDER BY m.key"
+)
 _OUTLINE_BACK = f"{_OUTLINE_FORWARD} DESC LIMIT ?"
 _OUTLINE_FORWARD += " LIMIT ?"
 _BY_KEYS = (
-    f"SELECT {KEPT_COLUMNS} FROM messages m"  # noqa: S608 - constants only
+    f"SELECT {KEPT_COLUMNS}, t.payload FROM messages m{_WITH_SUBJECT}"  # noqa: S608 - constants
     " WHERE m.key IN (SELECT value FROM json_each(?))"
 )
 _BY_IDS = (
@@ -55,8 +68,8 @@ _LOCATE = (
 )
 _SIZES_BY_IDS = f"SELECT m.key, m.message_id, length(m.payload){_BY_IDS}"
 _FIND = (
-    f"SELECT {KEPT_COLUMNS}, s.name, s.epoch, m.origin"  # noqa: S608 - constants only
-    f" FROM messages m JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
+    f"SELECT {KEPT_COLUMNS}, s.name, s.epoch, m.origin, t.payload"  # noqa: S608 - constants only
+    f" FROM messages m JOIN streams s ON s.id = m.key >> {OFFSET_BITS}{_WITH_SUBJECT}"
     " WHERE m.key IN (SELECT value FROM json_each(?))"
 )
 
@@ -74,7 +87,7 @@ _WRITERS = (
     " CASE WHEN sender = json_extract(origin, '$.user_id') OR"
     " (sender IS NULL AND json_extract(origin, '$.user_id') IS NULL) THEN 1 ELSE 0 END"
     " FROM messages"
-    " WHERE key > ? AND key <= ?"
+    " WHERE key > ? AND key <= ? AND subject IS NULL"
 )
 
 
@@ -134,6 +147,8 @@ class Wanted(NamedTuple):
     """None: every message is for the reader."""
     is_whole: bool = False
     """Read nothing if the range does not fit into limit and budget."""
+    with_changes: bool = True
+    """Whether change records are read too."""
 
     @property
     def rows(self) -> int:
@@ -156,13 +171,17 @@ def _read(db: Connection, wanted: Wanted, outline: str, start: int) -> Slice:
     if row is None:
         return Slice([], None)
     after, until = key_of(row.id, wanted.after), key_of(row.id, wanted.until)
-    rows = db.execute(outline, [after, until, wanted.now, wanted.rows])
+    rows = db.execute(outline, _outline_values(wanted, after, until))
     return choose_and_read(db, rows, wanted, start, row.epoch)
 
 
 def outline_of(db: Connection, wanted: Wanted, after: int, until: int) -> Iterable[Outline]:
     """The messages between two keys in short, ascending; as many as may be looked at."""
-    return db.execute(_OUTLINE_FORWARD, [after, until, wanted.now, wanted.rows])
+    return db.execute(_OUTLINE_FORWARD, _outline_values(wanted, after, until))
+
+
+def _outline_values(wanted: Wanted, after: int, until: int) -> list[int | float]:
+    return [after, until, wanted.now, int(wanted.with_changes), wanted.rows]
 
 
 def choose_and_read(
@@ -201,7 +220,16 @@ def choose_keys(
 
 def _by_keys(db: Connection, keys: Sequence[int]) -> list[Kept]:
     """Messages by their keys, ascending."""
-    return sorted(map(Kept._make, db.execute(_BY_KEYS, [db.listed(keys)])), key=_offset)
+    rows = map(_with_newest, db.execute(_BY_KEYS, [db.listed(keys)]))
+    return sorted(map(Kept._make, rows), key=_offset)
+
+
+def _with_newest(row: Sequence[Any]) -> Sequence[Any]:
+    """A row whose last column is the payload of the changed message, put into its record."""
+    *values, subject = row
+    if subject is not None:
+        values[_PAYLOAD] = with_message(values[_PAYLOAD], message_in(subject))
+    return values
 
 
 def _offset(kept: Kept) -> int:
@@ -233,7 +261,8 @@ def find(
 
 def found_by_keys(db: Connection, keys: Sequence[int]) -> list[Found]:
     """Messages by their keys, by stream and offset."""
-    return sorted(map(Found._make, db.execute(_FIND, [db.listed(keys)])), key=_place)
+    rows = map(_with_newest, db.execute(_FIND, [db.listed(keys)]))
+    return sorted(map(Found._make, rows), key=_place)
 
 
 def _place(found: Found) -> tuple[str, int]:

@@ -6,17 +6,28 @@ from collections.abc import Sequence
 from functools import partial
 
 from wsserver.storage.engine.database import Database
-from wsserver.storage.messages import retention, stream_appends, stream_gaps, stream_reads
+from wsserver.storage.messages import (
+    retention,
+    revisions,
+    stream_appends,
+    stream_gaps,
+    stream_reads,
+)
 from wsserver.storage.messages.message_rows import (
     Append,
     Appended,
+    Change,
     Found,
     Head,
     Kept,
     Located,
+    Revised,
+    Revision,
     Slice,
+    Subject,
 )
 from wsserver.storage.messages.retention import BATCH_ROWS, Expired, Pruned
+from wsserver.storage.messages.revisions import RevisionOutcome
 from wsserver.storage.messages.stream_gaps import Gap
 from wsserver.storage.messages.stream_reads import Admits, Counts, Wanted, Writer
 
@@ -24,6 +35,7 @@ __all__ = [
     "Admits",
     "Append",
     "Appended",
+    "Change",
     "Counts",
     "Expired",
     "Found",
@@ -32,8 +44,12 @@ __all__ = [
     "Kept",
     "Located",
     "Pruned",
+    "Revised",
+    "Revision",
+    "RevisionOutcome",
     "Slice",
     "StreamStore",
+    "Subject",
     "Wanted",
     "Writer",
 ]
@@ -60,13 +76,21 @@ class StreamStore:
 
         Offsets have no gaps. A message that was stored before (same message id, or same
         deduplication key within 24 h, also in this batch) is not stored again; so a batch whose
-        outcome is unknown can be appended again.
+        outcome is unknown can be appended again. A change record whose change is refused is left
+        out, and its answer has the ``refusal``.
         """
         if not batch:
             return []
         outcome = await self._database.run(partial(stream_appends.append, batch=batch))
         self._ends.update(outcome.ends)
         return outcome.answers
+
+    async def revise(self, wanted: Sequence[Revision]) -> list[RevisionOutcome]:
+        """Change messages in place without change records, in one transaction.
+
+        One outcome for each: the message in its new version with the change, or why it was refused.
+        """
+        return await self._database.run(partial(revisions.revise, revisions=wanted))
 
     async def head(self, stream: str) -> Head:
         """The end of a stream, and the first offset that retention has not deleted."""

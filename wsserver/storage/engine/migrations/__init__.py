@@ -1,7 +1,7 @@
 """Migrations of the SQLite schema, one module for each range of numbers.
 
 A released migration is never edited; it imports no constant that may change. A new one goes into
-the latest module; ``MIGRATIONS`` is imported from that one.
+a module of its own, which is imported here.
 
 Times are REAL seconds since the epoch, the unit of the clock, of token claims and of the API:
 nothing is converted, and the time of a revocation compares exactly with a token's ``iat``. (A
@@ -13,9 +13,13 @@ from __future__ import annotations
 
 import sqlite_utils
 
-from wsserver.storage.engine.migrations.m0054_console_sessions import MIGRATIONS
+from wsserver.storage.engine.migrations import m0049_revisions, m0054_console_sessions
+from wsserver.storage.engine.migrations.m0020_and_later import MIGRATIONS
 
 __all__ = ["MIGRATIONS", "applied_names", "known_names"]
+
+_WITH_MIGRATIONS = (m0049_revisions, m0054_console_sessions)
+"""Modules that add their migrations to ``MIGRATIONS`` when they are imported."""
 
 
 def known_names() -> frozenset[str]:

@@ -66,11 +66,18 @@ CREATE TABLE console_sessions (
 CREATE INDEX console_sessions_by_user ON console_sessions (user_id, created_at);
 CREATE INDEX console_sessions_by_end ON console_sessions (ends_at);
 """
+_REVISIONS = """
+ALTER TABLE messages ADD COLUMN revision BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN deleted_at DOUBLE PRECISION;
+ALTER TABLE messages ADD COLUMN subject BIGINT;
+CREATE INDEX messages_by_subject ON messages (subject) WHERE subject IS NOT NULL;
+"""
 MIGRATIONS = (
     Migration("p0001_schema", SCHEMA_1),
     Migration("p0041_identity_and_shared_writers", _IDENTITY),
     Migration("p0042_access_changes", _ACCESS_CHANGES),
     Migration("p0043_leases", _LEASES),
+    Migration("p0049_revisions", _REVISIONS),
     Migration("p0054_console_sessions", _CONSOLE_SESSIONS),
 )
 

@@ -1,0 +1,78 @@
+"""Changes of stored messages in place: a message keeps its offset, its newest version replaces it.
+
+A change record has the key of the changed message in ``subject``. It is stored without that
+message, which is added when it is read. So each record has the newest version, and a change writes
+two rows however many there were before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from wsserver.errors import NotFound, WsServerError
+from wsserver.protocol.revisions import message_in
+from wsserver.storage.engine.connection import Connection
+from wsserver.storage.messages.message_rows import (
+    LAST_OFFSET,
+    OFFSET_BITS,
+    Append,
+    Change,
+    Revision,
+    Subject,
+)
+
+_SELECT = (
+    "SELECT m.key, m.message_id, m.type, m.at, m.sender, m.payload, m.revision, m.deleted_at,"  # noqa: S608
+    f" s.name, s.epoch FROM messages m JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
+    " WHERE m.message_id IN (SELECT value FROM json_each(?))"
+)
+_SELECT_RECORDED = (
+    f"SELECT m.message_id, t.key & {LAST_OFFSET}, t.revision, t.payload"  # noqa: S608
+    " FROM messages m JOIN messages t ON t.key = m.subject"
+    " WHERE m.message_id IN (SELECT value FROM json_each(?))"
+)
+_UPDATE = "UPDATE messages SET payload = ?, revision = ?, deleted_at = ? WHERE key = ?"
+
+RevisionOutcome = tuple[Subject, Change] | WsServerError
+"""A message in its new version with the change, or why it was refused."""
+
+
+def revise(db: Connection, revisions: Sequence[Revision]) -> list[RevisionOutcome]:
+    """Change messages in their order; each is changed or refused by itself."""
+    ids = db.listed([each.message_id for each in revisions])
+    found = {each.message_id: each for each in map(Subject._make, db.execute(_SELECT, [ids]))}
+    outcomes: list[RevisionOutcome] = []
+    changed: dict[str, Subject] = {}
+    for each in revisions:
+        try:
+            subject = _revised(found.get(each.message_id), each)
+        except WsServerError as refusal:
+            outcomes.append(refusal)
+            continue
+        found[each.message_id] = changed[each.message_id] = subject
+        change = Change(subject.offset, subject.revision, message_in(subject.payload))
+        outcomes.append((subject, change))
+    db.executemany(
+        _UPDATE,
+        [(each.payload, each.revision, each.deleted_at, each.key) for each in changed.values()],
+    )
+    return outcomes
+
+
+def _revised(subject: Subject | None, revision: Revision) -> Subject:
+    """The new version of a message; raises ``WsServerError`` where it is refused."""
+    if subject is None or subject.stream != revision.stream:
+        raise NotFound("message", revision.message_id)
+    payload, deleted_at = revision.revise(subject)
+    return subject._replace(
+        payload=payload, revision=subject.revision + 1, deleted_at=deleted_at or subject.deleted_at
+    )
+
+
+def recorded_changes(db: Connection, records: Iterable[Append]) -> dict[str, Change]:
+    """The changes of records that are stored already, by the id of the record."""
+    ids = db.listed([each.message_id for each in records])
+    return {
+        record: Change(offset, revision, message_in(payload))
+        for record, offset, revision, payload in db.execute(_SELECT_RECORDED, [ids])
+    }
