@@ -33,7 +33,7 @@ class FakePoller:
 
     unreported_ends = 0
 
-    def deflates(self, size: int) -> bool:
+    def is_encoded(self, size: int) -> bool:
         return False
 
     def send_many(self, transports: list[Any], frame: bytes) -> int:

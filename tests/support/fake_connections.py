@@ -7,6 +7,8 @@ from typing import Any
 from wsserver.identity.claims import Claims
 from wsserver.protocol.ids import IdFactory
 from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.wire.frames import build_frame
+from wsserver.wire.pings import Ping
 
 _new_id = IdFactory()
 
@@ -20,6 +22,13 @@ class FakeTransport:
         self.queued_bytes = 0
         self.waiting_since: float | None = None
         self.is_open = True
+        self.is_event_stream = False
+
+    def send_text(self, text: bytes) -> bool:
+        return self.send(build_frame(text))
+
+    def send_ping(self, ping: Ping) -> bool:
+        return self.send(ping.frames)
 
     def send(self, frame: bytes) -> bool:
         self.sent.append(frame)

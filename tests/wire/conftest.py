@@ -50,7 +50,9 @@ def connect() -> Iterator[Callable[..., tuple[Transport, Peer, Recorder]]]:
         if buffer:
             near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         owner = owner or Recorder()
-        transport = poller.adopt(near.detach(), owner, **adopt)
+        is_event_stream = "silence_s" in adopt
+        take = poller.adopt_event_stream if is_event_stream else poller.adopt
+        transport = take(near.detach(), owner, **adopt)
         return transport, Peer(far), owner
 
     yield connect

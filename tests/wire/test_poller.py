@@ -321,14 +321,14 @@ async def test_whether_anybody_takes_compressed_messages(
 ) -> None:
     poller = make_poller(deflate_min_bytes=300)
     connect(poller)
-    assert not poller.deflates(1000)
+    assert not poller.is_encoded(1000)
     transport, peer, owner = connect(poller, deflate_bits=12)
     assert transport.deflate_bits == 12
-    assert poller.deflates(300)
-    assert not poller.deflates(299)
+    assert poller.is_encoded(300)
+    assert not poller.is_encoded(299)
     peer.sock.close()
     await owner.end()
-    assert not poller.deflates(1000)
+    assert not poller.is_encoded(1000)
 
 
 def test_the_window_costs_no_memory() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
@@ -100,6 +101,9 @@ class _OfSession(Struct):
 
 
 _SESSION = Decoder(_OfSession)
+_POSITION = re.compile(
+    rb',"stream":"([^"]+)","epoch":"([^"]+)","offset":([0-9]+)(?:,"redelivered":true)?\}\Z'
+)
 
 
 class Custom(PublishableFields):
@@ -170,6 +174,15 @@ def positioned(push: bytes, stream: str, epoch: str, offset: int) -> bytes:
         epoch.encode(),
         offset,
     )
+
+
+def position_of(push: bytes) -> tuple[str, str, int] | None:
+    """The stream, epoch and offset that ``positioned`` has appended to a push; None without them.
+
+    What a message says itself never stands at the end of its push.
+    """
+    found = _POSITION.search(push, max(0, push.rfind(b',"stream":"')))
+    return None if found is None else (found[1].decode(), found[2].decode(), int(found[3]))
 
 
 def redelivered(push: bytes) -> bytes:

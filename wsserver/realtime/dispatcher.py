@@ -24,7 +24,6 @@ from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.storage.engine.fair_queue import read_for
 from wsserver.tasks import Tasks
-from wsserver.wire.frames import build_frame
 
 log = logging.getLogger(__name__)
 
@@ -172,4 +171,4 @@ class Dispatcher:
 
     def _send(self, connection: ConnectionInfo, text: bytes) -> None:
         self._statistics.messages_sent += 1
-        connection.websocket.send(build_frame(text))
+        connection.websocket.send_text(text)

@@ -15,7 +15,7 @@ from wsserver.clock import Clock
 from wsserver.wire.closing_handshakes import ClosingHandshakes
 from wsserver.wire.cork import Cork
 from wsserver.wire.counters import Counters
-from wsserver.wire.frames import ABNORMAL, SLOW_CONSUMER, close_frame
+from wsserver.wire.frames import ABNORMAL, SLOW_CONSUMER
 from wsserver.wire.outbox import Outbox
 from wsserver.wire.readiness import READ, WRITE, Loop, Readiness
 from wsserver.wire.sockets import shutdown_writing
@@ -58,6 +58,8 @@ class Carrier:
         """Connections with bytes that their sockets did not accept."""
         self.deflating = 0
         """Number of connections with compression."""
+        self.event_streams = 0
+        """Number of connections that are event streams."""
         self.closing = ClosingHandshakes(loop, clock, close_timeout_s, self.drop)
         self._loop = loop
         self._clock = clock
@@ -76,6 +78,10 @@ class Carrier:
         self._dead_fds: list[int] = []
         """Closed after the current batch: before, the system could reuse their numbers, and later
         events of the batch would reach the wrong connection."""
+
+    def now(self) -> float:
+        """The time (monotonic seconds)."""
+        return self._clock.monotonic()
 
     # -- writing
 
@@ -126,6 +132,7 @@ class Carrier:
             if written:
                 self.counters.writes += 1
                 self.counters.bytes_out += written
+                transport.note_progress(self._clock.monotonic())
         if out.size:
             self.blocked.add(transport)
             if transport.state is OPEN and not self._check_limit(transport):
@@ -202,19 +209,23 @@ class Carrier:
     # -- ending
 
     def begin_close(self, transport: Transport, code: int, reason: str) -> None:
-        """Start the closing handshake on behalf of the owner."""
+        """Start the closing handshake on behalf of the owner; end an event stream."""
         if transport.state is not OPEN:
+            return
+        if transport.is_event_stream:  # nothing is awaited from its peer
+            self.end(transport, code, reason, True)
+            self._send_close(transport, LEAVING, code, reason)
             return
         if transport.is_behind:
             # None of it is delivered, but the peer's close frame may be in it.
             self.deliver_later(transport)
-        self._send_close(transport, CLOSING, close_frame(code, reason), code, reason)
+        self._send_close(transport, CLOSING, code, reason)
 
     def peer_closed(self, transport: Transport, code: int, reason: str) -> None:
         """Process the peer's close frame: answer it, unless it is the answer."""
         if transport.state is OPEN:
             self.end(transport, code, reason, True)
-            self._send_close(transport, LEAVING, close_frame(code), code, reason)
+            self._send_close(transport, LEAVING, code, reason, said="")
         elif transport.state is CLOSING:
             self._leave(transport, True)
 
@@ -222,7 +233,7 @@ class Carrier:
         """End a connection after a violation of the peer, or an exception of its owner."""
         if transport.state is OPEN:
             self.end(transport, code, reason, False)
-            self._send_close(transport, LEAVING, close_frame(code, reason), code, reason)
+            self._send_close(transport, LEAVING, code, reason)
         elif transport.state is CLOSING:
             self._leave(transport, False)
 
@@ -248,6 +259,8 @@ class Carrier:
         del self.transports[fd]
         if transport.deflate_bits:
             self.deflating -= 1
+        if transport.is_event_stream:
+            self.event_streams -= 1
         self.blocked.discard(transport)
         self.closing.discard(transport)
         self._readiness.forget(fd)
@@ -304,9 +317,13 @@ class Carrier:
         self.report_ends()
 
     def _send_close(
-        self, transport: Transport, state: State, frame: bytes, code: int, reason: str
+        self, transport: Transport, state: State, code: int, reason: str, said: str | None = None
     ) -> None:
-        """Queue the close frame behind everything else; deliver nothing from now on."""
+        """Queue the close frame behind everything else; deliver nothing from now on.
+
+        ``said``: the reason in the frame, if it is another one.
+        """
+        frame = transport.close_bytes(code, reason if said is None else said)
         self._open_outbox(transport).append(frame)
         transport.state = state
         transport.is_paused = False

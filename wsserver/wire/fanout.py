@@ -10,6 +10,8 @@ from typing import Final, TypeAlias
 from wsserver.clock import Clock
 from wsserver.wire.counters import Counters
 from wsserver.wire.deflate import MAX_BITS, bits_for, deflated_frame
+from wsserver.wire.event_stream import EventStream
+from wsserver.wire.events import build_event
 from wsserver.wire.frames import build_frame
 from wsserver.wire.outbox import Link
 from wsserver.wire.readiness import Loop
@@ -26,24 +28,46 @@ COLLECT_LIMIT_BYTES: Final = 256 * 1024
 """Collected for one connection; above it everything collected is written before the window ends."""
 
 Encodings: TypeAlias = list[tuple[list[Transport], bytes]]
-"""Recipients, and the frame that all of them get."""
+"""Recipients, and the bytes that all of them get."""
+
+Advance: TypeAlias = Callable[[bytes], bytes]
+"""Cursor of an event stream behind a message, from the one before it."""
 
 
-def encode_for(text: bytes, transports: Iterable[Transport]) -> Encodings:
-    """Frame a text for each, compressed where that was agreed on; each encoding is made once.
+def encode_for(
+    text: bytes,
+    transports: Iterable[Transport],
+    advance: Advance | None = None,
+    deflate_min_bytes: int = 0,
+) -> Encodings:
+    """The bytes of a text for each: a frame, compressed where that was agreed on, or an event.
 
-    Recipients keep their order within an encoding. Agreed windows are ignored for texts that need
-    none so large: then there are two encodings at most.
+    Each encoding is made once; recipients keep their order within it. Agreed windows are ignored
+    for texts that need none so large, so there are three encodings at most, with ``advance`` one
+    event for each different cursor. It moves the cursors of the event streams; None: the text has
+    no position, and its event no id.
     """
-    needed = bits_for(len(text), MAX_BITS)
+    needed = bits_for(len(text), MAX_BITS) if len(text) >= deflate_min_bytes else 0
     groups: dict[int, list[Transport]] = {}
+    streams: dict[bytes, list[EventStream]] = {}
     for transport in transports:
-        bits = transport.deflate_bits
-        groups.setdefault(min(bits, needed), []).append(transport)
-    return [
+        if isinstance(transport, EventStream):
+            cursor = b"" if advance is None else transport.cursor
+            streams.setdefault(cursor, []).append(transport)
+        else:
+            bits = transport.deflate_bits
+            groups.setdefault(min(bits, needed), []).append(transport)
+    encodings: Encodings = [
         (group, deflated_frame(text, bits) if bits else build_frame(text))
         for bits, group in groups.items()
     ]
+    for cursor, same in streams.items():
+        after = b"" if advance is None else advance(cursor)
+        if advance is not None:
+            for stream in same:
+                stream.cursor = after
+        encodings.append((list(same), build_event(text, event_id=after)))
+    return encodings
 
 
 class Fanout:

@@ -13,7 +13,8 @@ from wsserver.wire.carrier import Carrier
 from wsserver.wire.closing_handshakes import DISCARD_LIMIT_BYTES
 from wsserver.wire.counters import Counters
 from wsserver.wire.deflate import inflate
-from wsserver.wire.fanout import Encodings, Fanout
+from wsserver.wire.event_stream import EventStream
+from wsserver.wire.fanout import Advance, Encodings, Fanout, encode_for
 from wsserver.wire.frames import (
     CLOSE,
     EMPTY_PONG,
@@ -22,6 +23,7 @@ from wsserver.wire.frames import (
     INVALID_PAYLOAD,
     PING,
     PONG,
+    PROTOCOL_ERROR,
     RSV1,
     TEXT,
     UNSUPPORTED_DATA,
@@ -30,7 +32,7 @@ from wsserver.wire.frames import (
 )
 from wsserver.wire.parser import FAILURE, Event, FrameParser, is_utf8, parse_small_text
 from wsserver.wire.readiness import BROKEN, READ, WRITE, Loop, OnReady, Readiness, best_readiness
-from wsserver.wire.sockets import set_nodelay
+from wsserver.wire.sockets import set_nodelay, set_user_timeout
 from wsserver.wire.transport import CLOSED, LEAVING, OPEN, Owner, Transport
 from wsserver.wire.writers import Writer, best_writer
 
@@ -142,6 +144,35 @@ class Poller:
         """
         transport = Transport(self._carrier, fd, owner, self._clock.monotonic(), deflate_bits)
         transport.interest = 0 if first else READ
+        self._adopt(transport)
+        if deflate_bits:
+            self._carrier.deflating += 1
+        if greeting:
+            transport.send(greeting)
+        if first:
+            transport.backlog = deque()  # so that the socket is not read
+            self._loop.add_callback(self._take_first, transport, first)
+        return transport
+
+    def adopt_event_stream(
+        self, fd: int, owner: Owner, *, greeting: bytes, silence_s: float
+    ) -> EventStream:
+        """Take over the socket of a request for an event stream; raises as ``adopt`` does.
+
+        ``greeting`` are the response's head and the first events. A peer whose system confirms
+        nothing for ``silence_s`` seconds is lost.
+        """
+        transport = EventStream(self._carrier, fd, owner, self._clock.monotonic())
+        transport.interest = READ
+        self._adopt(transport)
+        set_user_timeout(fd, silence_s)
+        self._carrier.event_streams += 1
+        transport.send(greeting)
+        return transport
+
+    def _adopt(self, transport: Transport) -> None:
+        """Begin to watch a socket; on failure it is closed."""
+        fd = transport.fd
         try:
             if self._closed:
                 raise ValueError("the poller is closed")
@@ -151,15 +182,7 @@ class Poller:
             os.close(fd)
             raise
         self._carrier.transports[fd] = transport
-        if deflate_bits:
-            self._carrier.deflating += 1
         self.counters.adopted += 1
-        if greeting:
-            transport.send(greeting)
-        if first:
-            transport.backlog = deque()  # so that the socket is not read
-            self._loop.add_callback(self._take_first, transport, first)
-        return transport
 
     def send_many(self, transports: Iterable[Transport], frame: bytes) -> int:
         """Send a frame to each; return for how many it was sent or queued.
@@ -170,12 +193,24 @@ class Poller:
         self._carrier.cork.flush()  # the fan-out does not check for frames that the cork holds
         return self._fanout.send_many(transports, frame)
 
-    def deflates(self, size: int) -> bool:
-        """Whether a text of ``size`` bytes is compressed for any connection (``encode_for``)."""
-        return self._carrier.deflating > 0 and size >= self._deflate_min_bytes
+    def is_encoded(self, size: int) -> bool:
+        """Whether the bytes of a text of this size may differ between connections (``encode``).
+
+        It may be compressed for some, or an event of an event stream.
+        """
+        carrier = self._carrier
+        return carrier.event_streams > 0 or (
+            carrier.deflating > 0 and size >= self._deflate_min_bytes
+        )
+
+    def encode(
+        self, text: bytes, transports: Iterable[Transport], advance: Advance | None
+    ) -> Encodings:
+        """The bytes of a text for each transport; see ``encode_for``."""
+        return encode_for(text, transports, advance, self._deflate_min_bytes)
 
     def send_encoded(self, encodings: Encodings) -> int:
-        """Like ``send_many``, for a message that is compressed for some of its recipients."""
+        """Like ``send_many``, for a message whose bytes differ between its recipients."""
         self._carrier.cork.flush()
         return self._fanout.send_encoded(encodings)
 
@@ -281,6 +316,9 @@ class Poller:
 
     def _take(self, transport: Transport, data: bytes) -> None:
         """Parse and deliver."""
+        if transport.is_event_stream:
+            self._carrier.fail(transport, PROTOCOL_ERROR, "bytes behind the request")
+            return
         parser = transport.parser
         if parser is None:
             text = parse_small_text(data, self.max_message_bytes)

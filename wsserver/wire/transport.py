@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 from collections import deque
 from enum import IntEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+from wsserver.wire.frames import build_frame, close_frame
 from wsserver.wire.outbox import Link, Outbox
 from wsserver.wire.parser import Event, FrameParser
+from wsserver.wire.pings import Ping
+from wsserver.wire.sockets import unconfirmed_bytes
 
 
 class State(IntEnum):
@@ -76,6 +79,9 @@ class Backend(Protocol):
     def cork(self) -> Corked:
         """The poller's cork."""
 
+    def now(self) -> float:
+        """The time (monotonic seconds)."""
+
     def enqueue(self, transport: Transport, frame: bytes) -> bool:
         """Send after what is queued already; False as for ``Transport.send``."""
 
@@ -97,7 +103,11 @@ class Transport:
 
     An idle one has no queue, no parser and no buffer. Outside ``wire`` only the methods, the
     properties, ``state``, ``deflate_bits`` and ``last_heard`` are used, and nothing is assigned.
+    ``EventStream`` is the same for Server-Sent Events.
     """
+
+    is_event_stream: ClassVar[bool] = False
+    """Whether the peer only receives: nothing that it sends is parsed, or awaited."""
 
     __slots__ = (
         "_backend",
@@ -159,6 +169,11 @@ class Transport:
         )
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether the peer's system has confirmed everything that was sent."""
+        return not self.queued_bytes and not unconfirmed_bytes(self.fd)
+
+    @property
     def waiting_since(self) -> float | None:
         """Since when bytes have been waiting for the operating system (monotonic seconds).
 
@@ -181,6 +196,21 @@ class Transport:
             self._backend.drop(self)
             return False
         return self._backend.wrote(self, frame, written)
+
+    def send_text(self, text: bytes) -> bool:
+        """Send a text message; the result is that of ``send``."""
+        return self.send(build_frame(text))
+
+    def send_ping(self, ping: Ping) -> bool:
+        """Send a ping."""
+        return self.send(ping.frames)
+
+    def close_bytes(self, code: int, reason: str = "") -> bytes:
+        """What tells the peer that, and why, the connection is closed."""
+        return close_frame(code, reason)
+
+    def note_progress(self, now: float) -> None:
+        """Bytes that had to wait were written (monotonic seconds); called by the poller."""
 
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake; queued frames are sent before the close frame.

@@ -13,7 +13,7 @@ from wsserver.protocol.pushes import push
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.connections.timer_wheel import TimerWheel
-from wsserver.wire.frames import PING, build_frame
+from wsserver.wire.pings import Ping, build_ping
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +21,9 @@ TIDY_FROM = 1000
 """Closed connections after which their leftover timers are removed."""
 TIDY_SLOTS = 16
 """Timer wheel slots cleaned in one tick: a few thousand timers, less than a millisecond."""
+
+CONFIRMED_S = 0.005
+"""Time between two looks at whether TCP has confirmed a ping of an event stream."""
 
 _GOLDEN = 0.618033988749895
 
@@ -118,7 +121,7 @@ class Heartbeat:
                 self._deadlines.schedule(deadline, connection_id)
 
     def _ping_due(self, now: float) -> None:
-        frames = b""
+        ping: Ping | None = None
         interval_s = self.settings.interval_s
         wall = self._clock.wall()
         ping_id = ""
@@ -126,12 +129,12 @@ class Heartbeat:
             connection = self._hub.connections.get(connection_id)
             if connection is None:
                 continue
-            if not frames:  # encoded once for all that are due in this tick
+            if ping is None:  # encoded once for all that are due in this tick
                 self._round += 1
                 ping_id = f"ping_{self._round}"
-                frames = _ping_frames(ping_id, wall)
+                ping = _build_ping(ping_id, wall)
             self._note_ping(connection, ping_id, now, wall)
-            connection.websocket.send(frames)
+            self._send(connection, ping)
             # Counted from the due time, so that late pings do not bunch up.
             missed = (now - due) // interval_s
             self._pings.schedule(due + (missed + 1) * interval_s, connection_id)
@@ -167,7 +170,7 @@ class Heartbeat:
         waiters[ping_id] = answer
         answer.add_done_callback(lambda _: waiters.pop(ping_id, None))
         self._note_ping(connection, ping_id, now, wall)
-        connection.websocket.send(_ping_frames(ping_id, wall))
+        self._send(connection, _build_ping(ping_id, wall))
         return answer
 
     async def measure(self, connection: ConnectionInfo, timeout_s: float) -> float | None:
@@ -175,11 +178,30 @@ class Heartbeat:
         if not connection.is_alive:
             return None
         now = self._clock.monotonic()
+        if connection.websocket.is_event_stream:
+            return await self._measure_delivery(connection, now, timeout_s)
         try:
             answered_at = await asyncio.wait_for(self.ping(connection), timeout_s)
         except TimeoutError:
             return None
         return None if answered_at is None else round((answered_at - now) * 1000, 3)
+
+    async def _measure_delivery(
+        self, connection: ConnectionInfo, now: float, timeout_s: float
+    ) -> float | None:
+        """The same for an event stream: until the client's system has confirmed the ping."""
+        ping_id, wall = new_id("ping", self._clock.wall()), self._clock.wall()
+        websocket = connection.websocket
+        self._note_ping(connection, ping_id, now, wall)
+        self._send(connection, _build_ping(ping_id, wall))
+        while websocket.is_open and not websocket.is_confirmed:
+            if self._clock.monotonic() - now >= timeout_s:
+                return None
+            await asyncio.sleep(CONFIRMED_S)
+        if not websocket.is_open:
+            return None
+        connection.rtt_ms = round((self._clock.monotonic() - now) * 1000, 3)
+        return connection.rtt_ms
 
     @staticmethod
     def forget(connection: ConnectionInfo) -> None:
@@ -194,9 +216,13 @@ class Heartbeat:
         connection.pinged_at = now
         connection.last_ping = wall
 
+    @staticmethod
+    def _send(connection: ConnectionInfo, ping: Ping) -> None:
+        websocket = connection.websocket
+        websocket.send_ping(ping)
+        if websocket.is_event_stream and not websocket.queued_bytes:
+            connection.last_pong = connection.last_ping  # written: it gets no other answer
 
-def _ping_frames(ping_id: str, wall: float) -> bytes:
-    """Both kinds of ping in one write: JSON for scripts, RFC 6455 for the browser itself."""
-    return build_frame(push("ping", rfc3339(wall), id=ping_id)) + build_frame(
-        ping_id.encode(), PING
-    )
+
+def _build_ping(ping_id: str, wall: float) -> Ping:
+    return build_ping(push("ping", rfc3339(wall), id=ping_id), ping_id.encode())

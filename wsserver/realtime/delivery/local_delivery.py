@@ -15,14 +15,15 @@ from wsserver.cluster.broker import (
     Push,
     Signal,
 )
-from wsserver.protocol.pushes import push
+from wsserver.protocol.pushes import position_of, push
 from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import SELECT, Hub
 from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.observability.statistics import Statistics
-from wsserver.wire.fanout import encode_for
+from wsserver.realtime.streams.cursors import advance
+from wsserver.wire.fanout import Advance
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
 from wsserver.wire.transport import Transport
@@ -46,14 +47,14 @@ class ConnectionWriter:
         if connection.is_alive:
             self._statistics.messages_sent += 1
             text = push(type_, rfc3339(self._clock.wall()), **members)
-            connection.websocket.send(build_frame(text))
+            connection.websocket.send_text(text)
 
     def push_encoded(self, connection: ConnectionInfo, text: bytes) -> bool:
         """Write an encoded push to one connection; False if that failed."""
         return connection.is_alive and self.write([connection.websocket], text).sent == 1
 
     def write(self, transports: list[Transport], text: bytes) -> PublishResult:
-        """Write one text frame to all transports, compressed where that was negotiated.
+        """Write one text to all transports, compressed or as an event where that was negotiated.
 
         When many connections end at the same time, the first ends are handled while the hub still
         holds the last of them: those count neither as matched nor as failed.
@@ -63,7 +64,7 @@ class ConnectionWriter:
             if not transports:
                 return NO_RECIPIENTS
         started = self._clock.monotonic()
-        if self._poller.deflates(len(text)):
+        if self._poller.is_encoded(len(text)):
             sent = self._write_encoded(transports, text)
         else:
             frame = build_frame(text)
@@ -77,10 +78,18 @@ class ConnectionWriter:
 
     def _write_encoded(self, transports: list[Transport], text: bytes) -> int:
         """Write to each transport in the encoding that was negotiated with it."""
-        encodings = encode_for(text, transports)
+        encodings = self._poller.encode(text, transports, _advance_behind(text))
         if len(transports) > FEW:
             return self._poller.send_encoded(encodings)
         return sum([transport.send(frame) for group, frame in encodings for transport in group])
+
+
+def _advance_behind(text: bytes) -> Advance | None:
+    """How a push moves the cursor of an event stream; None: it has no position in a stream."""
+    position = position_of(text)
+    if position is None:
+        return None
+    return lambda cursor: advance(cursor, *position)
 
 
 class KeptDeliveries(Protocol):
