@@ -9,6 +9,7 @@ from tests.support.fake_connections import fake_connection
 from tests.support.live_server import Live
 from wsserver.cluster.broker import Publication, PublishResult
 from wsserver.cluster.memory import MemoryBroker
+from wsserver.errors import Forbidden
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
 from wsserver.realtime.access.tenancy import Scope
@@ -23,6 +24,8 @@ from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.observability.top_talkers import TopTalkers
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.tracing.dry_run import explain
+from wsserver.storage.engine.connection import Connection
+from wsserver.storage.messages.streams import TransactionHook
 
 
 class FakePoller:
@@ -217,3 +220,18 @@ async def test_what_is_sent_arrives_in_the_order_of_sending(live: Live) -> None:
         else:
             live.router.post(Message("x", {"data": n}, session("s1")))
     assert [p["data"] for p in await client.rest()] == list(range(30))
+
+
+@pytest.mark.gen_test
+async def test_a_message_that_its_transaction_refuses_is_not_sent(live: Live) -> None:
+    def refuse(db: Connection) -> None:
+        raise Forbidden("not now")
+
+    client = await live.in_session("u1")
+    message = Message("new_message", {"session_id": "s1"}, session("s1"), keep=True)
+    with pytest.raises(Forbidden, match="not now"):
+        await live.router.keep_checked(message, TransactionHook(refuse, lambda *_: None))
+    hook = TransactionHook(lambda db: 7, lambda *_: None)
+    (sent,) = await live.router.keep_checked(message, hook)
+    assert (sent.offset, sent.checked) == (1, 7)
+    assert [push["type"] for push in await client.rest()] == ["new_message"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.broker import Broker, Outcome, Publication, PublishResult
 from wsserver.protocol.ids import new_id
@@ -13,6 +15,7 @@ from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.streams.append_queue import Draft, Outcomes
 from wsserver.realtime.streams.retention_policy import Retention, draft_of
 from wsserver.realtime.streams.streams import Streams
+from wsserver.storage.messages.streams import TransactionHook
 
 
 class Router:
@@ -67,7 +70,17 @@ class Router:
 
         The promise resolves to one outcome for each message; errors as in ``send``.
         """
-        outcomes = self._streams.append([self._draft(message) for message in messages])
+        return self._append(messages, [self._draft(message) for message in messages])
+
+    def keep_checked(self, message: Message, hook: TransactionHook) -> Outcomes:
+        """``keep`` for one message, with what is checked and written in its transaction.
+
+        The promise is rejected with the error that refuses it.
+        """
+        return self._append([message], [replace(self._draft(message), hook=hook)])
+
+    def _append(self, messages: Sequence[Message], drafts: Sequence[Draft]) -> Outcomes:
+        outcomes = self._streams.append(drafts)
         if self._published.are_wanted():
             self._published.watch(messages, outcomes)
         return outcomes

@@ -87,6 +87,8 @@ class Sent(Struct, frozen=True, gc=False):
     offset: int = 0
     is_new: bool = True
     """False: this is the outcome of an earlier message with the same key."""
+    checked: Any = None
+    """What was read in its transaction (``TransactionHook``); None for a repeated message."""
 
     @property
     def position(self) -> dict[str, Any]:

@@ -97,8 +97,8 @@ class AppendQueue:
 
         The promise resolves to one outcome each. It is rejected with ``StorageFull`` or
         ``StorageUnavailable`` if none of them was stored; a full queue, or one that is finished,
-        raises ``StorageUnavailable`` here. A change record is a group of its own: it is rejected
-        with the error that refused its change.
+        raises ``StorageUnavailable`` here. A change record, or a draft with a hook, is a group of
+        its own: it is rejected with the error that refused it.
         """
         if self._is_finished:
             raise StorageUnavailable("the server is stopping")
@@ -315,4 +315,12 @@ def _own(batch: Sequence[Append], appended: Iterable[Appended]) -> list[Appended
 
 
 def _sent(place: Appended, result: PublishResult) -> Sent:
-    return Sent(place.message_id, result, place.stream, place.epoch, place.offset, place.is_new)
+    return Sent(
+        place.message_id,
+        result,
+        place.stream,
+        place.epoch,
+        place.offset,
+        place.is_new,
+        place.checked,
+    )

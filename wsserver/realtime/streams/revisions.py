@@ -16,7 +16,12 @@ from wsserver.realtime.streams.append_queue import Draft, Outcomes
 from wsserver.realtime.streams.retention_policy import target_of_kept
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.messages.message_rows import Revise
-from wsserver.storage.messages.streams import Found, Revision, RevisionOutcome
+from wsserver.storage.messages.streams import (
+    Found,
+    Revision,
+    RevisionOutcome,
+    TransactionHook,
+)
 
 
 class MessagesRevised(Notice, frozen=True):
@@ -51,14 +56,15 @@ class Revisions:
         members: dict[str, Any],
         revise: Revise,
         origin: Origin | None = None,
+        hook: TransactionHook | None = None,
     ) -> Outcomes:
         """Change a message, and append a change record of a type in ``CHANGE_TYPES``.
 
         Both are stored in one transaction; then the record is published as all kept messages are,
         to the readers of the message. ``members``: of the push, besides ``message``, which is added
         in its newest version whenever the record is sent or read. The promise has one outcome, the
-        record's; it is rejected with what ``revise`` raises, with ``NotFound`` if the message is
-        gone, and as by ``Streams.append``.
+        record's; it is rejected with what ``revise`` or ``hook`` raise, with ``NotFound`` if the
+        message is gone, and as by ``Streams.append``.
         """
         wall = self._clock.wall()
         record_id = new_id("msg", wall)
@@ -90,6 +96,7 @@ class Revisions:
             origin=write_origin(origin),
             audience=subject.audience,
             revision=Revision(subject.stream, subject.message_id, revise),
+            hook=hook,
             message=message,
             readers=readers,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -73,6 +73,18 @@ class Change(NamedTuple):
     """The member ``message`` of its newest version, as JSON."""
 
 
+class TransactionHook(NamedTuple):
+    """What is checked and written in the transaction of a message. Both run in the writing thread.
+
+    For rows of other tables that must agree with the message. It may run more than once.
+    """
+
+    check: Callable[[Connection], Any]
+    """Raises ``WsServerError`` to refuse the message; writes nothing."""
+    write: Callable[[Connection, Any, Appended], None]
+    """Gets what ``check`` has returned, and the position of the message."""
+
+
 class Append(msgspec.Struct, frozen=True, gc=False):
     """A message to be appended to a stream."""
 
@@ -98,6 +110,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     revision: Revision | None = None
     """Of a change record: the change that it records, stored in the same transaction. ``payload``
     is without the member ``message`` then."""
+    hook: TransactionHook | None = None
 
 
 class Appended(NamedTuple):
@@ -114,7 +127,9 @@ class Appended(NamedTuple):
     change: Change | None = None
     """Of a change record."""
     refusal: WsServerError | None = None
-    """Why a change was refused: then neither it nor its record is stored."""
+    """Why it was refused, by its change or its hook: then nothing of it is stored."""
+    checked: Any = None
+    """What the ``check`` of its hook has returned."""
 
 
 class Head(NamedTuple):

@@ -93,8 +93,8 @@ def append(db: Connection, batch: Sequence[Append]) -> Outcome:
             if item.dedup is not None:
                 seen[item.dedup] = item
         firsts.append(first)
-    if any(item.revision is not None for item in batch):
-        return _append_with_changes(db, batch, firsts, new)
+    if any(item.revision is not None or item.hook is not None for item in batch):
+        return _append_with_more(db, batch, firsts, new)
     reserved, ends = _reserve(db, new)
     added = _insert(db, new, reserved)
     if len(new) == len(batch):
@@ -102,18 +102,23 @@ def append(db: Connection, batch: Sequence[Append]) -> Outcome:
     return Outcome(_in_order(firsts, added), ends)
 
 
-def _append_with_changes(
+def _append_with_more(
     db: Connection,
     batch: Sequence[Append],
     firsts: Iterable[Appended | Append],
-    new: Iterable[Append],
+    new: Sequence[Append],
 ) -> Outcome:
-    """``append`` where some are change records: those of refused changes get no offset."""
-    records = [(item.message_id, item.revision) for item in new if item.revision is not None]
+    """``append`` where some are change records or have hooks: refused ones get no offset."""
+    refused: dict[str, Appended] = {}
+    checked = _check(db, new, refused)
+    records = [
+        (item.message_id, item.revision)
+        for item in new
+        if item.revision is not None and item.message_id not in refused
+    ]
     outcomes = revisions.revise(db, [revision for _, revision in records])
     changes: dict[str, Change] = {}
     subjects: dict[str, int] = {}
-    refused: dict[str, Appended] = {}
     for (id_, revision), outcome in zip(records, outcomes, strict=True):
         if isinstance(outcome, WsServerError):
             refused[id_] = Appended(id_, revision.stream, "", 0, False, refusal=outcome)
@@ -123,9 +128,12 @@ def _append_with_changes(
     accepted = [item for item in new if item.message_id not in refused]
     reserved, ends = _reserve(db, accepted)
     added = [
-        place._replace(change=changes.get(place.message_id))
+        place._replace(change=changes.get(place.message_id), checked=checked.get(place.message_id))
         for place in _insert(db, accepted, reserved, subjects)
     ]
+    for item, place in zip(accepted, added, strict=True):
+        if item.hook is not None:
+            item.hook.write(db, place.checked, place)
     answers = _in_order(firsts, [*added, *refused.values()])
     repeated = [
         item
@@ -136,6 +144,19 @@ def _append_with_changes(
         changes |= revisions.recorded_changes(db, repeated)
         answers = [each._replace(change=changes.get(each.message_id)) for each in answers]
     return Outcome(answers, ends)
+
+
+def _check(db: Connection, new: Iterable[Append], refused: dict[str, Appended]) -> dict[str, Any]:
+    """What the checks of the hooks return, by message id; adds to ``refused``."""
+    checked: dict[str, Any] = {}
+    for item in new:
+        if item.hook is not None:
+            try:
+                checked[item.message_id] = item.hook.check(db)
+            except WsServerError as refusal:
+                id_ = item.message_id
+                refused[id_] = Appended(id_, item.stream, "", 0, False, refusal=refusal)
+    return checked
 
 
 def _stored(

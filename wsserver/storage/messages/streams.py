@@ -25,6 +25,7 @@ from wsserver.storage.messages.message_rows import (
     Revision,
     Slice,
     Subject,
+    TransactionHook,
 )
 from wsserver.storage.messages.retention import BATCH_ROWS, Expired, Pruned
 from wsserver.storage.messages.revisions import RevisionOutcome
@@ -50,6 +51,7 @@ __all__ = [
     "Slice",
     "StreamStore",
     "Subject",
+    "TransactionHook",
     "Wanted",
     "Writer",
 ]
@@ -76,8 +78,8 @@ class StreamStore:
 
         Offsets have no gaps. A message that was stored before (same message id, or same
         deduplication key within 24 h, also in this batch) is not stored again; so a batch whose
-        outcome is unknown can be appended again. A change record whose change is refused is left
-        out, and its answer has the ``refusal``.
+        outcome is unknown can be appended again. A message that its hook refuses, or a change
+        record whose change is refused, is left out, and its answer has the ``refusal``.
         """
         if not batch:
             return []
