@@ -53,14 +53,20 @@ def test_events_come_to_those_who_ask(monitor: Connect, connect: Connect) -> Non
     sent = user.call("send_message", session_id="m1", content="hello")
     user.close()
 
-    names = ["user_connected", "session_joined", "typing_status_changed", "message_received"]
+    names = [
+        "user_connected",
+        "session_joined",
+        "typing_status_changed",
+        "message_published",
+        "message_received",
+    ]
     events = [everything.await_push("event")["event"] for _ in names]
     assert [event["name"] for event in events] == names
     for event in events:
-        assert event["user_id"] == "u1"
+        assert event.get("sender", event.get("user_id")) == "u1"
         assert event["timestamp"].endswith("Z")
     assert events[0]["connection_id"] == user.id
-    assert events[3]["message_id"] == sent["message_id"]
+    assert [event["message_id"] for event in events[3:]] == [sent["message_id"]] * 2
     ends = [everything.await_push("event")["event"]["name"] for _ in range(2)]
     assert sorted(ends) == ["session_left", "user_disconnected"]
     seen = [some.await_push("event")["event"]["name"] for _ in range(3)]
