@@ -71,7 +71,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Inside these layers: each package may import itself and those before it."""
 
-WSCTL_LEAVES = {"__main__", "atomic_file", "errors", "formatting", "text", "times"}
+WSCTL_LEAVES = {"__main__", "atomic_file", "client_report", "errors", "formatting", "text", "times"}
 WSCTL_PACKAGES: tuple[tuple[str, ...], ...] = (
     ("output",),
     ("config",),

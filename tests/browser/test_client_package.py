@@ -88,6 +88,7 @@ def test_it_is_small_and_loads_the_modules_of_tabs_and_push_only_when_it_needs_t
 def test_the_package_has_the_version_and_the_license_of_the_server() -> None:
     described = json.loads((PACKAGE / "package.json").read_text())
     assert described["version"] == __version__
+    assert f'VERSION = "{__version__}"' in (PACKAGE / "src" / "recorder.js").read_text()
     assert "dependencies" not in described
     assert (PACKAGE / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
     for conditions in described["exports"].values():

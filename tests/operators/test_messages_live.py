@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from websockets.sync.client import connect
 from tests.operators.conftest import Run
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import PATIENCE_S
+from wsctl.client_report import LARGEST_BYTES
 
 
 def send(ctl: Run, *args: str) -> dict[str, Any]:
@@ -46,6 +48,20 @@ def test_an_unknown_message(ctl: Run) -> None:
     result = ctl("trace", "msg_never")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "not_found" in result.stderr
+
+
+def test_a_trace_with_a_file_that_is_no_report(ctl: Run, tmp_path: Path) -> None:
+    for name, content in (("text", b"\xff\xfe"), ("large", b" " * (LARGEST_BYTES + 1))):
+        (tmp_path / name).write_bytes(content)
+    for name, fault in (
+        ("none", "cannot read"),
+        ("text", "no report of a client: it is not JSON"),
+        ("large", "it is too large"),
+        (".", "cannot read"),
+    ):
+        result = ctl("trace", "msg_1", "--with", str(tmp_path / name))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert fault in " ".join(result.stderr.split())
 
 
 def test_who_would_get_it(ctl: Run, server: ServerProcess) -> None:

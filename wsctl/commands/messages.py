@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
+from wsctl import client_report
 from wsctl.cli import completion
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
@@ -49,8 +51,16 @@ _HISTORY = [
 
 @command()
 @click.argument("message_id", shell_complete=completion.messages)
+@click.option(
+    "--with",
+    "reports",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Also what a client recorded: its report() as JSON; repeatable.",
+)
 @pass_environment
-def trace(environment: Environment, message_id: str) -> None:
+def trace(environment: Environment, message_id: str, reports: tuple[Path, ...]) -> None:
     """Show the recipients of a message and its delivery states.
 
     Traces of live messages are available for some minutes (trace_retention_s), of kept messages
@@ -59,11 +69,16 @@ def trace(environment: Environment, message_id: str) -> None:
     Examples:
     wsctl trace msg_01hk153x00h9v3t7n2c4d
     wsctl trace msg_01hk153x00h9v3t7n2c4d -o json
+    wsctl trace msg_01hk153x00h9v3t7n2c4d --with report.json
     """
+    clients = [_read_report(path) for path in reports]
     document = environment.client.get(f"/messages/{path_part(message_id)}")
     output = environment.output
+    accepted = epoch(document.get("accepted_at"))
+    recorded = [client_report.rows(client, message_id, accepted) for client in clients]
     if not output.is_table:
-        output.record(document)
+        merged = {"clients": [row for rows in recorded for row in rows]} if clients else {}
+        output.record({**document, **merged})
         return
     output.line(_headline(document), indent=10, bold=True)
     output.line(f"accepted  {_when(document.get('accepted_at'))}{_from(document)}", indent=10)
@@ -72,8 +87,24 @@ def trace(environment: Environment, message_id: str) -> None:
             f"kept in   {document['stream']}, offset {document['offset']} of {document['epoch']}",
             indent=10,
         )
-    output.rows(_TIMELINE, _timeline(document), empty="no recipients")
+    for client in clients:
+        output.line(f"client    {client_report.heading(client)}", indent=10)
+    timeline = _timeline(document, [row for rows in recorded for row in rows])
+    output.rows(_TIMELINE, timeline, empty="no recipients")
     output.line(_summary(document))
+
+
+def _read_report(path: Path) -> client_report.ClientReport:
+    try:
+        with path.open("rb") as file:
+            text = file.read(client_report.LARGEST_BYTES + 1)
+        if len(text) > client_report.LARGEST_BYTES:
+            raise client_report.ReportError("it is too large")
+        return client_report.parse_report(text.decode("utf-8-sig", errors="replace"))
+    except OSError as error:
+        raise click.BadParameter(f"cannot read {path}: {error.strerror}") from None
+    except client_report.ReportError as error:
+        raise click.BadParameter(f"{path} is no report of a client: {error}") from None
 
 
 def _headline(document: Mapping[str, Any]) -> str:
@@ -102,10 +133,12 @@ def _when(value: Any) -> str:
     return str(value) if value else "?"
 
 
-def _timeline(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row for each event, by time; those without a time come last."""
+def _timeline(
+    document: Mapping[str, Any], recorded: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """One row for each event of server and clients, by time; those without a time come last."""
     accepted = epoch(document.get("accepted_at"))
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = [{**row} for row in recorded]
     for recipient in member(document, "recipients", list):
         who = {key: recipient.get(key) for key in ("user_id", "connection_id")}
         steps = recipient.get("history") or [{"state": recipient.get("state")}]
@@ -117,11 +150,11 @@ def _timeline(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     for row in rows:
         at = epoch(row["at"])
         row["after"] = "" if at is None or accepted is None else _after(at - accepted)
-    return sorted(rows, key=lambda row: (row["at"] is None, row["at"] or ""))
+    return sorted(rows, key=lambda row: (row["at"] is None, epoch(row["at"]) or 0.0))
 
 
 def _after(seconds: float) -> str:
-    return f"+{seconds * 1000:.0f} ms" if seconds < 10 else f"+{seconds:.0f} s"
+    return f"{seconds * 1000:+.0f} ms" if abs(seconds) < 10 else f"{seconds:+.0f} s"
 
 
 def _summary(document: Mapping[str, Any]) -> str:

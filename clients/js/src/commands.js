@@ -3,7 +3,7 @@
 import { TIMEOUT, WsError, disconnected } from "./errors.js";
 
 export class Commands {
-  #write; // (text) => void
+  #write; // (text, command) => void
   #timedOut; // () => void
   #timeoutMs;
   #nextRef = 1;
@@ -34,7 +34,7 @@ export class Commands {
         this.#timedOut();
       }, this.#timeoutMs);
       this.#pending.set(ref, { resolve, reject, timer });
-      this.#write(text);
+      this.#write(text, { ...fields, type, ref });
     });
   }
 

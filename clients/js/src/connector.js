@@ -36,7 +36,7 @@ const IMPATIENT_MS = 3000; // an attempt older than this is given up when the ne
 
 export class Connector {
   #options;
-  #owner; // {state(state), message(text), gone(), closed(detail), ended(error), ping()}
+  #owner; // {state(state), message(text), gone(), closed(detail), ended(error), ping(), note(what)}
   #credentials;
   #liveness;
   /** @type {State} */
@@ -160,6 +160,7 @@ export class Connector {
     if (run !== this.#run) return;
     const tab = await this.#among(tabs, address, credential);
     if (run !== this.#run) return;
+    this.#owner.note("connect");
     try {
       this.#listen(tab ? tab.open(connect) : connect());
     } catch (error) {
@@ -225,6 +226,7 @@ export class Connector {
 
   /** The network may be another one, or the page has slept. */
   #wake() {
+    this.#owner.note("wakeup");
     if (this.#state === "open") this.#liveness.check();
     else if (this.#state === "waiting" && !this.#isPatient) this.#open();
     else if (this.#state === "connecting" && this.#age() > IMPATIENT_MS) {

@@ -16,6 +16,7 @@ export class Hub {
   #tell; // (ids of sockets, message) => void
   #socket = null;
   #established = null; // the first push of the connection, once it has come
+  #establishedAt = 0;
   #tabs = new Map(); // id of a tab's socket, "tab.number" -> {wanted, sessions}: those asked for, and those joined
   #commands = new Map(); // ref -> {id, ref, command}
   #nextRef = 1;
@@ -174,7 +175,10 @@ export class Hub {
 
   #forward(push, text) {
     const tabs = [...this.#tabs.keys()];
-    if (push?.type === "connection_established") this.#established = push;
+    if (push?.type === "connection_established") {
+      this.#established = push;
+      this.#establishedAt = performance.now();
+    }
     if (push?.type === "ping") this.#socket.send(JSON.stringify({ type: "pong", id: push.id }));
     if (push?.type === "token_expiring") {
       // One is enough to fetch a new one.
@@ -220,8 +224,15 @@ export class Hub {
     const { user_id: userId, organization_id: organizationId, inbox, organization } =
       this.#established;
     const now = (stream, then) => (then ? { ...then, ...this.#positions.get(stream) } : then);
+    const elapsedMs = performance.now() - this.#establishedAt;
+    const later = (time) => {
+      const then = Date.parse(time);
+      return Number.isNaN(then) ? time : new Date(then + elapsedMs).toISOString();
+    };
     return {
       ...this.#established,
+      server_time: later(this.#established.server_time),
+      timestamp: later(this.#established.timestamp),
       inbox: now(INBOX + userId, inbox),
       organization: now(ORGANIZATION + organizationId, organization),
     };

@@ -125,6 +125,43 @@ export interface WsClientOptions {
   WebSocket?: WebSocketClass;
 }
 
+/** An event of the flight recorder: only the fields that it has. */
+export interface RecordedEvent {
+  /** RFC 3339, UTC, by the client's clock */
+  at: string;
+  /** `client`: of the client itself, such as `close` */
+  dir: "in" | "out" | "client";
+  type: string;
+  /** The connection's id, while there was one. */
+  connection?: string;
+  [field: string]: unknown;
+}
+
+/** What `report` gives, for support: no contents, names or credentials. */
+export interface Report {
+  kind: "wsserver-client-report";
+  version: string;
+  made_at: string;
+  /** The browser, as it calls itself. */
+  runtime: string | null;
+  url: string;
+  endpoint: string;
+  state: State;
+  user_id: string | null;
+  connection_id: string | null;
+  unsent: number;
+  sessions: string[];
+  positions: Record<string, StreamPosition>;
+  /** The last connections, and how far the server's clock is ahead of the client's. */
+  connections: {
+    connection_id: string;
+    opened_at: string;
+    clock: { offset_ms: number; error_ms: number | null } | null;
+  }[];
+  /** The last 200, oldest first. */
+  events: RecordedEvent[];
+}
+
 /** `detail` of the client's own events. */
 export interface ClientEvents {
   "ws:state": { state: State };
@@ -180,7 +217,6 @@ export class WsClient extends EventTarget {
   /** How many messages of `sendMessage` are not acknowledged yet. */
   readonly unsent: number;
 
-
   /** Connect and stay connected. Resolves at the first success, rejects if there is no hope. */
   connect(): Promise<ConnectionEstablished>;
   /**
@@ -214,6 +250,9 @@ export class WsClient extends EventTarget {
   markRead(ids: string | string[]): void;
   typing(sessionId: string, isTyping?: boolean): Promise<Commands["typing"]["reply"]>;
   presence(sessionId: string): Promise<PresenceReply>;
+
+  /** The last 200 protocol events and the client's state, for support and `wsctl trace --with`. */
+  report(): Report;
 
   /** The key for `pushManager.subscribe`, as bytes; null: the server has no Web Push. */
   pushKey(): Promise<(Uint8Array & { readonly buffer: ArrayBuffer }) | null>;

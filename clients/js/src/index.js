@@ -31,6 +31,7 @@ import { Connector, NO_CREDENTIAL } from "./connector.js";
 import { DISCONNECTED, WsError, disconnected } from "./errors.js";
 import { Kept } from "./kept.js";
 import { Outbox } from "./outbox.js";
+import { Recorder } from "./recorder.js";
 import { Renewal } from "./renewal.js";
 
 export { NO_CREDENTIAL, WsError, mayReconnect };
@@ -47,6 +48,7 @@ export class WsClient extends EventTarget {
   #renewal;
   #kept;
   #outbox;
+  #recorder = new Recorder();
   #connection = null; // the latest connection_established; null while there is none
   #userId = null; // whose messages the outbox holds
   #sessions = new Map(); // session id -> {isJoined}; joined, or to be joined again
@@ -91,15 +93,25 @@ export class WsClient extends EventTarget {
       ...options,
     };
     this.#connector = new Connector(this.#options, {
-      state: (state) => this.#emit("ws:state", { state }),
+      state: (state) => {
+        this.#recorder.noted("state", { state });
+        this.#emit("ws:state", { state });
+      },
+      note: (what) => this.#recorder.noted(what),
       message: (data) => this.#receive(data),
       ping: () => this.command("ping"),
       gone: () => this.#gone(),
-      closed: (detail) => this.#emit("ws:close", detail),
+      closed: (detail) => {
+        this.#recorder.noted("close", detail);
+        this.#emit("ws:close", detail);
+      },
       ended: (error, tell) => this.#ended(error, tell),
     });
     this.#commands = new Commands(
-      (text) => this.#connector.send(text),
+      (text, command) => {
+        this.#recorder.sent(command, text.length);
+        this.#connector.send(text);
+      },
       () => this.#connector.check(),
       this.#options.commandTimeoutMs,
     );
@@ -293,6 +305,21 @@ export class WsClient extends EventTarget {
     return (await import("./push.js")).subscribeToPush(this.#options.url, registration);
   }
 
+  /**
+   * What happened lately, as an object for support: the last 200 protocol events and the state of the
+   * client, without contents, names or credentials. `wsctl trace MESSAGE_ID --with FILE` reads it.
+   */
+  report() {
+    return this.#recorder.report(this.#options, {
+      state: this.state,
+      user_id: this.#userId,
+      connection_id: this.#connection?.connection_id ?? null,
+      unsent: this.unsent,
+      sessions: this.sessions,
+      positions: this.positions,
+    });
+  }
+
   // Receiving
 
   #receive(data) {
@@ -305,6 +332,7 @@ export class WsClient extends EventTarget {
       this.#emit("ws:error", { error });
       return;
     }
+    this.#recorder.received(push, data.length);
     if (this.#commands.settle(push)) return;
     if (push.stream !== undefined) this.#kept.take(push);
     else this.#dispatch(push);

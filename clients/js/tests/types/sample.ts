@@ -76,6 +76,10 @@ export async function talk(card: Card): Promise<void> {
   const { result } = await client.command("subscribe", { args: { events: ["user_*"] } });
   void [acknowledged.toFixed(), time.length, result.interval_s];
 
+  const { events, connections } = client.report();
+  for (const { at, dir, type } of events) if (dir === "out") void [Date.parse(at), type];
+  void connections[0]?.clock?.offset_ms.toFixed();
+
   // @ts-expect-error: a session is required
   await client.command("typing", { is_typing: true });
   // @ts-expect-error: an unknown field
