@@ -275,6 +275,7 @@ def build(
         poller=poller,
         admin_queries=live.admin_queries,
         publishing=live.publishing,
+        message_changes=live.message_changes,
         admin_actions=live.admin_actions,
         tracing=live.tracing,
         notifications=notifications.api,
@@ -324,6 +325,7 @@ def live_settings(settings: Settings) -> LiveSettings:
         ack_retries=settings.ack_retries,
         trace_retention_s=settings.trace_retention_s,
         token_leeway_s=settings.jwt_leeway_s,
+        edit_window_s=settings.edit_window_s,
     )
 
 

@@ -39,6 +39,7 @@ MEANINGS: dict[str, Meaning] = {
     "token_expired": Meaning(401, 4500, False, "Token expired"),
     "token_revoked": Meaning(401, 4505, False, "Token revoked"),
     "forbidden": Meaning(403, 4503, False, "Forbidden"),
+    "edit_window_over": Meaning(403, None, False, "Edit window over"),
     "origin_forbidden": Meaning(403, None, False, "Origin not allowed"),
     "host_forbidden": Meaning(403, None, False, "Host not allowed"),
     "not_found": Meaning(404, None, False, "Not found"),
@@ -183,6 +184,13 @@ class KeysUnavailable(WsServerError):
 
 class Forbidden(WsServerError):
     """A requester with a valid token, but without the permission."""
+
+
+class EditWindowOver(WsServerError):
+    """A change of one's own message that comes too late."""
+
+    def __init__(self, window_s: float) -> None:
+        super().__init__(f"messages can be changed for {window_s:g} s after they were sent")
 
 
 class OriginForbidden(WsServerError):

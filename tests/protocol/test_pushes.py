@@ -33,7 +33,11 @@ COMPLETE: dict[str, dict[str, Any]] = {
     "user_status_update": {"user_id": "u1", "status": "online"},
 }
 OPTIONAL: dict[str, dict[str, Any]] = {
-    "new_message": {"content_type": "card", "sender": {"user_id": "u1", "role": "ai"}},
+    "new_message": {
+        "content_type": "card",
+        "sender": {"user_id": "u1", "role": "ai"},
+        "reply_to": "msg_0",
+    },
     "typing": {"username": "张三"},
     "message_status_update": {"reason": "no such user"},
     "ai_processing_status": {
@@ -68,6 +72,7 @@ def test_every_push_of_the_contract_is_reserved() -> None:
         *("connection_established", "ping", "session_joined", "session_left", "new_message"),
         *("typing", "message_status_update", "ai_processing_status", "notification"),
         *("stats_update", "user_status_update", "event", "token_expiring", "server_draining"),
+        *("message_updated", "message_deleted"),
     } <= RESERVED_TYPES
     assert set(PUBLISHABLE) == set(COMPLETE)
 

@@ -140,6 +140,7 @@ class Live:
         self.expirer, self.dispatcher, self.manager = live.expirer, live.dispatcher, live.manager
         self.admin_queries, self.admin_actions = live.admin_queries, live.admin_actions
         self.publishing, self.tracing = live.publishing, live.tracing
+        self.message_changes = live.message_changes
         self.seen: list[dict[str, Any]] = []
         """Every event since ``watch``."""
         self.clients: list[Client] = []

@@ -32,8 +32,14 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
             "sequence": 1,
         }
     )
-    hint = await server.request("POST", f"{API}/broadcast", bearer=token(), type="hint", data=1)
     sent = await server.request("POST", f"{API}/notify", bearer=token(), **NOTIFY)
+    kept = await server.request(
+        "POST",
+        f"{API}/sessions/s1/messages",
+        bearer=token(),
+        type="new_message",
+        content="hi",
+    )
     outbox = WebhookOutbox(server.context.webhooks.outbox._database)
     await outbox.add([Posting("hook_1", "https://a.example/x", "alert_raised", b"{}", 1e9)])
     ids = {
@@ -42,7 +48,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
         "connection_id": connection,
         "user_id": "u1",
         "session_id": "s1",
-        "message_id": hint.json()["message_id"],
+        "message_id": kept.json()["message_id"],
         "node": server.context.nodes.own,
     }
     bodies: dict[str, dict[str, Any]] = {

@@ -36,6 +36,8 @@ ALLOWED = {
     f"POST {API}/sessions/{{session_id}}/messages": "admin service manager",
     f"POST {API}/messages/batch": "admin service manager",
     f"GET {API}/messages/{{message_id}}": "admin service manager",
+    f"PATCH {API}/messages/{{message_id}}": "admin service manager",
+    f"DELETE {API}/messages/{{message_id}}": "admin service manager",
     f"POST {API}/messages/explain": "admin service manager",
     f"POST {API}/tickets": "admin service manager user",
     f"POST {API}/notify": "admin service manager",
@@ -227,6 +229,7 @@ async def test_every_action_that_is_denied_leaves_one_line_in_the_audit_trail(
         [
             *("disconnect connection:x1", "disconnect ", "members session:x1", "revoke "),
             *("broadcast ", "publish ", "publish user:x1", "publish session:x1", "batch "),
+            *("edit_message message:x1", "delete_message message:x1"),
             *("notify ", "contacts user:x-user", "drain node:x1"),
             *("retry_notification notification:x1", "cancel_notification notification:x1"),
             *("retry_webhooks ", "retry_webhooks delivery:x1"),

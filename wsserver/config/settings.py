@@ -103,6 +103,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Messages that a stream keeps."""
     stream_retention_s: Seconds = 86_400.0
     inbox_retention_s: Seconds = 604_800.0
+    edit_window_s: Annotated[float, Meta(ge=0)] = 900.0
+    """How long users may change what they have sent. 0: not at all."""
     ack_timeout_s: Seconds = 10.0
     ack_retries: Annotated[int, Meta(ge=0)] = 3
 

@@ -17,6 +17,7 @@ ALL_PERMISSIONS = frozenset(
         "sessions:any",  # enter any session without being named
         "messages:read",
         "messages:publish",
+        "messages:moderate",  # edit and delete messages of others
         "notifications:send",
         "notifications:read",
         "tokens:revoke",
@@ -45,6 +46,7 @@ DEFAULT_ROLES: Mapping[str, frozenset[str]] = {
             "connections:read",
             "messages:read",
             "messages:publish",
+            "messages:moderate",
             "notifications:send",
         }
     ),

@@ -43,6 +43,8 @@ class JoinSession(Command):
 
     session_id: Id
     since: Position | UnsetType = UNSET
+    changes: bool = False
+    """Whether the messages after ``since`` are given with change records."""
 
 
 class LeaveSession(Command):
@@ -58,6 +60,20 @@ class SendMessage(Command):
     content: Content
     content_type: Annotated[str, Meta(min_length=1, max_length=128)] = "text"
     client_message_id: Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType = UNSET
+    reply_to: Id | UnsetType = UNSET
+
+
+class EditMessage(Command):
+    """Replace the content of a message."""
+
+    message_id: Id
+    content: Content
+
+
+class DeleteMessage(Command):
+    """Delete a message: its content is removed everywhere."""
+
+    message_id: Id
 
 
 class Typing(Command):
@@ -74,6 +90,8 @@ class History(Command):
     before: Offset | UnsetType = UNSET
     after: Offset | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY)] = 50
+    changes: bool = False
+    """Whether change records are given too."""
 
 
 class Resume(Command):
@@ -146,6 +164,8 @@ CHAT_COMMANDS: dict[str, type[Command]] = {
     "join_session": JoinSession,
     "leave_session": LeaveSession,
     "send_message": SendMessage,
+    "edit_message": EditMessage,
+    "delete_message": DeleteMessage,
     "typing": Typing,
     "ack": Ack,
     "read": Read,

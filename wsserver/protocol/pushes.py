@@ -24,6 +24,8 @@ RESERVED_TYPES = frozenset(
         "session_joined",
         "session_left",
         "new_message",
+        "message_updated",
+        "message_deleted",
         "typing",
         "message_status_update",
         "ai_processing_status",
@@ -56,6 +58,7 @@ class NewMessage(PublishableFields):
     session_id: Id
     content_type: Annotated[str, Meta(min_length=1, max_length=128)] = "text"
     sender: Sender | None = None
+    reply_to: Id | UnsetType = UNSET
 
 
 class Typing(PublishableFields):
@@ -226,6 +229,8 @@ def message_of(
         "content_type": fields.content_type,
         "created_at": created_at,
     }
+    if fields.reply_to is not UNSET:
+        message["reply_to"] = fields.reply_to
     if client_message_id is not None:
         message["client_message_id"] = client_message_id
     return message

@@ -73,6 +73,7 @@ class Body(Request):
     is_typing: bool | UnsetType = UNSET
     content: Content | UnsetType = UNSET
     content_type: Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType = UNSET
+    reply_to: Id | UnsetType = UNSET
     sender: Sender | UnsetType = UNSET
     message_id: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
     status: Annotated[str, Meta(max_length=64)] | UnsetType = UNSET
@@ -125,6 +126,12 @@ class BatchRequest(Request):
     """Several messages; each is accepted or refused by itself."""
 
     messages: Annotated[list[JsonObject], Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class EditRequest(Request):
+    """The new content of a message."""
+
+    content: Content
 
 
 class DisconnectRequest(Request):

@@ -28,6 +28,24 @@ def with_message(record: bytes, message: bytes) -> bytes:
     return b'%b,"message":%b}' % (record[:-1], message)
 
 
+class _Deleted(Struct):
+    """The deleted form of a message: what is left of it."""
+
+    id: str = ""
+    session_id: str = ""
+    deleted: bool = True
+    created_at: str = ""
+
+
+_DELETED = Decoder(_Deleted)
+
+
+def deleted_message(message: bytes) -> bytes:
+    """The deleted form of a message, both as JSON."""
+    left = _DELETED.decode(message)
+    return encode(_Deleted(left.id, left.session_id, True, left.created_at))
+
+
 def replace_message(push: bytes, message: bytes) -> bytes:
     """Replace the member ``message`` of a push, whether it has a position or not."""
     members = _MEMBERS.decode(push)

@@ -24,6 +24,7 @@ from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import KnownUsers, Tenancy
 from wsserver.realtime.commands.chat_commands import ChatCommands
+from wsserver.realtime.commands.message_commands import MessageCommands
 from wsserver.realtime.commands.monitor_commands import MonitorCommands
 from wsserver.realtime.commands.receipt_commands import ReceiptCommands
 from wsserver.realtime.commands.stream_commands import StreamCommands
@@ -53,6 +54,7 @@ from wsserver.realtime.observability.top_talkers import TopTalkers
 from wsserver.realtime.operations.access_changes import AccessChanges
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
+from wsserver.realtime.operations.message_changes import MessageChanges
 from wsserver.realtime.operations.node_actions import NodeActions
 from wsserver.realtime.operations.node_queries import NodeQueries
 from wsserver.realtime.operations.publishing import Publishing
@@ -92,6 +94,7 @@ class LiveSettings:
     ack_retries: int = 3
     trace_retention_s: float = 600.0
     token_leeway_s: float = 0.0
+    edit_window_s: float = 900.0
 
 
 class UserDirectory(KnownUsers, Protocol):
@@ -127,6 +130,7 @@ class LiveSide:
     admin_actions: AdminActions
     access_changes: AccessChanges
     publishing: Publishing
+    message_changes: MessageChanges
     tracing: Tracing
 
 
@@ -237,7 +241,7 @@ def build_live(
     )
     published = PublishedMessages(events, top_talkers)
     router = Router(broker, streams, published, clock, settings.retention)
-    revisions = Revisions(streams, control, clock)
+    revisions = Revisions(streams, control, clock, published.watch)
 
     # Connections
     presence = Presence(
@@ -301,6 +305,9 @@ def build_live(
     access_changes.register(control)
     dry_runs = DryRuns(control, nodes, hub, members, tenancy)
     publishing = Publishing(router, permissions, members, tenancy, audit, clock, dry_runs)
+    message_changes = MessageChanges(
+        store, revisions, permissions, tenancy, access, audit, clock, settings.edit_window_s
+    )
     tracing = Tracing(
         traces,
         hub,
@@ -320,6 +327,7 @@ def build_live(
     dispatcher.add_handlers(ChatCommands(manager, router, verifier, clock).table())
     dispatcher.add_handlers(stream_commands.table())
     dispatcher.add_handlers(ReceiptCommands(receipts).table())
+    dispatcher.add_handlers(MessageCommands(message_changes).table())
     dispatcher.add_monitor_handlers(
         MonitorCommands(monitors, admin_queries, publishing, admin_actions).table()
     )
@@ -346,6 +354,7 @@ def build_live(
         admin_actions=admin_actions,
         access_changes=access_changes,
         publishing=publishing,
+        message_changes=message_changes,
         tracing=tracing,
     )
 

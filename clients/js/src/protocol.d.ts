@@ -119,6 +119,11 @@ export interface ChatMessage {
   /** RFC 3339, UTC */
   created_at: string;
   client_message_id?: string;
+  /** the message that this one answers */
+  reply_to?: string;
+  /** RFC 3339, UTC */
+  edited_at?: string;
+  edited_by?: string;
 }
 
 /** The author of a message. */
@@ -126,6 +131,69 @@ export interface MessageSender {
   user_id: string;
   username: string | null;
   role: string | null;
+}
+
+/** A message was edited; replayed after it was edited again, or deleted, it has that version. */
+export interface MessageUpdatedPush {
+  type: "message_updated";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  /** what `ack` and `read` take */
+  id: string;
+  stream?: string;
+  epoch?: string;
+  offset?: number;
+  /** sent before, not acknowledged */
+  redelivered?: boolean;
+  session_id: string;
+  message: MessageVersion;
+}
+
+/** The newest version of a message: as in `new_message`, or what is left of a deleted one. */
+export interface MessageVersion {
+  id: string;
+  session_id: string;
+  /** RFC 3339, UTC */
+  created_at: string;
+  deleted?: true;
+  /** absent if deleted, as all below */
+  sender?: MessageSender;
+  content?: string | JsonObject;
+  content_type?: string;
+  client_message_id?: string;
+  reply_to?: string;
+  /** RFC 3339, UTC */
+  edited_at?: string;
+  edited_by?: string;
+}
+
+/** A message was deleted. */
+export interface MessageDeletedPush {
+  type: "message_deleted";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  /** what `ack` and `read` take */
+  id: string;
+  stream?: string;
+  epoch?: string;
+  offset?: number;
+  /** sent before, not acknowledged */
+  redelivered?: boolean;
+  session_id: string;
+  message_id: string;
+  /** RFC 3339, UTC */
+  deleted_at: string;
+  deleted_by: string;
+  message: DeletedMessage;
+}
+
+/** What is left of a message that was deleted. */
+export interface DeletedMessage {
+  id: string;
+  session_id: string;
+  deleted: true;
+  /** RFC 3339, UTC */
+  created_at: string;
 }
 
 /** A user types, or has stopped. */
@@ -370,6 +438,7 @@ export interface JoinSessionCommand {
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
   session_id: string;
   since?: Position;
+  changes?: boolean;
 }
 
 /** Position in a stream; offsets start at 1, 0 is before the first message. */
@@ -412,6 +481,8 @@ export interface SendMessageCommand {
   content: string | JsonObject;
   content_type?: string;
   client_message_id?: string;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  reply_to?: string;
 }
 
 /** The message is stored. */
@@ -421,6 +492,28 @@ export interface MessageAck {
   stream: string;
   epoch: string;
   offset: number;
+}
+
+/** Replace the content of a message. */
+export interface EditMessageCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  message_id: string;
+  content: string | JsonObject;
+}
+
+/** The message is changed; the position is that of the change. */
+export interface ChangeAck {
+  type: "ack";
+  message_id: string;
+  stream: string;
+  epoch: string;
+  offset: number;
+}
+
+/** Delete a message: its content is removed everywhere. */
+export interface DeleteMessageCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  message_id: string;
 }
 
 /** Notify the others in a session that this user types, or has stopped. */
@@ -476,6 +569,7 @@ export interface HistoryCommand {
   before?: number;
   after?: number;
   limit?: number;
+  changes?: boolean;
 }
 
 /** Kept messages of a session, ascending by offset. */
@@ -543,6 +637,8 @@ export interface BroadcastRequest {
   is_typing?: boolean;
   content?: string | JsonObject;
   content_type?: string;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  reply_to?: string;
   sender?: Sender;
   message_id?: string;
   status?: string;
@@ -592,6 +688,8 @@ export interface PublishRequest {
   is_typing?: boolean;
   content?: string | JsonObject;
   content_type?: string;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  reply_to?: string;
   sender?: Sender;
   message_id?: string;
   status?: string;
@@ -659,6 +757,8 @@ export interface Pushes {
   session_joined: SessionJoinedPush;
   session_left: SessionLeftPush;
   new_message: NewMessagePush;
+  message_updated: MessageUpdatedPush;
+  message_deleted: MessageDeletedPush;
   typing: TypingPush;
   message_status_update: MessageStatusPush;
   ai_processing_status: AiProcessingPush;
@@ -680,6 +780,10 @@ export interface Commands {
   leave_session: { fields: LeaveSessionCommand; reply: SessionLeft };
   /** Send a message to a session. */
   send_message: { fields: SendMessageCommand; reply: MessageAck };
+  /** Replace the content of a message. */
+  edit_message: { fields: EditMessageCommand; reply: ChangeAck };
+  /** Delete a message: its content is removed everywhere. */
+  delete_message: { fields: DeleteMessageCommand; reply: ChangeAck };
   /** Notify the others in a session that this user types, or has stopped. */
   typing: { fields: TypingCommand; reply: Ack };
   /** Acknowledge messages: those with these ids, or all of a stream up to an offset. */
@@ -724,6 +828,7 @@ export type ServerErrorCode =
   | "token_expired"
   | "token_revoked"
   | "forbidden"
+  | "edit_window_over"
   | "origin_forbidden"
   | "host_forbidden"
   | "not_found"

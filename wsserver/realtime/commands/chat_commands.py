@@ -26,6 +26,7 @@ from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.observability import events
+from wsserver.realtime.streams.retention_policy import SESSION
 
 
 class ChatCommands:
@@ -156,6 +157,7 @@ class ChatCommands:
             content=command.content,
             session_id=command.session_id,
             content_type=command.content_type,
+            reply_to=command.reply_to,
             sender=Sender(claims.sub, claims.username, claims.role),
         )
         given_id = client_id if client_id is not UNSET else None
@@ -177,6 +179,11 @@ class ChatCommands:
                 connection.connection_id,
             ),
             dedup=None if given_id is None else (_sender_key(claims), given_id),
+            replies_to=(
+                None
+                if command.reply_to is UNSET
+                else (SESSION + command.session_id, command.reply_to)
+            ),
         )
 
 

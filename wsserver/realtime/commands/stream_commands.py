@@ -57,7 +57,7 @@ class StreamCommands:
         session_id = command.session_id
         since = command.since if command.since is not UNSET else None
         if self._sessions.access.needs_preparing(connection.claims, session_id):
-            return self._join_prepared(connection, session_id, since)
+            return self._join_prepared(connection, command, since)
         self._require_access(connection, session_id)
         self._require_room(connection, session_id)
         recovery = self._streams.recover_now(
@@ -65,33 +65,35 @@ class StreamCommands:
             since,
             connection.claims,
             self._budget(connection),
-            with_changes=False,
+            command.changes,
         )
         users = self._sessions.users_of_all_nodes(session_id)
         if recovery is None or users is not None:
-            return self._join_later(connection, session_id, since, users)
+            return self._join_later(connection, command, since, users)
         return self._joined(connection, session_id, since, recovery, None)
 
     async def _join_prepared(
-        self, connection: ConnectionInfo, session_id: str, since: Position | None
+        self, connection: ConnectionInfo, command: commands.JoinSession, since: Position | None
     ) -> Answer:
+        session_id = command.session_id
         await self._prepare(connection, session_id)
         self._require_access(connection, session_id)
         self._require_room(connection, session_id)
         users = self._sessions.users_of_all_nodes(session_id)
-        return await self._join_later(connection, session_id, since, users)
+        return await self._join_later(connection, command, since, users)
 
     async def _join_later(
         self,
         connection: ConnectionInfo,
-        session_id: str,
+        command: commands.JoinSession,
         since: Position | None,
         reading: Awaitable[SessionUsers] | None,
     ) -> Answer:
+        session_id = command.session_id
         name = SESSION + session_id
         users = None if reading is None else await reading
         recoveries = await self._streams.recover(
-            {name: since}, connection.claims, self._budget(connection), with_changes=False
+            {name: since}, connection.claims, self._budget(connection), command.changes
         )
         _require_alive(connection)
         self._require_access(connection, session_id)  # it may have been revoked meanwhile
@@ -152,6 +154,7 @@ class StreamCommands:
             after=command.after if command.after is not UNSET else None,
             limit=command.limit,
             budget=self._budget(connection),
+            with_changes=command.changes,
         )
         self._require_access(connection, command.session_id)  # it may have been revoked meanwhile
         return "history", {"session_id": command.session_id, **page.answer()}

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from wsserver.cluster.broker import NO_RECIPIENTS, Publication, PublishResult
+from wsserver.errors import WsServerError
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import EVERYONE, Target
 
@@ -36,6 +37,8 @@ class Message(Struct, gc=False):
     """Deduplication scope and key: a second message with the same pair within 24 h is not sent."""
     origin: Origin | None = None
     """The publisher; None: the server itself."""
+    replies_to: tuple[str, str] | None = None
+    """Stream and id of a message that has to be there; of kept messages only."""
     size_bytes: int = 0
     """Bytes of its push as JSON, without a position; 0 until it is encoded."""
 
@@ -86,9 +89,11 @@ class Sent(Struct, frozen=True, gc=False):
     epoch: str = ""
     offset: int = 0
     is_new: bool = True
-    """False: this is the outcome of an earlier message with the same key."""
+    """False: this is the outcome of an earlier message with the same key, or a refusal."""
     checked: Any = None
     """What was read in its transaction (``TransactionHook``); None for a repeated message."""
+    refusal: WsServerError | None = None
+    """Why one of several messages that were kept together was refused."""
 
     @property
     def position(self) -> dict[str, Any]:

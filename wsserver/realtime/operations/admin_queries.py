@@ -220,18 +220,30 @@ class AdminQueries:
         return {"nodes": shown, **unreachable_in(answers)}
 
     async def history(
-        self, actor: Actor, session_id: str, before: int | None, after: int | None, limit: int
+        self,
+        actor: Actor,
+        session_id: str,
+        before: int | None,
+        after: int | None,
+        limit: int,
+        with_changes: bool = False,
     ) -> dict[str, Any]:
         """A page of a session's stored messages, in ascending order.
 
-        Raises ``NotFound`` for a session of another organization, ``StorageUnavailable``.
+        ``with_changes``: also change records. Raises ``NotFound`` for a session of another
+        organization, ``StorageUnavailable``.
         """
         scope = self._scope(actor, "messages:read")
         await scope.find_session(session_id)
         # Messages may be for another organization alone.
         claims = actor.claims if scope.organization_id is not None else None
         page_ = await self._streams.history(
-            SESSION + session_id, claims, before=before, after=after, limit=limit
+            SESSION + session_id,
+            claims,
+            before=before,
+            after=after,
+            limit=limit,
+            with_changes=with_changes,
         )
         return {"session_id": session_id, **page_.answer()}
 

@@ -40,7 +40,7 @@ from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message, Sent
-from wsserver.realtime.streams.retention_policy import is_kept_by_default, stream_of
+from wsserver.realtime.streams.retention_policy import SESSION, is_kept_by_default, stream_of
 from wsserver.realtime.tracing.dry_run import DryRuns, users_of
 
 PUBLISH = "messages:publish"
@@ -226,9 +226,10 @@ class Publishing:
                 for id_, each in begun
             ]
         try:
-            return await self._router.keep(messages)
+            outcomes = await self._router.keep(messages)
         except WsServerError as error:
             return [error] * len(messages)
+        return [each if each.refusal is None else each.refusal for each in outcomes]
 
     def _record(self, actor: Actor, action: str, message: Message, sent: Sent) -> None:
         self._audit.record(
@@ -245,6 +246,7 @@ class Publishing:
         keep, fields = _checked(body, target)
         wall = self._clock.wall()
         message_id = new_id("msg", wall)
+        replies_to = None
         if isinstance(fields, Custom):
             members = {"data": fields.data}
         elif isinstance(fields, NewMessage):
@@ -252,6 +254,8 @@ class Publishing:
                 "session_id": fields.session_id,
                 "message": message_of(message_id, fields, rfc3339(wall)),
             }
+            if fields.reply_to is not UNSET:
+                replies_to = SESSION + fields.session_id, fields.reply_to
         else:
             members = to_builtins(fields)
         return Message(
@@ -268,6 +272,7 @@ class Publishing:
             sender=_sender(body) or actor.claims.sub,
             dedup=actor.once if keep else None,
             origin=actor.origin,
+            replies_to=replies_to,
         )
 
     def _scope(self, actor: Actor) -> Scope:
@@ -347,6 +352,9 @@ def _is_to_be_kept(body: Body, target: Target) -> bool:
         raise ValidationFailed([{"field": "keep", "message": f"{body.type} is never kept"}])
     if body.ttl_s is not UNSET and not keep:
         raise ValidationFailed([{"field": "ttl_s", "message": "only for messages that are kept"}])
+    if body.reply_to is not UNSET and not keep:
+        message = "only in messages that are kept"
+        raise ValidationFailed([{"field": "reply_to", "message": message}])
     return keep
 
 

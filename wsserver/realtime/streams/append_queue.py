@@ -97,8 +97,9 @@ class AppendQueue:
 
         The promise resolves to one outcome each. It is rejected with ``StorageFull`` or
         ``StorageUnavailable`` if none of them was stored; a full queue, or one that is finished,
-        raises ``StorageUnavailable`` here. A change record, or a draft with a hook, is a group of
-        its own: it is rejected with the error that refused it.
+        raises ``StorageUnavailable`` here. A single draft that is refused, by its change or its hook
+        or as a reply to no message, rejects it with that error; of several, it is the outcome's
+        ``refusal``.
         """
         if self._is_finished:
             raise StorageUnavailable("the server is stopping")
@@ -212,6 +213,7 @@ class AppendQueue:
                 place = next(each)
                 if place.refusal is not None:
                     refusal = place.refusal
+                    results.append(Sent(place.message_id, is_new=False, refusal=refusal))
                     continue
                 result = self._announce(draft, place) if place.is_new else NO_RECIPIENTS
                 if not isinstance(result, PublishResult):
@@ -229,7 +231,7 @@ class AppendQueue:
                 self._open_count += len(results)
                 later.is_whole = True
             self._landed(drafts)
-            if refusal is not None:
+            if refusal is not None and len(drafts) == 1:
                 outcomes.reject(refusal)
             elif later is None:
                 outcomes.resolve(results)

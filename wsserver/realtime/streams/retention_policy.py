@@ -148,6 +148,7 @@ def draft_of(
         dedup=message.dedup,
         origin=write_origin(message.origin),
         audience=write_audience(readers),
+        replies_to=message.replies_to,
         message=message,
         readers=readers,
     )

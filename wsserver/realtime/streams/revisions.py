@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from wsserver.clock import Clock, rfc3339
@@ -40,13 +40,21 @@ class Revisions:
     ``record`` is for changes that readers are told of, ``rewrite`` for text that grows: it is
     stored often, and clients get it by other means until the last version is stored by ``record``.
     The new version is made in the writing transaction from what is stored then, so two changes at
-    the same time follow each other.
+    the same time follow each other. ``on_recorded`` is called with each change record and its
+    outcome.
     """
 
-    def __init__(self, streams: Streams, control: Control, clock: Clock) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        control: Control,
+        clock: Clock,
+        on_recorded: Callable[[Sequence[Message], Outcomes], object],
+    ) -> None:
         self._streams = streams
         self._control = control
         self._clock = clock
+        self._on_recorded = on_recorded
         control.add_listener(MessagesRevised, self._outdate)
 
     def record(
@@ -100,7 +108,9 @@ class Revisions:
             message=message,
             readers=readers,
         )
-        return self._streams.append([draft])
+        outcomes = self._streams.append([draft])
+        self._on_recorded([message], outcomes)
+        return outcomes
 
     async def rewrite(self, revisions: Sequence[Revision]) -> list[RevisionOutcome]:
         """Change messages without change records, in one transaction.

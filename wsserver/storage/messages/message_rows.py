@@ -111,6 +111,8 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     """Of a change record: the change that it records, stored in the same transaction. ``payload``
     is without the member ``message`` then."""
     hook: TransactionHook | None = None
+    replies_to: tuple[str, str] | None = None
+    """Stream and id of the message that it replies to, which has to be there."""
 
 
 class Appended(NamedTuple):
@@ -127,7 +129,7 @@ class Appended(NamedTuple):
     change: Change | None = None
     """Of a change record."""
     refusal: WsServerError | None = None
-    """Why it was refused, by its change or its hook: then nothing of it is stored."""
+    """Why it was refused, by its change or its hook or as a reply: nothing of it is stored."""
     checked: Any = None
     """What the ``check`` of its hook has returned."""
 

@@ -16,6 +16,7 @@ from wsserver.storage.messages.message_rows import (
     LAST_OFFSET,
     OFFSET_BITS,
     Append,
+    Appended,
     Change,
     Revision,
     Subject,
@@ -30,6 +31,12 @@ _SELECT_RECORDED = (
     f"SELECT m.message_id, t.key & {LAST_OFFSET}, t.revision, t.payload"  # noqa: S608
     " FROM messages m JOIN messages t ON t.key = m.subject"
     " WHERE m.message_id IN (SELECT value FROM json_each(?))"
+)
+_SELECT_RECORD = (
+    f"SELECT r.message_id, s.name, s.epoch, r.key & {LAST_OFFSET}"  # noqa: S608
+    " FROM messages m JOIN messages r ON r.subject = m.key"
+    f" JOIN streams s ON s.id = r.key >> {OFFSET_BITS}"
+    " WHERE m.message_id = ? AND r.type = ? ORDER BY r.key DESC LIMIT 1"
 )
 _UPDATE = "UPDATE messages SET payload = ?, revision = ?, deleted_at = ? WHERE key = ?"
 
@@ -67,6 +74,12 @@ def _revised(subject: Subject | None, revision: Revision) -> Subject:
     return subject._replace(
         payload=payload, revision=subject.revision + 1, deleted_at=deleted_at or subject.deleted_at
     )
+
+
+def record_of(db: Connection, message_id: str, type_: str) -> Appended | None:
+    """The latest change record of a type about a message."""
+    row = db.execute(_SELECT_RECORD, [message_id, type_]).fetchone()
+    return None if row is None else Appended(row[0], row[1], row[2], row[3], False)
 
 
 def recorded_changes(db: Connection, records: Iterable[Append]) -> dict[str, Change]:

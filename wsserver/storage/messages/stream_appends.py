@@ -7,7 +7,7 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from wsserver.errors import WsServerError
+from wsserver.errors import NotFound, WsServerError
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.epochs import default_epoch
 from wsserver.storage.messages import revisions
@@ -93,7 +93,10 @@ def append(db: Connection, batch: Sequence[Append]) -> Outcome:
             if item.dedup is not None:
                 seen[item.dedup] = item
         firsts.append(first)
-    if any(item.revision is not None or item.hook is not None for item in batch):
+    if any(
+        item.revision is not None or item.hook is not None or item.replies_to is not None
+        for item in batch
+    ):
         return _append_with_more(db, batch, firsts, new)
     reserved, ends = _reserve(db, new)
     added = _insert(db, new, reserved)
@@ -108,20 +111,27 @@ def _append_with_more(
     firsts: Iterable[Appended | Append],
     new: Sequence[Append],
 ) -> Outcome:
-    """``append`` where some are change records or have hooks: refused ones get no offset."""
-    refused: dict[str, Appended] = {}
+    """``append`` where some are change records, have hooks or are replies: of these some may be
+    refused, and get no offset.
+    """
+    refused = {
+        item.message_id: _refused(item, NotFound("message", item.replies_to[1]))
+        for item in _without_subject(db, new)
+        if item.replies_to is not None
+    }
     checked = _check(db, new, refused)
     records = [
-        (item.message_id, item.revision)
+        (item, item.revision)
         for item in new
         if item.revision is not None and item.message_id not in refused
     ]
     outcomes = revisions.revise(db, [revision for _, revision in records])
     changes: dict[str, Change] = {}
     subjects: dict[str, int] = {}
-    for (id_, revision), outcome in zip(records, outcomes, strict=True):
+    for (item, _), outcome in zip(records, outcomes, strict=True):
+        id_ = item.message_id
         if isinstance(outcome, WsServerError):
-            refused[id_] = Appended(id_, revision.stream, "", 0, False, refusal=outcome)
+            refused[id_] = _refused(item, outcome)
         else:
             subject, changes[id_] = outcome
             subjects[id_] = subject.key
@@ -150,13 +160,34 @@ def _check(db: Connection, new: Iterable[Append], refused: dict[str, Appended]) 
     """What the checks of the hooks return, by message id; adds to ``refused``."""
     checked: dict[str, Any] = {}
     for item in new:
-        if item.hook is not None:
+        if item.hook is not None and item.message_id not in refused:
             try:
                 checked[item.message_id] = item.hook.check(db)
             except WsServerError as refusal:
-                id_ = item.message_id
-                refused[id_] = Appended(id_, item.stream, "", 0, False, refusal=refusal)
+                refused[item.message_id] = _refused(item, refusal)
     return checked
+
+
+def _refused(item: Append, error: WsServerError) -> Appended:
+    return Appended(item.message_id, item.stream, "", 0, False, refusal=error)
+
+
+def _without_subject(db: Connection, new: Sequence[Append]) -> list[Append]:
+    """The replies to messages that are neither stored nor before them in the batch."""
+    replies = [item.replies_to[1] for item in new if item.replies_to is not None]
+    if not replies:
+        return []
+    known = {
+        (stream, message_id)
+        for message_id, stream, *_ in db.execute(_SELECT_IDS, [db.listed(replies)])
+    }
+    missing = []
+    for item in new:
+        if item.replies_to is not None and item.replies_to not in known:
+            missing.append(item)
+        else:
+            known.add((item.stream, item.message_id))
+    return missing
 
 
 def _stored(

@@ -94,6 +94,12 @@ class StreamStore:
         """
         return await self._database.run(partial(revisions.revise, revisions=wanted))
 
+    async def record_of(self, message_id: str, type_: str) -> Appended | None:
+        """The latest change record of a type about a message; None: there is none."""
+        return await self._database.read(
+            partial(revisions.record_of, message_id=message_id, type_=type_)
+        )
+
     async def head(self, stream: str) -> Head:
         """The end of a stream, and the first offset that retention has not deleted."""
         return await self._database.read(partial(stream_reads.head, stream=stream))

@@ -19,6 +19,7 @@ from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability.clocks import Clocks
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
+from wsserver.realtime.operations.message_changes import MessageChanges
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
@@ -67,6 +68,7 @@ class WebContext:
     """Also serves the sockets of clients that are refused with a close code."""
     admin_queries: AdminQueries
     publishing: Publishing
+    message_changes: MessageChanges
     admin_actions: AdminActions
     tracing: Tracing
     notifications: NotificationApi

@@ -8,7 +8,13 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from wsserver.protocol.origin import Via
-from wsserver.protocol.requests import BatchRequest, BroadcastRequest, PublishRequest, TargetedBody
+from wsserver.protocol.requests import (
+    BatchRequest,
+    BroadcastRequest,
+    EditRequest,
+    PublishRequest,
+    TargetedBody,
+)
 from wsserver.protocol.targets import TargetType, session, user
 from wsserver.protocol.types import UserId
 from wsserver.realtime.operations.publishing import publish_faults
@@ -66,6 +72,15 @@ class Batch(Answer):
     unreachable: Annotated[
         list[str] | None, Meta(description="nodes that did not answer in time and are not counted")
     ] = None
+
+
+class Changed(Answer):
+    """A changed message, and the position of the record of its change."""
+
+    message_id: str
+    stream: str
+    epoch: str
+    offset: int
 
 
 class Recipient(Answer):
@@ -309,6 +324,36 @@ async def _publish_batch(context: WebContext, call: Call) -> Reply:
 async def _trace(context: WebContext, call: Call) -> dict[str, Any]:
     """Trace a message: its recipients with state and time, and reasons for failures."""
     return await context.tracing.trace(call.caller, call.path["message_id"], call.query.user_id)
+
+
+@RESOURCE.endpoint(
+    "PATCH /messages/{message_id}",
+    "messages:publish",
+    Changed,
+    action="edit_message",
+    request=EditRequest,
+    request_example={"content": "您好！"},
+    errors=("not_found", "edit_window_over"),
+)
+async def _edit(context: WebContext, call: Call) -> dict[str, Any]:
+    """Edit a message of a session: one's own, or with messages:moderate any."""
+    message_id = call.path["message_id"]
+    record = await context.message_changes.edit(call.caller, message_id, call.body.content)
+    return {"message_id": message_id, **record.position}
+
+
+@RESOURCE.endpoint(
+    "DELETE /messages/{message_id}",
+    "messages:publish",
+    Changed,
+    action="delete_message",
+    errors=("not_found", "edit_window_over"),
+)
+async def _delete(context: WebContext, call: Call) -> dict[str, Any]:
+    """Delete a message of a session: one's own, or with messages:moderate any."""
+    message_id = call.path["message_id"]
+    record = await context.message_changes.delete(call.caller, message_id)
+    return {"message_id": message_id, **record.position}
 
 
 @RESOURCE.endpoint(

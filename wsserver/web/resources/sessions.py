@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -65,6 +65,9 @@ class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     before: Annotated[Offset, Meta(description="only offsets below this one")] | None = None
     after: Annotated[Offset, Meta(description="only offsets above this one")] | None = None
     limit: Limit = DEFAULT_LIMIT
+    changes: Annotated[
+        Literal["true", "false"], Meta(description="true: also the records of edits and deletions")
+    ] = "false"
 
 
 @RESOURCE.endpoint(
@@ -108,7 +111,12 @@ async def _list_messages(context: WebContext, call: Call) -> dict[str, Any]:
     """List the kept messages of a session, in pages backward or forward."""
     query = call.query
     return await context.admin_queries.history(
-        call.caller, call.path["session_id"], query.before, query.after, query.limit
+        call.caller,
+        call.path["session_id"],
+        query.before,
+        query.after,
+        query.limit,
+        query.changes == "true",
     )
 
 

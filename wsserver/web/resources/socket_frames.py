@@ -134,6 +134,38 @@ class ChatMessage(Wire, kw_only=True):
     content_type: str
     created_at: Time
     client_message_id: str | UnsetType = UNSET
+    reply_to: Annotated[str, Meta(description="the message that this one answers")] | UnsetType = (
+        UNSET
+    )
+    edited_at: Time | UnsetType = UNSET
+    edited_by: str | UnsetType = UNSET
+
+
+class DeletedMessage(Wire, kw_only=True):
+    """What is left of a message that was deleted."""
+
+    id: str
+    session_id: str
+    deleted: Literal[True]
+    created_at: Time
+
+
+class MessageVersion(Wire, kw_only=True):
+    """The newest version of a message: as in ``new_message``, or what is left of a deleted one."""
+
+    id: str
+    session_id: str
+    created_at: Time
+    deleted: Literal[True] | UnsetType = UNSET
+    sender: Annotated[MessageSender, Meta(description="absent if deleted, as all below")] | (
+        UnsetType
+    ) = UNSET
+    content: Content | UnsetType = UNSET
+    content_type: str | UnsetType = UNSET
+    client_message_id: str | UnsetType = UNSET
+    reply_to: str | UnsetType = UNSET
+    edited_at: Time | UnsetType = UNSET
+    edited_by: str | UnsetType = UNSET
 
 
 class NewMessagePush(Placed, kw_only=True):
@@ -141,6 +173,23 @@ class NewMessagePush(Placed, kw_only=True):
 
     session_id: str
     message: ChatMessage
+
+
+class MessageUpdatedPush(Placed, kw_only=True):
+    """A message was edited; replayed after it was edited again, or deleted, it has that version."""
+
+    session_id: str
+    message: MessageVersion
+
+
+class MessageDeletedPush(Placed, kw_only=True):
+    """A message was deleted."""
+
+    session_id: str
+    message_id: str
+    deleted_at: Time
+    deleted_by: str
+    message: DeletedMessage
 
 
 class TypingPush(Signal, kw_only=True):
@@ -265,6 +314,8 @@ PUSHES: dict[str, type[Push]] = {
     "session_joined": SessionJoinedPush,
     "session_left": SessionLeftPush,
     "new_message": NewMessagePush,
+    "message_updated": MessageUpdatedPush,
+    "message_deleted": MessageDeletedPush,
     "typing": TypingPush,
     "message_status_update": MessageStatusPush,
     "ai_processing_status": AiProcessingPush,
@@ -307,6 +358,15 @@ class SessionLeft(Wire, kw_only=True):
 
 class MessageAck(Wire, kw_only=True):
     """The message is stored."""
+
+    message_id: str
+    stream: str
+    epoch: str
+    offset: int
+
+
+class ChangeAck(Wire, kw_only=True):
+    """The message is changed; the position is that of the change."""
 
     message_id: str
     stream: str
@@ -377,6 +437,8 @@ REPLIES: dict[str, tuple[str, type[Struct]]] = {
     "join_session": ("session_joined", SessionJoined),
     "leave_session": ("session_left", SessionLeft),
     "send_message": ("ack", MessageAck),
+    "edit_message": ("ack", ChangeAck),
+    "delete_message": ("ack", ChangeAck),
     "typing": ("ack", Ack),
     "ack": ("ack", ReceiptAck),
     "read": ("ack", ReceiptAck),
