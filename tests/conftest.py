@@ -30,6 +30,7 @@ SLOW = (
     "test_clock.py",
     "test_cluster_docs.py",
     "test_contributing.py",
+    "test_conversation_docs.py",
     "test_database_docs.py",
     "test_deployment.py",
     "test_development.py",

@@ -48,6 +48,7 @@ from wsserver.realtime.wiring import LiveSettings, build_live
 from wsserver.service import Service
 from wsserver.storage.maintenance.pruning import RetentionJob
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
+from wsserver.storage.messages.conversations import ConversationStore
 from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.known_users import KnownUserStore
@@ -148,6 +149,7 @@ def build(
         known_users,
         outbox,
         console_sessions,
+        ConversationStore(database),
         snapshot_retention_days=settings.snapshot_retention_days,
         notification_retention_days=settings.notification_retention_days,
     )
@@ -277,6 +279,7 @@ def build(
         publishing=live.publishing,
         message_changes=live.message_changes,
         admin_actions=live.admin_actions,
+        session_actions=live.session_actions,
         tracing=live.tracing,
         notifications=notifications.api,
         webhooks=WebhookApi(webhooks, outbox, permissions, audit, clock),

@@ -47,6 +47,9 @@ MEANINGS: dict[str, Meaning] = {
     "request_timeout": Meaning(408, None, True, "Request timeout"),
     "idempotency_conflict": Meaning(409, None, False, "Idempotency key used for another request"),
     "idempotency_pending": Meaning(409, None, True, "Request with this key still running"),
+    "term_changed": Meaning(409, None, False, "Holder of the session changed"),
+    "organization_set": Meaning(409, None, False, "Organization of the session already set"),
+    "no_responder": Meaning(409, None, False, "No AI to hold the session"),
     "body_too_large": Meaning(413, None, False, "Body too large"),
     "unsupported_media_type": Meaning(415, None, False, "Unsupported media type"),
     "validation_failed": Meaning(422, None, False, "Validation failed"),
@@ -230,6 +233,25 @@ class IdempotencyLimit(WsServerError):
             f"{what}; keys are forgotten after 24 h; a request without a key is still carried out",
             retry_after_s=retry_after_s,
         )
+
+
+class TermChanged(WsServerError):
+    """A session whose holder has changed since the requester looked; ``term``: the one of now."""
+
+    def __init__(self, term: int) -> None:
+        super().__init__(f"the session is in term {term}", term=term)
+
+
+class OrganizationSet(WsServerError):
+    """A session that was given to another organization before, which is for good."""
+
+    def __init__(self, organization_id: str) -> None:
+        super().__init__("the session belongs to another organization for good")
+        self.organization_id = organization_id
+
+
+class NoResponder(WsServerError):
+    """A session to be given to an AI, but none has held it, and there is no default one."""
 
 
 class BodyTooLarge(WsServerError):

@@ -62,11 +62,12 @@ class Push(TypedDict, total=False):
 
     A type of your own has the field ``data`` alone. ``keep``: store it in its stream before it is
     sent. ``ttl_s``: seconds until a kept message expires. ``idempotency_key``: the same key within
-    24 hours is the same kept message.
+    24 hours is the same kept message. ``term``: only while the session is in this term.
     """
 
     keep: bool
     ttl_s: float
+    term: int
     exclude_users: Collection[str]
     idempotency_key: str
 

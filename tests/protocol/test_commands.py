@@ -34,6 +34,11 @@ CHAT = [
     ("send_message", {"session_id": "s1", "content": "hi", "client_message_id": "c1"}),
     ("typing", {"session_id": "s1", "is_typing": True}),
     ("presence", {"session_id": "s1"}),
+    ("take", {"session_id": "s1"}),
+    ("take", {"session_id": "s1", "expected_term": 0}),
+    ("release", {"session_id": "s1"}),
+    ("release", {"session_id": "s1", "to": "ai"}),
+    ("release", {"session_id": "s1", "to": None}),
     ("refresh_token", {"token": "t"}),
 ]
 MONITOR = [

@@ -48,7 +48,7 @@ OPTIONAL: dict[str, dict[str, Any]] = {
     },
     "user_status_update": {"connections": 2},
 }
-OPTIONS = ("type", "exclude_users", "keep", "ttl_s")
+OPTIONS = ("type", "exclude_users", "keep", "ttl_s", "term")
 FIELDS = [name for name in Body.__struct_fields__ if name not in OPTIONS]
 
 

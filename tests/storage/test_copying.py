@@ -23,6 +23,7 @@ from wsserver.storage.engine.postgres.connecting import Server
 from wsserver.storage.engine.postgres.database import PostgresDatabase
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance.copying import copy_database
+from wsserver.storage.messages.conversations import ConversationStore, Holder, HolderWish
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.contacts import ContactStore
@@ -90,6 +91,7 @@ async def fill(database: Database, clock: FakeClock) -> None:
     await snapshots.prune(clock.wall(), 30)
     await snapshots.add(snapshot(clock.wall(), 9))
     await WebhookOutbox(database).add([Posting("hook_1", "http://x/", "e", b"{}", NOW)])
+    await ConversationStore(database).hold("s1", HolderWish(Holder("ai", "fastgpt")), "admin", NOW)
     await database.settle()
 
 
@@ -101,6 +103,7 @@ def everything(db: Connection) -> dict[str, list[Any]]:
         "session_members", "user_organizations", "revocations", "access_changes",
         "idempotency",
         "idempotency_quotas", "audit", "snapshot_hours", "webhook_outbox",
+        "conversations", "conversation_changes",
     )  # fmt: skip
     found = {}
     for name in names:

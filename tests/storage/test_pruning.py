@@ -71,6 +71,7 @@ async def test_every_table_loses_what_is_old_and_the_file_its_size_if_wanted(
         "known_users": 0,
         "webhook_outbox": 0,
         "console_sessions": 0,
+        "conversation_changes": 0,
         "messages": 2 + 3 + 1,
         "dedup": 0,
         "streams": 1,

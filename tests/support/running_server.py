@@ -85,6 +85,9 @@ class RunningServer(ServerProcess):
     def put(self, path: str, body: Any = None, bearer: str | None = None) -> Response:
         return self.request("PUT", API + path, body, bearer=bearer or ADMIN)
 
+    def patch(self, path: str, body: Any = None, bearer: str | None = None) -> Response:
+        return self.request("PATCH", API + path, body, bearer=bearer or ADMIN)
+
     def delete(self, path: str, bearer: str | None = None) -> Response:
         return self.request("DELETE", API + path, bearer=bearer or ADMIN)
 

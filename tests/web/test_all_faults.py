@@ -25,6 +25,11 @@ async def put(server: Server, path: str, body: Any) -> Response:
     return await server.request("PUT", path, raw, bearer=token())
 
 
+async def patch(server: Server, path: str, body: Any) -> Response:
+    path, raw = f"{PREFIX}{path}", msgspec.json.encode(body)
+    return await server.request("PATCH", path, raw, bearer=token())
+
+
 def named(answer: Any) -> dict[str, str]:
     return {error["field"]: error["message"] for error in answer.json()["errors"]}
 
@@ -41,7 +46,7 @@ def path_of(endpoint: Endpoint) -> str:
 async def test_of_every_body_all_missing_and_unknown_members_are_named(
     server: Server, endpoint: Endpoint
 ) -> None:
-    send = {"POST": post, "PUT": put}[endpoint.method]
+    send = {"POST": post, "PUT": put, "PATCH": patch}[endpoint.method]
     answer = await send(server, path_of(endpoint), {"no_such": 1, "nor_this": 2})
     assert (answer.status, answer.code) == (422, "validation_failed"), answer
     assert endpoint.request is not None

@@ -62,6 +62,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
             "messages": [{"target": {"type": "user", "id": "u1"}, "type": "hint"}, {"type": 1}]
         },
         "/sessions/{session_id}/members": {"user_ids": ["u1", "u2"]},
+        "/sessions/{session_id}/holder": {"holder": {"type": "ai", "id": "fastgpt"}},
         "/sessions/{session_id}/messages": {"type": "new_message", "content": "hi"},
         "/users/{user_id}/messages": {"type": "hint", "data": 1},
         "/tokens/revoke": {"jti": "j"},

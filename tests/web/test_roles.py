@@ -26,6 +26,8 @@ ALLOWED = {
     f"POST {API}/ping/{{user_id}}": "admin service manager",
     f"GET {API}/sessions": "admin service manager",
     f"GET {API}/sessions/{{session_id}}": "admin service manager",
+    f"PATCH {API}/sessions/{{session_id}}": "admin service",
+    f"POST {API}/sessions/{{session_id}}/holder": "admin service",
     f"GET {API}/sessions/{{session_id}}/connections": "admin service manager",
     f"GET {API}/sessions/{{session_id}}/history": "admin service manager",
     f"GET {API}/sessions/{{session_id}}/members": "admin service",
@@ -228,6 +230,7 @@ async def test_every_action_that_is_denied_leaves_one_line_in_the_audit_trail(
     assert sorted(f"{e['action']} {e['target']}" for e in entries) == sorted(
         [
             *("disconnect connection:x1", "disconnect ", "members session:x1", "revoke "),
+            *("session session:x1", "holder session:x1"),
             *("broadcast ", "publish ", "publish user:x1", "publish session:x1", "batch "),
             *("edit_message message:x1", "delete_message message:x1"),
             *("notify ", "contacts user:x-user", "drain node:x1"),

@@ -49,6 +49,7 @@ EVENTS = (
     *("user_connected", "user_disconnected", "session_joined", "session_left"),
     *("message_received", "message_published", "message_delivered", "typing_status_changed"),
     *("notification_sent", "notification_failed", "alert_raised", "alert_cleared"),
+    *("holder_changed", "session_state_changed", "session_updated"),
     *("event", "stats_update", "user_status_update", "message_status_update"),
 )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
 from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError, summary_of
 from wsserver.protocol import strict_json
 from wsserver.protocol.envelope import MAX_REF_LENGTH, Ref, is_ref, peek
-from wsserver.protocol.types import Content, Id, JsonObject, Offset, Position, StreamName
+from wsserver.protocol.types import Content, Id, JsonObject, Offset, Position, StreamName, Term
 from wsserver.protocol.validation import describe, faults_of
 
 MAX_HISTORY = 200
@@ -120,6 +120,20 @@ class Presence(Command):
     session_id: Id
 
 
+class Take(Command):
+    """Hold a session from now on, instead of the AI or user who holds it."""
+
+    session_id: Id
+    expected_term: Term | UnsetType = UNSET
+
+
+class Release(Command):
+    """Hold a session no longer; ``ai``: the AI that held it last holds it again."""
+
+    session_id: Id
+    to: Literal["ai"] | UnsetType | None = UNSET
+
+
 class RefreshToken(Command):
     """Replace the token of the connection by a newer one of the same user."""
 
@@ -172,6 +186,8 @@ CHAT_COMMANDS: dict[str, type[Command]] = {
     "presence": Presence,
     "history": History,
     "resume": Resume,
+    "take": Take,
+    "release": Release,
     "refresh_token": RefreshToken,
 }
 MONITOR_COMMANDS: dict[str, type[Command]] = CHAT_COMMANDS | {

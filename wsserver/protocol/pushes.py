@@ -35,6 +35,7 @@ RESERVED_TYPES = frozenset(
         "event",
         "token_expiring",
         "server_draining",
+        "session_updated",
         "error",
         "ack",
         "result",
@@ -42,6 +43,8 @@ RESERVED_TYPES = frozenset(
         "presence",
         "resumed",
         "token_refreshed",
+        "taken",
+        "released",
     }
 )
 """Types with a meaning in the contract: pushes, and the replies to commands."""

@@ -8,12 +8,28 @@ from typing import Annotated, Any, TypeVar
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, field, to_builtins
 
 from wsserver.errors import MAX_FAULTS, ValidationFailed
+from wsserver.protocol.strict_json import encode
 from wsserver.protocol.targets import TargetType
-from wsserver.protocol.types import Content, Id, JsonObject, PushType, Reason, Role, Text, UserId
+from wsserver.protocol.types import (
+    Content,
+    HolderView,
+    Id,
+    JsonObject,
+    PushType,
+    Reason,
+    Role,
+    SessionState,
+    Term,
+    Text,
+    Title,
+    UserId,
+)
 from wsserver.protocol.validation import Fault, faults_of, members_of, without
 
 MAX_BATCH = 1000
 MAX_MEMBERS = 10_000
+MAX_METADATA_BYTES = 4096
+"""Of a session."""
 MAX_TTL_S = 366 * 86_400
 BODY = "body"
 """The field of a fault of the whole body, such as an array."""
@@ -85,6 +101,7 @@ class Body(Request):
     exclude_users: Annotated[list[UserId], Meta(max_length=1000)] = []
     keep: bool | UnsetType = UNSET
     ttl_s: Annotated[float, Meta(gt=0, le=MAX_TTL_S)] | UnsetType = UNSET
+    term: Term | UnsetType = UNSET
 
     def members(self) -> JsonObject:
         """The body fields given, as a JSON object, without the options of sending."""
@@ -94,7 +111,7 @@ class Body(Request):
         return given
 
 
-_OPTIONS = ("type", "exclude_users", "keep", "ttl_s", "target", "organization_id", "role")
+_OPTIONS = ("type", "exclude_users", "keep", "ttl_s", "term", "target", "organization_id", "role")
 
 
 class BroadcastRequest(Body):
@@ -167,6 +184,32 @@ class MembersRequest(Request):
     """The whole member list of a session; it replaces the old one."""
 
     user_ids: Annotated[list[UserId], Meta(max_length=MAX_MEMBERS)]
+
+
+class SessionRequest(Request):
+    """What is to be changed of a session; a session that is new is created.
+
+    ``metadata`` replaces the former object; ``organization_id`` is set once.
+    """
+
+    title: Title | UnsetType | None = UNSET
+    state: SessionState | UnsetType = UNSET
+    metadata: JsonObject | UnsetType = UNSET
+    organization_id: Id | UnsetType = UNSET
+
+
+def session_faults(request: SessionRequest, _: Collection[str] = ()) -> list[Fault]:
+    """The fault of metadata that are too large."""
+    if request.metadata is UNSET or len(encode(request.metadata)) <= MAX_METADATA_BYTES:
+        return []
+    return [{"field": "metadata", "message": f"more than {MAX_METADATA_BYTES} bytes as JSON"}]
+
+
+class HolderRequest(Request):
+    """Who holds a session from now on; null: nobody."""
+
+    holder: HolderView | None
+    expected_term: Term | UnsetType = UNSET
 
 
 class TicketRequest(Request):

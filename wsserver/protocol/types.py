@@ -22,6 +22,9 @@ ACTION_URL_PATTERN = r"^(/(?!/)|https?://(?=[^/?#]))[^\x00-\x20\x7f-\x9f\u2028\u
 PHONE_PATTERN = r"^\+[1-9][0-9]{6,14}(?!\n)$"
 TIME_OF_DAY_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9](?!\n)$"
 
+# Texts that are stored as texts: PostgreSQL has no NUL, and a title is one line.
+TITLE_PATTERN = r"^[^\x00-\x1f\x7f]{0,200}(?!\n)$"
+
 _ACTION_URL = re.compile(ACTION_URL_PATTERN)
 
 
@@ -66,10 +69,26 @@ PushType = Annotated[str, Meta(pattern=PUSH_TYPE_PATTERN, examples=["order.shipp
 Offset = Annotated[int, Meta(ge=0, le=2**53)]
 Reason = Annotated[str, Meta(max_length=123)]
 Text = Annotated[str, Meta(max_length=65536)]
+Title = Annotated[
+    str,
+    Meta(
+        pattern=TITLE_PATTERN, description="at most 200 characters, on one line", examples=["Acme"]
+    ),
+]
+Term = Annotated[int, Meta(ge=0, le=2**53, description="rises by 1 with each holder")]
+SessionState = Literal["open", "pending", "closed"]
+"""``pending``: a human is wanted."""
 Role = Literal["user", "manager", "admin", "service"]
 """The roles of a token."""
 JsonObject = dict[str, Any]
 Content = str | JsonObject
+
+
+class HolderView(Struct, forbid_unknown_fields=True):
+    """Who answers in a session."""
+
+    type: Literal["user", "ai"]
+    id: UserId
 
 
 class Position(Struct, forbid_unknown_fields=True):
@@ -86,9 +105,11 @@ __all__ = [
     "PUSH_TYPE_PATTERN",
     "STREAM_PATTERN",
     "TIME_OF_DAY_PATTERN",
+    "TITLE_PATTERN",
     "UNSET",
     "USER_ID_PATTERN",
     "Content",
+    "HolderView",
     "Id",
     "JsonObject",
     "Offset",
@@ -96,8 +117,11 @@ __all__ = [
     "PushType",
     "Reason",
     "Role",
+    "SessionState",
     "StreamName",
+    "Term",
     "Text",
+    "Title",
     "UnsetType",
     "UserId",
     "is_action_url",

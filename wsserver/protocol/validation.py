@@ -22,6 +22,7 @@ from wsserver.protocol.types import (
     PUSH_TYPE_PATTERN,
     STREAM_PATTERN,
     TIME_OF_DAY_PATTERN,
+    TITLE_PATTERN,
     USER_ID_PATTERN,
 )
 
@@ -34,6 +35,7 @@ _PATTERNS = {
     STREAM_PATTERN: "broadcast, session:ID, user:ID or organization:ID",
     ACTION_URL_PATTERN: "a path with one / at first, or http(s)://host…; no blanks, no backslashes",
     PHONE_PATTERN: "a number in international form like +8613800138000",
+    TITLE_PATTERN: "at most 200 characters, none of them a control character",
     TIME_OF_DAY_PATTERN: "a time of day from 00:00 to 23:59",
 }
 

@@ -24,6 +24,7 @@ from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import KnownUsers, Tenancy
 from wsserver.realtime.commands.chat_commands import ChatCommands
+from wsserver.realtime.commands.conversation_commands import ConversationCommands
 from wsserver.realtime.commands.message_commands import MessageCommands
 from wsserver.realtime.commands.monitor_commands import MonitorCommands
 from wsserver.realtime.commands.receipt_commands import ReceiptCommands
@@ -58,6 +59,8 @@ from wsserver.realtime.operations.message_changes import MessageChanges
 from wsserver.realtime.operations.node_actions import NodeActions
 from wsserver.realtime.operations.node_queries import NodeQueries
 from wsserver.realtime.operations.publishing import Publishing
+from wsserver.realtime.operations.session_actions import SessionActions
+from wsserver.realtime.sessions.conversations import Conversations
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retention
@@ -68,6 +71,7 @@ from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.tracing.dry_run import DryRuns
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.conversations import ConversationStore
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.tables.access_lists import AccessChangeStore, RevocationStore
@@ -128,6 +132,8 @@ class LiveSide:
     manager: WebSocketManager
     admin_queries: AdminQueries
     admin_actions: AdminActions
+    conversations: Conversations
+    session_actions: SessionActions
     access_changes: AccessChanges
     publishing: Publishing
     message_changes: MessageChanges
@@ -159,6 +165,7 @@ def build_live(
     """Build the live side; nothing runs yet."""
     store = StreamStore(database)
     receipt_store = ReceiptStore(database)
+    conversation_store = ConversationStore(database)
 
     # Observation
     statistics = Statistics(clock, settings.node)
@@ -168,7 +175,15 @@ def build_live(
     traces = TraceBuffer(hub.connection_log, clock, settings.trace_retention_s)
 
     # Access
-    tenancy = Tenancy(hub, control, members, organizations, directory, store.writers)
+    tenancy = Tenancy(
+        hub,
+        control,
+        members,
+        organizations,
+        directory,
+        store.writers,
+        conversation_store.organizations,
+    )
     access = SessionAccess(permissions, members.is_member, tenancy)
     nodes = Nodes(control, connections)
     cluster_statistics = ClusterStatistics(control, nodes, hub, stats, clock, tasks)
@@ -283,9 +298,15 @@ def build_live(
         token_leeway_s=settings.token_leeway_s,
     )
 
+    conversations = Conversations(
+        conversation_store, broker, control, members, monitors, events, clock
+    )
+
     # Operations, and the commands of clients and monitors
     NodeQueries(manager, tenancy, settings.node).register(control)
-    admin_queries = AdminQueries(nodes, cluster_statistics, manager, permissions, tenancy, streams)
+    admin_queries = AdminQueries(
+        nodes, cluster_statistics, manager, permissions, tenancy, streams, conversations
+    )
     admin_actions = AdminActions(
         control,
         permissions,
@@ -299,12 +320,15 @@ def build_live(
         nodes,
     )
     NodeActions(manager, tenancy).register(control)
+    session_actions = SessionActions(conversations, control, permissions, tenancy, audit, clock)
     access_changes = AccessChanges(
         AccessChangeStore(database), manager, tenancy, members, organizations, revocations
     )
     access_changes.register(control)
     dry_runs = DryRuns(control, nodes, hub, members, tenancy)
-    publishing = Publishing(router, permissions, members, tenancy, audit, clock, dry_runs)
+    publishing = Publishing(
+        router, permissions, members, tenancy, audit, clock, dry_runs, conversations.require_term
+    )
     message_changes = MessageChanges(
         store, revisions, permissions, tenancy, access, audit, clock, settings.edit_window_s
     )
@@ -328,6 +352,9 @@ def build_live(
     dispatcher.add_handlers(stream_commands.table())
     dispatcher.add_handlers(ReceiptCommands(receipts).table())
     dispatcher.add_handlers(MessageCommands(message_changes).table())
+    dispatcher.add_handlers(
+        ConversationCommands(conversations, access, permissions, tenancy).table()
+    )
     dispatcher.add_monitor_handlers(
         MonitorCommands(monitors, admin_queries, publishing, admin_actions).table()
     )
@@ -352,6 +379,8 @@ def build_live(
         manager=manager,
         admin_queries=admin_queries,
         admin_actions=admin_actions,
+        conversations=conversations,
+        session_actions=session_actions,
         access_changes=access_changes,
         publishing=publishing,
         message_changes=message_changes,

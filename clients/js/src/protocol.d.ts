@@ -248,6 +248,40 @@ export interface UserStatusPush {
   connections: number;
 }
 
+/** State, holder or another field of a session has changed; a higher `term` is newer. */
+export interface SessionUpdatedPush {
+  type: "session_updated";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  session: SessionView;
+  /** names of fields */
+  changed: string[];
+  /** user id */
+  by: string;
+}
+
+/** The state of a session, as `GET /sessions/ID` has it. */
+export interface SessionView {
+  session_id: string;
+  title: string | null;
+  state: "closed" | "open" | "pending";
+  holder: HolderView | null;
+  term: number;
+  organization_id: string | null;
+  metadata: JsonObject;
+  /** RFC 3339, UTC */
+  created_at: string | null;
+  /** RFC 3339, UTC */
+  updated_at: string | null;
+}
+
+/** Who answers in a session. */
+export interface HolderView {
+  type: "ai" | "user";
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  id: string;
+}
+
 /** A notification. */
 export interface NotificationPush {
   type: "notification";
@@ -601,6 +635,29 @@ export interface Recovered {
   reason?: "epoch_changed" | "expired" | "forbidden" | "offset_ahead" | "too_far_behind";
 }
 
+/** Hold a session from now on, instead of the AI or user who holds it. */
+export interface TakeCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id: string;
+  /** rises by 1 with each holder */
+  expected_term?: number;
+}
+
+/** Who holds the session now. */
+export interface HolderReply {
+  type: "taken";
+  session_id: string;
+  term: number;
+  holder: HolderView | null;
+}
+
+/** Hold a session no longer; `ai`: the AI that held it last holds it again. */
+export interface ReleaseCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id: string;
+  to?: "ai" | null;
+}
+
 /** Replace the token of the connection by a newer one of the same user. */
 export interface RefreshTokenCommand {
   token: string;
@@ -650,6 +707,8 @@ export interface BroadcastRequest {
   exclude_users?: string[];
   keep?: boolean;
   ttl_s?: number;
+  /** rises by 1 with each holder */
+  term?: number;
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
   organization_id?: string;
   role?: "admin" | "manager" | "service" | "user";
@@ -701,6 +760,8 @@ export interface PublishRequest {
   exclude_users?: string[];
   keep?: boolean;
   ttl_s?: number;
+  /** rises by 1 with each holder */
+  term?: number;
   target: TargetRequest;
 }
 
@@ -763,6 +824,7 @@ export interface Pushes {
   message_status_update: MessageStatusPush;
   ai_processing_status: AiProcessingPush;
   user_status_update: UserStatusPush;
+  session_updated: SessionUpdatedPush;
   notification: NotificationPush;
   stats_update: StatsPush;
   event: EventPush;
@@ -796,6 +858,10 @@ export interface Commands {
   history: { fields: HistoryCommand; reply: HistoryReply };
   /** Catch up with streams from the client's last positions; sessions are joined again. */
   resume: { fields: ResumeCommand; reply: Resumed };
+  /** Hold a session from now on, instead of the AI or user who holds it. */
+  take: { fields: TakeCommand; reply: HolderReply };
+  /** Hold a session no longer; `ai`: the AI that held it last holds it again. */
+  release: { fields: ReleaseCommand; reply: HolderReply };
   /** Replace the token of the connection by a newer one of the same user. */
   refresh_token: { fields: RefreshTokenCommand; reply: TokenRefreshed };
   /** The statistics, as `GET /stats`. */
@@ -836,6 +902,9 @@ export type ServerErrorCode =
   | "request_timeout"
   | "idempotency_conflict"
   | "idempotency_pending"
+  | "term_changed"
+  | "organization_set"
+  | "no_responder"
   | "body_too_large"
   | "unsupported_media_type"
   | "validation_failed"

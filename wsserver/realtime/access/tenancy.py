@@ -23,6 +23,7 @@ SESSIONS_AT_ONCE = 100
 """Sessions whose writers are read by one query."""
 
 Writers = Callable[[Sequence[str]], Awaitable[Mapping[str, Sequence[Writer]]]]
+SetOrganizations = Callable[[Sequence[str]], Awaitable[Mapping[str, str]]]
 
 
 SPREAD_S = 0.5
@@ -71,7 +72,8 @@ class KnownUsers(Protocol):
 class Tenancy:
     """Finds the organizations that users and sessions belong to, whether online or not.
 
-    ``writers``: senders of stored messages, by stream. Only requests of roles confined to an
+    ``writers``: senders of stored messages, by stream; ``set_organizations``: the organizations
+    that were set for sessions as such, by session. Only requests of roles confined to an
     organization need these lookups.
     """
 
@@ -83,6 +85,7 @@ class Tenancy:
         assigned: AssignedOrganizations,
         known: KnownUsers,
         writers: Writers,
+        set_organizations: SetOrganizations,
     ) -> None:
         self._hub = hub
         self._control = control
@@ -90,6 +93,7 @@ class Tenancy:
         self._assigned = assigned
         self._known = known
         self._writers = writers
+        self._set_organizations = set_organizations
         self._grants: OrderedDict[tuple[str, str], None] = OrderedDict()
         """LRU cache of (organization, session) pairs for which ``owns`` returned True."""
         control.add_handler(JoinedOrganizations, self._joined_here)
@@ -141,17 +145,26 @@ class Tenancy:
     async def owners_of(self, session_ids: Sequence[str]) -> dict[str, set[str]]:
         """The organizations that each session belongs to, may be empty.
 
-        Those of its members and writers, online or not, and of the users who have joined it. Users
-        who may enter any session (administrators, services) without being named in their token or
-        the member list count only if there is no other. (An organization set for a session as such
-        would be looked up here, before all others.) Raises ``StorageUnavailable``.
+        The one that was set for the session. Without: those of its members and writers, online or
+        not, and of the users who have joined it. Users who may enter any session (administrators,
+        services) without being named in their token or the member list count only if there is no
+        other. Raises ``StorageUnavailable``.
         """
         owners: dict[str, set[str]] = {}
         for start in range(0, len(session_ids), SESSIONS_AT_ONCE):
-            owners |= await self._owners_of(session_ids[start : start + SESSIONS_AT_ONCE])
+            part = session_ids[start : start + SESSIONS_AT_ONCE]
+            given = await self._set_organizations(part)
+            owners |= {session_id: {given[session_id]} for session_id in given}
+            owners |= await self._owners_of([each for each in part if each not in given])
         return owners
 
+    async def set_organizations_of(self, session_ids: Sequence[str]) -> Mapping[str, str]:
+        """The organizations that were set for sessions; those without one are left out."""
+        return await self._set_organizations(session_ids)
+
     async def _owners_of(self, session_ids: Sequence[str]) -> dict[str, set[str]]:
+        if not session_ids:
+            return {}
         written = await self._writers([SESSION + session_id for session_id in session_ids])
         members = {session_id: self._members.of_session(session_id) for session_id in session_ids}
         users = {user_id for each in members.values() for user_id in each}
@@ -197,12 +210,16 @@ class Tenancy:
 
     async def owns(self, organization_id: str, session_id: str) -> bool:
         """Whether a session belongs to an organization. Raises ``StorageUnavailable``."""
-        is_own = any(
-            c.claims.organization_id == organization_id and self.is_named(c, session_id)
-            for c in self._hub.of_session(session_id)
-        )
-        if not is_own:
-            is_own = organization_id in (await self.owners_of([session_id]))[session_id]
+        given = (await self._set_organizations([session_id])).get(session_id)
+        is_own = given == organization_id
+        if given is None:
+            is_own = (
+                any(
+                    c.claims.organization_id == organization_id and self.is_named(c, session_id)
+                    for c in self._hub.of_session(session_id)
+                )
+                or organization_id in (await self._owners_of([session_id]))[session_id]
+            )
         grant = (organization_id, session_id)
         if not is_own:
             self._grants.pop(grant, None)
@@ -363,10 +380,12 @@ class Scope:
         mine = self.organization_id
         if mine is None:
             return list(session_ids)
+        given = await self._tenancy.set_organizations_of(session_ids)
         present = {
             id_
             for id_ in session_ids
-            if any(
+            if id_ not in given
+            and any(
                 self.sees(c) and self._tenancy.is_named(c, id_) for c in self._hub.of_session(id_)
             )
         }

@@ -39,6 +39,8 @@ class Message(Struct, gc=False):
     """The publisher; None: the server itself."""
     replies_to: tuple[str, str] | None = None
     """Stream and id of a message that has to be there; of kept messages only."""
+    term: int | None = None
+    """The term that its session has to be in; None: any."""
     size_bytes: int = 0
     """Bytes of its push as JSON, without a position; 0 until it is encoded."""
 

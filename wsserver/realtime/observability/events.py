@@ -31,6 +31,8 @@ MESSAGE_DELIVERED = "message_delivered"
 TYPING_STATUS_CHANGED = "typing_status_changed"
 NOTIFICATION_SENT = "notification_sent"
 NOTIFICATION_FAILED = "notification_failed"
+HOLDER_CHANGED = "holder_changed"
+SESSION_STATE_CHANGED = "session_state_changed"
 ALERT_RAISED = "alert_raised"
 ALERT_CLEARED = "alert_cleared"
 

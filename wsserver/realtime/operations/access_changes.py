@@ -28,6 +28,13 @@ class MembersReplaced(Request[int], frozen=True):
     version: int
 
 
+class SessionAssigned(Request[int], frozen=True):
+    """The organization of a session was set in the database, as its change ``version``."""
+
+    session_id: str
+    version: int
+
+
 class RevokeTokens(Request[int], frozen=True):
     """Tokens were added to the deny list; the answer is the number of closed connections."""
 
@@ -72,6 +79,7 @@ class AccessChanges:
         """Register the handlers."""
         control.add_handler(MembersReplaced, self.members_replaced)
         control.add_handler(OrganizationAssigned, self.organization_assigned)
+        control.add_handler(SessionAssigned, self.session_assigned)
         control.add_handler(RevokeTokens, self.revoke)
 
     async def load(self) -> None:
@@ -98,6 +106,14 @@ class AccessChanges:
         """Apply a user's organization; connections leave the sessions that it does not allow."""
         if self._is_next(request.version):
             self._assign(request.user_id, request.organization_id)
+        else:
+            await self._reach(request.version)
+        return self.version
+
+    async def session_assigned(self, request: SessionAssigned) -> int:
+        """Apply the organization of a session: who has no access by it any more leaves."""
+        if self._is_next(request.version):
+            await self._review(request.session_id)
         else:
             await self._reach(request.version)
         return self.version
@@ -133,7 +149,12 @@ class AccessChanges:
                 changes = await self._store.since(self.version)
                 is_complete = len(changes) < CHANGES_AT_ONCE
                 # What was applied meanwhile is newer than what was read.
-                self._apply([each for each in changes if each.number > self.version])
+                newer = [each for each in changes if each.number > self.version]
+                self._apply(newer)
+                # The organization of a session is numbered like its members.
+                for each in newer:
+                    if each.kind == "members":
+                        await self._review(each.key)
 
     def _apply(self, changes: Sequence[ListChange]) -> None:
         is_counted = len(changes) <= COUNTED
@@ -171,6 +192,20 @@ class AccessChanges:
         self._manager.presence.listed(session_id, set(user_ids) - before, removed)
         for user_id in removed:
             for connection in self._hub.of_user(user_id):
+                self._manager.sessions.enforce_access(connection)
+
+    async def _review(self, session_id: str) -> None:
+        """Look up again who may be in a session because of the organization that it belongs to."""
+        access = self._manager.sessions.access
+        doubtful = [
+            connection
+            for connection in self._hub.of_session(session_id)
+            if access.needs_preparing(connection.claims, session_id)
+        ]
+        for connection in doubtful:
+            await access.prepare(connection.claims, session_id)
+        for connection in doubtful:
+            if connection.is_alive:
                 self._manager.sessions.enforce_access(connection)
 
     def _assign(self, user_id: str, organization_id: str | None) -> None:

@@ -34,8 +34,10 @@ from wsserver.realtime.operations.node_queries import (
     ReadSessions,
     SessionIds,
 )
+from wsserver.realtime.sessions.conversations import Conversations, conversation_view
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.streams import Streams
+from wsserver.storage.messages.conversations import Conversation
 
 
 class AdminQueries:
@@ -53,12 +55,14 @@ class AdminQueries:
         permissions: Permissions,
         tenancy: Tenancy,
         streams: Streams,
+        conversations: Conversations,
     ) -> None:
         self._nodes = nodes
         self._statistics = statistics
         self._manager = manager
         self._tenancy = tenancy
         self._streams = streams
+        self._conversations = conversations
         self._hub: Hub = manager.hub
         self._permissions = permissions
 
@@ -170,16 +174,34 @@ class AdminQueries:
             **({"unreachable": sorted(silent)} if silent else {}),
         }
 
-    async def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
-        """One session; raises ``NotFound`` for one never used or outside of the scope."""
-        scope = self._scope(actor, "connections:read")
+    async def session(
+        self, actor: Actor, session_id: str, permission: str = "connections:read"
+    ) -> dict[str, Any]:
+        """One session; raises ``NotFound`` for one never used or outside of the scope.
+
+        Its last message is left out without the permission to read messages.
+        """
+        scope = self._scope(actor, permission)
         await scope.find_session(session_id)
         answers = await self._nodes.ask(FindSession(scope.organization_id, session_id))
         found = [each for each in answers.by_node.values() if each is not None]
-        if not found and not await self._manager.sessions.is_known(session_id):
-            raise NotFound("session", session_id)
+        conversation = await self._conversations.find(session_id)
+        if conversation is None:
+            if not found and not await self._manager.sessions.is_known(session_id):
+                raise NotFound("session", session_id)
+            conversation = Conversation(session_id)
         item = merge_session(found or [{"session_id": session_id, "users": [], "connections": 0}])
-        return {**await self._session(item, scope), **unreachable_in(answers)}
+        last = None
+        if self._permissions.allows(actor.claims, "messages:read"):
+            claims = actor.claims if scope.organization_id is not None else None
+            last = await self._streams.last_message(SESSION + session_id, claims)
+        return {
+            **await self._session(item, scope),
+            **conversation_view(conversation),
+            "active": [each["user_id"] for each in item["users"]],
+            "last_message": last,
+            **unreachable_in(answers),
+        }
 
     async def session_connections(
         self, actor: Actor, session_id: str, window: Window, node: str | None = None

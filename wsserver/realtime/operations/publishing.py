@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Any, cast
 
@@ -51,7 +51,11 @@ _KEPT, _LIVE, _REFUSED = "kept", "live", "refused"
 
 
 class Publishing:
-    """``POST /broadcast``, ``/messages`` and similar, also over the monitor's socket."""
+    """``POST /broadcast``, ``/messages`` and similar, also over the monitor's socket.
+
+    ``require_term`` compares the term of a session for live messages; kept ones are compared in
+    the transaction that stores them.
+    """
 
     def __init__(
         self,
@@ -62,8 +66,10 @@ class Publishing:
         audit: Audit,
         clock: Clock,
         dry_runs: DryRuns,
+        require_term: Callable[[str, int], Awaitable[None]],
     ) -> None:
         self._dry_runs = dry_runs
+        self._require_term = require_term
         self._router = router
         self._permissions = permissions
         self._members = members
@@ -118,6 +124,8 @@ class Publishing:
         return self._send_live(actor, message)
 
     async def _send_live(self, actor: Actor, message: Message) -> dict[str, Any]:
+        if message.term is not None:
+            await self._require_term(message.target.id, message.term)
         return self._sent(actor, message, await self._router.send(message))
 
     def _sent(self, actor: Actor, message: Message, sent: Sent) -> dict[str, Any]:
@@ -218,6 +226,8 @@ class Publishing:
     async def _send_all(
         self, messages: list[Message], *, keep: bool
     ) -> Sequence[Sent | WsServerError]:
+        if not keep and any(message.term is not None for message in messages):
+            return await self._send_each(messages)
         if not keep:
             # All are published before the first result of another node is awaited.
             begun = [self._router.begin(message) for message in messages]
@@ -230,6 +240,18 @@ class Publishing:
         except WsServerError as error:
             return [error] * len(messages)
         return [each if each.refusal is None else each.refusal for each in outcomes]
+
+    async def _send_each(self, messages: list[Message]) -> Sequence[Sent | WsServerError]:
+        """Send live messages, some of which may be refused for their term, in their order."""
+        outcomes: list[Sent | WsServerError] = []
+        for message in messages:
+            try:
+                if message.term is not None:
+                    await self._require_term(message.target.id, message.term)
+                outcomes.append(await self._router.send(message))
+            except WsServerError as error:
+                outcomes.append(error)
+        return outcomes
 
     def _record(self, actor: Actor, action: str, message: Message, sent: Sent) -> None:
         self._audit.record(
@@ -271,6 +293,7 @@ class Publishing:
             ttl_s=body.ttl_s if body.ttl_s is not UNSET else None,
             sender=_sender(body) or actor.claims.sub,
             dedup=actor.once if keep else None,
+            term=body.term if body.term is not UNSET else None,
             origin=actor.origin,
             replies_to=replies_to,
         )
@@ -358,14 +381,23 @@ def _is_to_be_kept(body: Body, target: Target) -> bool:
     return keep
 
 
+def _check_term(body: Body, target: Target) -> None:
+    """Raise ``ValidationFailed`` for the term of what is not for a session."""
+    if body.term is not UNSET and target.type is not TargetType.SESSION:
+        raise ValidationFailed([{"field": "term", "message": "only for a session's messages"}])
+
+
 def _checked(body: Body, target: Target) -> tuple[bool, PublishableFields]:
     """Whether a message is kept, and its fields; raises ``ValidationFailed`` with all faults."""
     session_id = target.id if target.type is TargetType.SESSION else None
     try:
+        _check_term(body, target)
         return _is_to_be_kept(body, target), publishable_fields(body, session_id)
     except ValidationFailed:
         faults = gather(
-            lambda: _is_to_be_kept(body, target), lambda: publishable_fields(body, session_id)
+            lambda: _is_to_be_kept(body, target),
+            lambda: _check_term(body, target),
+            lambda: publishable_fields(body, session_id),
         )
         raise ValidationFailed(faults) from None
 

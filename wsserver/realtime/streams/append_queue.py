@@ -97,9 +97,9 @@ class AppendQueue:
 
         The promise resolves to one outcome each. It is rejected with ``StorageFull`` or
         ``StorageUnavailable`` if none of them was stored; a full queue, or one that is finished,
-        raises ``StorageUnavailable`` here. A single draft that is refused, by its change or its hook
-        or as a reply to no message, rejects it with that error; of several, it is the outcome's
-        ``refusal``.
+        raises ``StorageUnavailable`` here. A single draft that is refused, by its change or its
+        hook or as a reply to no message, rejects it with that error; of several, it is the
+        outcome's ``refusal``.
         """
         if self._is_finished:
             raise StorageUnavailable("the server is stopping")

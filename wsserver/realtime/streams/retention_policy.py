@@ -16,6 +16,7 @@ from wsserver.realtime.messages.audience import (
 )
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.streams.append_queue import Draft
+from wsserver.storage.messages.conversations import in_term
 from wsserver.storage.messages.streams import Found
 
 SESSION = "session:"
@@ -149,6 +150,7 @@ def draft_of(
         origin=write_origin(message.origin),
         audience=write_audience(readers),
         replies_to=message.replies_to,
+        hook=None if message.term is None else in_term(message.target.id, message.term),
         message=message,
         readers=readers,
     )

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
+from msgspec import Raw
+
 from wsserver.clock import Clock
 from wsserver.cluster.broker import NO_RECIPIENTS, Outcome, Publication, PublishResult
 from wsserver.errors import WsServerError
@@ -320,6 +322,16 @@ class Streams:
                 if not reading.is_outdated:
                     break
         return page
+
+    async def last_message(self, name: str, claims: Claims | None) -> Raw | None:
+        """The ``message`` of a stream's latest ``new_message``, as JSON; None: there is none.
+
+        ``claims``: of those that this user may read.
+        """
+        found = await self._store.last_of_type(
+            name, "new_message", history.admits_for(claims), self._clock.wall()
+        )
+        return None if found is None else Raw(message_in(found.payload))
 
     def figures(self) -> dict[str, int]:
         """Numbers for the health check and the metrics."""

@@ -16,6 +16,7 @@ from wsserver.storage.engine.lock import ServerLock
 from wsserver.storage.engine.sql_leases import Fence
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance.database_report import free_bytes
+from wsserver.storage.messages.conversations import ConversationStore
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.known_users import KnownUserStore
 from wsserver.storage.notifications.notifications import NotificationStore
@@ -40,6 +41,7 @@ class RetentionJob:
         known_users: KnownUserStore,
         webhooks: WebhookOutbox,
         console_sessions: ConsoleSessionStore,
+        conversations: ConversationStore,
         *,
         snapshot_retention_days: float,
         notification_retention_days: float,
@@ -51,6 +53,7 @@ class RetentionJob:
         self._known_users = known_users
         self._webhooks = webhooks
         self._console_sessions = console_sessions
+        self._conversations = conversations
         self._snapshot_retention_days = snapshot_retention_days
         self._notifications_kept_s = notification_retention_days * DAY_S
 
@@ -71,6 +74,7 @@ class RetentionJob:
             "known_users": await self._known_users.prune(now),
             "webhook_outbox": await self._webhooks.prune(now),
             "console_sessions": await self._console_sessions.prune(now),
+            "conversation_changes": await self._conversations.prune(now),
         }
 
 
@@ -137,6 +141,7 @@ async def delete_expired(
         KnownUserStore(database),
         WebhookOutbox(database),
         ConsoleSessionStore(database),
+        ConversationStore(database),
         snapshot_retention_days=limits.snapshot_days,
         notification_retention_days=limits.notification_days,
     )

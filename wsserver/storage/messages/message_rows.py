@@ -15,6 +15,8 @@ LAST_OFFSET = (1 << OFFSET_BITS) - 1
 """2³⁸ messages in a stream leave 2²⁵ streams in 63 bits."""
 INBOX = "user:"
 """Prefix of the names of inboxes; the rest is the owner's user id."""
+SESSION = "session:"
+"""Prefix of the names of streams of sessions; the rest is the session's id."""
 
 
 class Subject(NamedTuple):

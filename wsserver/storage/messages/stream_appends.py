@@ -11,9 +11,11 @@ from wsserver.errors import NotFound, WsServerError
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.epochs import default_epoch
 from wsserver.storage.messages import revisions
+from wsserver.storage.messages.conversations import ensure
 from wsserver.storage.messages.message_rows import (
     LAST_OFFSET,
     OFFSET_BITS,
+    SESSION,
     Append,
     Appended,
     Change,
@@ -74,9 +76,10 @@ class _Reserved:
         self.next_offset = next_offset
 
 
-def append(db: Connection, batch: Sequence[Append]) -> Outcome:
+def append(db: Connection, batch: Sequence[Append], default_ai: str | None = None) -> Outcome:
     """Store the new messages of a batch in their order; all or, with an exception, none.
 
+    ``default_ai`` holds the sessions that begin with one of them.
     A job of the writer thread; its savepoint rolls reserved offsets back after an error.
     """
     seen: dict[str | tuple[str, str], Appended | Append] = _stored(db, batch)
@@ -97,8 +100,8 @@ def append(db: Connection, batch: Sequence[Append]) -> Outcome:
         item.revision is not None or item.hook is not None or item.replies_to is not None
         for item in batch
     ):
-        return _append_with_more(db, batch, firsts, new)
-    reserved, ends = _reserve(db, new)
+        return _append_with_more(db, batch, firsts, new, default_ai)
+    reserved, ends = _reserve(db, new, default_ai)
     added = _insert(db, new, reserved)
     if len(new) == len(batch):
         return Outcome(added, ends)
@@ -110,6 +113,7 @@ def _append_with_more(
     batch: Sequence[Append],
     firsts: Iterable[Appended | Append],
     new: Sequence[Append],
+    default_ai: str | None,
 ) -> Outcome:
     """``append`` where some are change records, have hooks or are replies: of these some may be
     refused, and get no offset.
@@ -136,7 +140,7 @@ def _append_with_more(
             subject, changes[id_] = outcome
             subjects[id_] = subject.key
     accepted = [item for item in new if item.message_id not in refused]
-    reserved, ends = _reserve(db, accepted)
+    reserved, ends = _reserve(db, accepted, default_ai)
     added = [
         place._replace(change=changes.get(place.message_id), checked=checked.get(place.message_id))
         for place in _insert(db, accepted, reserved, subjects)
@@ -216,7 +220,9 @@ def _stored(
     return stored
 
 
-def _reserve(db: Connection, new: Iterable[Append]) -> tuple[dict[str, _Reserved], dict[str, int]]:
+def _reserve(
+    db: Connection, new: Iterable[Append], default_ai: str | None
+) -> tuple[dict[str, _Reserved], dict[str, int]]:
     counts: dict[str, int] = {}
     latest: dict[str, float] = {}
     for item in new:
@@ -236,6 +242,13 @@ def _reserve(db: Connection, new: Iterable[Append]) -> tuple[dict[str, _Reserved
         for name, stream_id, epoch, last in db.execute(_SELECT_STREAMS, [db.listed(list(counts))]):
             reserved[name] = _Reserved(stream_id, epoch, last - counts[name] + 1)
             ends[name] = last
+    begun = {
+        name.removeprefix(SESSION): latest[name]
+        for name, last in ends.items()
+        if last == counts[name] and name.startswith(SESSION)
+    }
+    if begun:
+        ensure(db, begun, default_ai)
     return reserved, ends
 
 

@@ -51,6 +51,10 @@ _OUTLINE_FORWARD = (
 )
 _OUTLINE_BACK = f"{_OUTLINE_FORWARD} DESC LIMIT ?"
 _OUTLINE_FORWARD += " LIMIT ?"
+_LATEST = (
+    "SELECT m.key, m.type, m.audience FROM messages m"  # noqa: S608 - constants only
+    f" WHERE m.key > ? AND m.key <= ? AND {_READABLE} ORDER BY m.key DESC LIMIT ?"
+)
 _BY_KEYS = (
     f"SELECT {KEPT_COLUMNS}, t.payload FROM messages m{_WITH_SUBJECT}"  # noqa: S608 - constants
     " WHERE m.key IN (SELECT value FROM json_each(?))"
@@ -173,6 +177,20 @@ def _read(db: Connection, wanted: Wanted, outline: str, start: int) -> Slice:
     after, until = key_of(row.id, wanted.after), key_of(row.id, wanted.until)
     rows = db.execute(outline, _outline_values(wanted, after, until))
     return choose_and_read(db, rows, wanted, start, row.epoch)
+
+
+def last_of_type(
+    db: Connection, stream: str, type_: str, admits: Admits | None, now: float
+) -> Kept | None:
+    """The latest message of a type that is for the reader, among the last ``SCAN_ROWS``."""
+    row = stream_row(db, stream)
+    if row is None:
+        return None
+    keys = [key_of(row.id, 0), key_of(row.id, LAST_OFFSET)]
+    for key, found, audience in db.execute(_LATEST, [*keys, now, SCAN_ROWS]):
+        if found == type_ and (admits is None or admits(audience)):
+            return _by_keys(db, [key])[0]
+    return None
 
 
 def outline_of(db: Connection, wanted: Wanted, after: int, until: int) -> Iterable[Outline]:

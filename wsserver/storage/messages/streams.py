@@ -64,11 +64,12 @@ class StreamStore:
     """The tables ``streams``, ``messages`` and ``dedup``.
 
     All methods raise ``StorageUnavailable``; those that write also ``StorageFull``, and then
-    nothing of the call is stored.
+    nothing of the call is stored. ``default_ai`` holds the sessions that begin with a message.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, default_ai: str | None = None) -> None:
         self._database = database
+        self._default_ai = default_ai
         self._ends: dict[str, int] = {}
         self._is_surveyed = False
         self._survey_from = 0.0
@@ -83,7 +84,8 @@ class StreamStore:
         """
         if not batch:
             return []
-        outcome = await self._database.run(partial(stream_appends.append, batch=batch))
+        append = partial(stream_appends.append, batch=batch, default_ai=self._default_ai)
+        outcome = await self._database.run(append)
         self._ends.update(outcome.ends)
         return outcome.answers
 
@@ -130,6 +132,13 @@ class StreamStore:
     async def read_back(self, wanted: Wanted) -> Slice:
         """The last messages of a range, ascending; otherwise as ``read``."""
         return await self._database.read(partial(stream_reads.read_back, wanted=wanted))
+
+    async def last_of_type(
+        self, stream: str, type_: str, admits: Admits | None, now: float
+    ) -> Kept | None:
+        """The latest message of a type that is for the reader, among the last ``SCAN_ROWS``."""
+        read = partial(stream_reads.last_of_type, stream=stream, type_=type_, admits=admits)
+        return await self._database.read(partial(read, now=now))
 
     async def locate(self, message_ids: Sequence[str], now: float) -> list[Located]:
         """Messages by their ids (at most 1000), without payloads, by stream and offset.

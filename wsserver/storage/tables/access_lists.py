@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.conversations import ensure, log_change
 
 CHANGES_AT_ONCE = 1000
 _VERSION = "version"
@@ -23,6 +24,11 @@ _NOTE = """
     INSERT INTO access_changes (kind, key, number) VALUES (?, ?, ?)
     ON CONFLICT (kind, key) DO UPDATE SET number = excluded.number
 """
+
+
+def number_members(db: Connection, session_id: str) -> int:
+    """Number a change of who may enter a session; returns the number."""
+    return _numbered(db, "members", session_id)
 
 
 def _numbered(db: Connection, kind: str, key: str) -> int:
@@ -44,8 +50,9 @@ class MemberChange(NamedTuple):
 class MemberStore:
     """The table ``session_members``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, default_ai: str | None = None) -> None:
         self._database = database
+        self._default_ai = default_ai
 
     async def all(self) -> list[tuple[str, str]]:
         """Every (session_id, user_id), by session. Raises ``StorageUnavailable``."""
@@ -58,15 +65,15 @@ class MemberStore:
     async def replace(
         self, session_id: str, user_ids: Iterable[str], by: str, at: float
     ) -> MemberChange:
-        """Make ``user_ids`` the members of a session; returns the change.
+        """Make ``user_ids`` the members of a session, which exists then; returns the change.
 
         ``by``: user id of the requester; ``at``: seconds since the epoch; both are stored with the
         added members. Raises ``StorageUnavailable``, ``StorageFull``; the list is unchanged then.
         """
         wanted = frozenset(user_ids)
 
-        def change(db: Connection) -> MemberChange:
-            version = _numbered(db, "members", session_id)
+        def replace(db: Connection) -> MemberChange:
+            version = number_members(db, session_id)
             rows = db.execute(
                 "SELECT user_id FROM session_members WHERE session_id = ?", [session_id]
             )
@@ -81,9 +88,14 @@ class MemberStore:
                 " VALUES (?, ?, ?, ?)",
                 [(session_id, user_id, by, at) for user_id in added],
             )
+            if wanted:
+                ensure(db, {session_id: at}, self._default_ai)
+            if added or removed:
+                change = {"members": {"added": added, "removed": removed}}
+                log_change(db, session_id, at, by, change)
             return MemberChange(added, removed, version)
 
-        return await self._database.run(change)
+        return await self._database.run(replace)
 
 
 class OrganizationStore:

@@ -21,6 +21,7 @@ from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.message_changes import MessageChanges
 from wsserver.realtime.operations.publishing import Publishing
+from wsserver.realtime.operations.session_actions import SessionActions
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
 from wsserver.storage.tables.audit import AuditLog
@@ -70,6 +71,7 @@ class WebContext:
     publishing: Publishing
     message_changes: MessageChanges
     admin_actions: AdminActions
+    session_actions: SessionActions
     tracing: Tracing
     notifications: NotificationApi
     webhooks: WebhookApi

@@ -7,9 +7,14 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from wsserver.paging import DEFAULT_LIMIT
-from wsserver.protocol.requests import MembersRequest
-from wsserver.protocol.types import Offset
-from wsserver.web.api.answers import Answer, ClusterAnswer, ClusterListing
+from wsserver.protocol.requests import (
+    HolderRequest,
+    MembersRequest,
+    SessionRequest,
+    session_faults,
+)
+from wsserver.protocol.types import HolderView, JsonObject, Offset, SessionState, Term
+from wsserver.web.api.answers import Answer, ClusterAnswer, ClusterListing, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import Limit, NodePageQuery
@@ -26,7 +31,7 @@ class Present(Answer):
     connections: int
 
 
-class Session(ClusterAnswer):
+class SessionSummary(ClusterAnswer):
     """A session: users who have joined it, its members, the position of its stream."""
 
     session_id: str
@@ -37,10 +42,34 @@ class Session(ClusterAnswer):
     offset: int
 
 
+class Session(SessionSummary):
+    """A session as a conversation: who answers in it, its state, its last message."""
+
+    title: str | None
+    state: SessionState
+    holder: Annotated[HolderView | None, Meta(description="who answers now; null: nobody")]
+    term: Term
+    organization_id: Annotated[str | None, Meta(description="null: that of members and writers")]
+    metadata: JsonObject
+    created_at: Annotated[Time | None, Meta(description="null before the first message or member")]
+    updated_at: Time | None
+    active: Annotated[list[str], Meta(description="user ids of ``users``")]
+    last_message: Annotated[
+        JsonObject | None, Meta(description="null, too, without the permission messages:read")
+    ]
+
+
+class Held(Answer):
+    """Who holds a session, and its term."""
+
+    holder: HolderView | None
+    term: Term
+
+
 class Sessions(ClusterListing):
     """Sessions, ordered by id."""
 
-    sessions: list[Session]
+    sessions: list[SessionSummary]
 
 
 class SessionMembers(Answer):
@@ -83,6 +112,37 @@ async def _list_sessions(context: WebContext, call: Call) -> dict[str, Any]:
 async def _get_session(context: WebContext, call: Call) -> dict[str, Any]:
     """Get a session; 404 if it was never used."""
     return await context.admin_queries.session(call.caller, call.path["session_id"])
+
+
+@RESOURCE.endpoint(
+    "PATCH /sessions/{session_id}",
+    "sessions:manage",
+    Session,
+    action="session",
+    request=SessionRequest,
+    request_example={"title": "Acme", "state": "pending", "metadata": {"crm": "A-17"}},
+    rules=session_faults,
+    errors=("not_found", "organization_set"),
+)
+async def _change_session(context: WebContext, call: Call) -> dict[str, Any]:
+    """Change a session's title, state, metadata or organization; creates one that is new."""
+    session_id = call.path["session_id"]
+    await context.session_actions.change(call.caller, session_id, call.body)
+    return await context.admin_queries.session(call.caller, session_id, "sessions:manage")
+
+
+@RESOURCE.endpoint(
+    "POST /sessions/{session_id}/holder",
+    "sessions:manage",
+    Held,
+    action="holder",
+    request=HolderRequest,
+    request_example={"holder": {"type": "user", "id": "user_67890"}},
+    errors=("not_found", "term_changed"),
+)
+async def _hold_session(context: WebContext, call: Call) -> dict[str, Any]:
+    """Give a session to a user or an AI, or to nobody; the term rises with each change."""
+    return await context.session_actions.hold(call.caller, call.path["session_id"], call.body)
 
 
 @RESOURCE.endpoint(

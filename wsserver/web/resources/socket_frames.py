@@ -19,7 +19,7 @@ from wsserver.protocol.requests import (
     Request,
     SubscribeRequest,
 )
-from wsserver.protocol.types import Content
+from wsserver.protocol.types import Content, HolderView, JsonObject, SessionState
 from wsserver.web.api.answers import Time
 from wsserver.web.resources.connections import Disconnected
 from wsserver.web.resources.messages import Published
@@ -270,6 +270,28 @@ class Busiest(Wire, kw_only=True):
     sessions: list[BusySession]
 
 
+class SessionView(Wire, kw_only=True):
+    """The state of a session, as ``GET /sessions/ID`` has it."""
+
+    session_id: str
+    title: str | None
+    state: SessionState
+    holder: HolderView | None
+    term: int
+    organization_id: str | None
+    metadata: JsonObject
+    created_at: Time | None
+    updated_at: Time | None
+
+
+class SessionUpdatedPush(Push, kw_only=True):
+    """State, holder or another field of a session has changed; a higher ``term`` is newer."""
+
+    session: SessionView
+    changed: Annotated[list[str], Meta(description="names of fields")]
+    by: Annotated[str, Meta(description="user id")]
+
+
 class StatsPush(Push, kw_only=True):
     """Statistics, for monitors."""
 
@@ -320,6 +342,7 @@ PUSHES: dict[str, type[Push]] = {
     "message_status_update": MessageStatusPush,
     "ai_processing_status": AiProcessingPush,
     "user_status_update": UserStatusPush,
+    "session_updated": SessionUpdatedPush,
     "notification": NotificationPush,
     "stats_update": StatsPush,
     "event": EventPush,
@@ -419,6 +442,14 @@ class PresenceReply(Wire, kw_only=True):
     users: Annotated[list[Present], Meta(description="the first 1000")]
 
 
+class HolderReply(Wire, kw_only=True):
+    """Who holds the session now."""
+
+    session_id: str
+    term: int
+    holder: HolderView | None
+
+
 class TokenRefreshed(Wire, kw_only=True):
     """The newer token counts."""
 
@@ -445,6 +476,8 @@ REPLIES: dict[str, tuple[str, type[Struct]]] = {
     "history": ("history", HistoryReply),
     "resume": ("resumed", Resumed),
     "presence": ("presence", PresenceReply),
+    "take": ("taken", HolderReply),
+    "release": ("released", HolderReply),
     "refresh_token": ("token_refreshed", TokenRefreshed),
 }
 """Type and shape of each chat command's reply; ``pong`` has none."""

@@ -1,0 +1,90 @@
+"""Handlers of the commands of conversations: ``take``, ``release``."""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+
+from wsserver.errors import Forbidden, SessionBound
+from wsserver.identity.permissions import Permissions
+from wsserver.protocol import commands
+from wsserver.realtime.access.session_access import SessionAccess
+from wsserver.realtime.access.tenancy import Tenancy
+from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.dispatcher import Answer, Handler
+from wsserver.realtime.sessions.conversations import Conversations, view_of
+from wsserver.storage.messages.conversations import Holder, HolderWish
+
+MANAGE = "sessions:manage"
+
+
+class ConversationCommands:
+    """The handlers of commands about a conversation as a whole; none needs to have joined it."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        access: SessionAccess,
+        permissions: Permissions,
+        tenancy: Tenancy,
+    ) -> None:
+        self._conversations = conversations
+        self._access = access
+        self._permissions = permissions
+        self._tenancy = tenancy
+
+    def table(self) -> dict[str, Handler]:
+        """The handlers by command type."""
+        return {"take": self.take, "release": self.release}
+
+    async def take(self, connection: ConnectionInfo, command: commands.Take) -> Answer:
+        """Make the caller the holder.
+
+        Needs access and a role other than ``user``, or the permission ``sessions:manage``.
+        """
+        session_id, claims = command.session_id, connection.claims
+        _require_within(connection, session_id)
+        await self._access.prepare(claims, session_id)
+        is_staff = claims.role != "user" and self._access.allows(claims, session_id)
+        if not is_staff and not await self._manages(connection, session_id):
+            raise Forbidden(f"session {session_id} is not yours to take")
+        expected = command.expected_term
+        wish = HolderWish(
+            Holder("user", connection.user_id),
+            expected_term=None if expected is UNSET else expected,
+        )
+        after = (await self._conversations.hold(session_id, wish, connection.user_id)).after
+        return "taken", {
+            "session_id": session_id,
+            "term": after.term,
+            "holder": view_of(after.holder),
+        }
+
+    async def release(self, connection: ConnectionInfo, command: commands.Release) -> Answer:
+        """Give the session to nobody, or back to an AI; for its holder or ``sessions:manage``."""
+        session_id = command.session_id
+        _require_within(connection, session_id)
+        manages = await self._manages(connection, session_id)
+        wish = HolderWish(
+            None,
+            is_for_ai=command.to == "ai",
+            only_from=None if manages else Holder("user", connection.user_id),
+        )
+        after = (await self._conversations.hold(session_id, wish, connection.user_id)).after
+        return "released", {
+            "session_id": session_id,
+            "term": after.term,
+            "holder": view_of(after.holder),
+        }
+
+    async def _manages(self, connection: ConnectionInfo, session_id: str) -> bool:
+        """Whether the caller may manage the session, whoever holds it."""
+        claims = connection.claims
+        if not self._permissions.allows(claims, MANAGE):
+            return False
+        scope = self._tenancy.scope(self._permissions.confined_to(claims))
+        return await scope.has_session(session_id)
+
+
+def _require_within(connection: ConnectionInfo, session_id: str) -> None:
+    if connection.session_id not in (None, session_id):
+        raise SessionBound(str(connection.session_id))
