@@ -58,13 +58,15 @@ export interface MessageEntry {
 export interface SessionOptions {
   /** How many messages are loaded at once: 50. */
   pageSize?: number;
+  /** How many messages are held: 10,000. The oldest go, and can be loaded again by `loadOlder`. */
+  limit?: number;
   client?: WsClient;
 }
 
 export interface Session {
   /** In the order of the session, and after them those that are being sent. */
   messages: Readonly<ShallowRef<readonly MessageEntry[]>>;
-  unread: ComputedRef<number>;
+  unread: Readonly<Ref<number>>;
   /** Who is there. */
   users: Readonly<ShallowRef<readonly Present[]>>;
   /** Who types. */

@@ -231,6 +231,27 @@ test("a thousand messages at once are shown at once", async () => {
   end();
 });
 
+test("of a flood of messages the latest are held, and the older ones can be loaded", async () => {
+  const { server, session, end } = await talk({ limit: 20, pageSize: 10 });
+  for (let n = 0; n < 100; n++) server.say("s1", n, { from: "bob" });
+  await soon(50);
+  assert.equal(session.hasOlder.value, true);
+  assert.ok(session.messages.value.length <= 20);
+  assert.deepEqual(contents(session).slice(-2), [98, 99]);
+  assert.equal(session.unread.value, session.messages.value.length);
+  for (let page = 0; page < 3; page++) await session.loadOlder();
+  const held = contents(session);
+  assert.deepEqual(held, Array.from(held, (_, n) => 100 - held.length + n));
+  assert.ok(held.length > 40);
+  server.say("s1", 100, { from: "bob" });
+  await soon();
+  assert.deepEqual(contents(session), [...held, 100], "what was loaded is not taken away");
+  for (let n = 101; n < 130; n++) server.say("s1", n, { from: "bob" });
+  await soon();
+  assert.ok(session.messages.value.length <= 20);
+  end();
+});
+
 test("on a server it renders, connects to nothing, and misses a client clearly", async () => {
   const server = new FakeServer();
   const Page = defineComponent(() => {

@@ -1,0 +1,277 @@
+/** A session: its messages, those that are being sent, who is there and who types. */
+
+import { onScopeDispose, ref, shallowRef, toValue, watch } from "vue";
+
+import { on, useWsClient } from "./client.js";
+import { Entries } from "./entries.js";
+import { oncePerFrame } from "./frames.js";
+import { useTyping } from "./typing.js";
+
+const PAGE = 50;
+const LIMIT = 10_000;
+const PRESENCE_MS = 200;
+const JOIN_AGAIN_MS = 2000;
+
+/** How many components use which session of a client; the last one leaves it. */
+const uses = new WeakMap(); // client -> Map of session id -> count
+
+function countOf(client) {
+  if (!uses.has(client)) uses.set(client, new Map());
+  return uses.get(client);
+}
+
+/** A session, joined as long as a component uses it. */
+export function useSession(
+  sessionId,
+  { pageSize = PAGE, limit = LIMIT, client = useWsClient() } = {},
+) {
+  const messages = shallowRef([]);
+  const unread = ref(0);
+  const present = shallowRef([]);
+  const isJoined = ref(false);
+  const isLoading = ref(false);
+  const hasOlder = ref(false);
+  const error = shallowRef(null);
+
+  let id = null;
+  let run = 0; // counts sessions; what belongs to an earlier one is stale
+  let arrived = []; // pushes that are not shown yet
+  let joinTimer = 0;
+  let presenceTimer = 0;
+  const entries = new Entries(limit);
+  const { typing, typed, stopped, startTyping, stopTyping, reset } = useTyping((isTyping) => {
+    if (isJoined.value) client.typing(id, isTyping).catch(() => {});
+  });
+
+  const isNone = () => id === null || id === undefined;
+  const isOurs = (push) => push.session_id === id;
+  const userId = () => client.connection?.user_id;
+
+  function show() {
+    messages.value = entries.all;
+    unread.value = entries.unread;
+  }
+
+  function clear() {
+    entries.clear();
+    reset();
+    arrived = [];
+    for (const timer of [joinTimer, presenceTimer]) clearTimeout(timer);
+    present.value = [];
+    isJoined.value = isLoading.value = hasOlder.value = false;
+    error.value = null;
+    show();
+  }
+
+  // Joining
+
+  function enter(next) {
+    run += 1;
+    id = next;
+    clear();
+    if (isNone()) return;
+    const count = countOf(client);
+    count.set(id, (count.get(id) ?? 0) + 1);
+    if (client.state === "open") join();
+  }
+
+  function leave() {
+    const left = id;
+    run += 1;
+    id = null;
+    clear();
+    if (left === null || left === undefined) return;
+    const count = countOf(client);
+    count.set(left, count.get(left) - 1);
+    if (count.get(left) > 0) return;
+    count.delete(left);
+    if (client.sessions.includes(left) || client.state === "open") client.leave(left).catch(() => {});
+  }
+
+  async function join() {
+    const mine = run;
+    clearTimeout(joinTimer);
+    try {
+      const reply = await client.join(id);
+      if (mine !== run) return;
+      present.value = reply.users;
+      isJoined.value = true;
+      error.value = null;
+      await load();
+    } catch (failure) {
+      if (mine !== run || failure.code === "disconnected") return; // `ws:open` joins
+      if (failure.temporary) joinTimer = setTimeout(join, JOIN_AGAIN_MS);
+      else error.value = failure;
+    }
+  }
+
+  /** The last messages. */
+  async function load() {
+    const page = await history({ limit: pageSize });
+    if (page) hasOlder.value = page.has_more;
+  }
+
+  async function history(range, isLoaded = false) {
+    const mine = run;
+    isLoading.value = true;
+    try {
+      const page = await client.history(id, range);
+      if (mine !== run) return null;
+      for (const push of page.messages) {
+        entries.add(push, { userId: userId(), isUnread: false, isLoaded });
+      }
+      show();
+      return page;
+    } finally {
+      if (mine === run) isLoading.value = false;
+    }
+  }
+
+  /** The page before the first message; for scrolling up. */
+  async function loadOlder() {
+    const before = entries.firstOffset;
+    if (!hasOlder.value || isLoading.value || before === null) return;
+    const page = await history({ before, limit: pageSize }, true);
+    if (page) hasOlder.value = page.has_more;
+  }
+
+  // Messages
+
+  const showArrived = oncePerFrame(() => {
+    const pushes = arrived;
+    arrived = [];
+    if (pushes.length === 0) return;
+    for (const push of pushes) {
+      entries.add(push, { userId: userId(), isUnread: true });
+      stopped(push.message.sender.user_id);
+    }
+    if (entries.trim()) hasOlder.value = true;
+    show();
+  });
+
+  /** Say something; it is in `messages` at once. Resolves with its entry, sent or failed. */
+  function send(content, { contentType = "text" } = {}) {
+    const key = randomId();
+    const entry = entries.begin({
+      id: key,
+      session_id: id,
+      sender: { user_id: userId() ?? "", username: null, role: null },
+      content,
+      content_type: contentType,
+      created_at: new Date().toISOString(),
+      client_message_id: key,
+    });
+    show();
+    stopTyping();
+    return deliver(entry);
+  }
+
+  async function deliver(entry) {
+    const { content, content_type: contentType, session_id: into } = entry.message;
+    entry.status = "sending";
+    entry.error = null;
+    try {
+      const options = { contentType, clientMessageId: entry.key };
+      const ack = await client.sendMessage(into, content, options);
+      entries.acknowledged(entry, ack.message_id);
+    } catch (failure) {
+      if (entry.status === "sending") Object.assign(entry, { status: "failed", error: failure });
+    }
+    return entry;
+  }
+
+  /** Send a failed message again; it arrives once, even if the first try got through. */
+  function retry(entry) {
+    return entry.status === "failed" ? deliver(entry) : Promise.resolve(entry);
+  }
+
+  /** Take a failed message off the list. */
+  function discard(entry) {
+    if (entry.status !== "failed") return;
+    entries.discard(entry);
+    show();
+  }
+
+  /** The user has seen what is shown. */
+  function markRead() {
+    const ids = entries.takeUnread();
+    if (ids.length === 0) return;
+    client.markRead(ids);
+    show();
+  }
+
+  function lookAround() {
+    if (!isJoined.value) return;
+    const mine = run;
+    clearTimeout(presenceTimer);
+    presenceTimer = setTimeout(() => {
+      client.presence(id).then(
+        (reply) => mine === run && (present.value = reply.users),
+        () => {},
+      );
+    }, PRESENCE_MS);
+  }
+
+  on(client, "ws:open", () => {
+    if (!isNone() && !client.sessions.includes(id)) join();
+  });
+  on(client, "ws:rejoined", (detail) => isOurs(detail) && lookAround());
+  on(client, "ws:lost", (detail) => {
+    if (!isOurs(detail)) return;
+    isJoined.value = false;
+    error.value = detail.error;
+  });
+  on(client, "ws:gap", (detail) => {
+    if (!isOurs(detail)) return;
+    arrived = [];
+    entries.clearKept();
+    load().catch((failure) => (error.value = failure));
+  });
+  on(client, "new_message", (push) => {
+    if (!isOurs(push)) return;
+    arrived.push(push);
+    showArrived();
+  });
+  on(client, "message_status_update", (push) => isOurs(push) && entries.progress(push));
+  on(client, "typing", (push) => isOurs(push) && typed(push));
+  on(client, "session_joined", (push) => isOurs(push) && lookAround());
+  on(client, "session_left", (push) => {
+    if (!isOurs(push)) return;
+    stopped(push.user_id);
+    if (push.user_id === userId()) isJoined.value = false;
+    else lookAround();
+  });
+
+  watch(
+    () => toValue(sessionId),
+    (next) => {
+      leave();
+      enter(next);
+    },
+    { immediate: true },
+  );
+  onScopeDispose(leave);
+
+  return {
+    messages,
+    unread,
+    users: present,
+    typing,
+    isJoined,
+    isLoading,
+    hasOlder,
+    error,
+    send,
+    retry,
+    discard,
+    loadOlder,
+    markRead,
+    startTyping,
+    stopTyping,
+  };
+}
+
+function randomId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
