@@ -147,7 +147,7 @@ def test_what_is_said_of_retention_is_the_default(path: str) -> None:
     units = {"小时": 3600, "天": 86_400, "分钟": 60, "hours": 3600, "days": 86_400, "minutes": 60}
     defaults = {each.name: each.default for each in msgspec.structs.fields(Settings)}
     said = {row[2]: row[1] for row in table(path, "retention") if row[2].isidentifier()}
-    assert len(said) == 6
+    assert len(said) == 7
     for setting, text in said.items():
         number, unit = f"{text} -".replace(",", "").replace("，", " ").split()[:2]
         wanted = defaults[setting] / (units[unit] if setting.endswith("_s") else 1)

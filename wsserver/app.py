@@ -46,7 +46,7 @@ from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.wiring import LiveSettings, build_live
 from wsserver.service import Service
-from wsserver.storage.maintenance.pruning import RetentionJob
+from wsserver.storage.maintenance.pruning import DAY_S, RetentionJob
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
 from wsserver.storage.messages.conversations import ConversationStore
 from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
@@ -323,7 +323,11 @@ def live_settings(settings: Settings) -> LiveSettings:
         sessions_per_connection=settings.max_sessions_per_connection,
         replay_budget_bytes=settings.queue_limit_bytes // 8 * 7,
         stream_limit=settings.stream_limit,
-        retention=Retention(settings.stream_retention_s, settings.inbox_retention_s),
+        retention=Retention(
+            settings.stream_retention_s,
+            settings.inbox_retention_s,
+            settings.archive_retention_days * DAY_S,
+        ),
         ack_timeout_s=settings.ack_timeout_s,
         ack_retries=settings.ack_retries,
         trace_retention_s=settings.trace_retention_s,

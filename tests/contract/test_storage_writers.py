@@ -122,7 +122,7 @@ def check(answers: list[list[Any]], seen: dict[str, dict[int, str]]) -> None:
         for offset, message_id in messages.items()
     }
     assert len(stored) == sum(map(len, seen.values())), "an id is stored twice"
-    for message_id, _, stream, offset, _ in answers:
+    for message_id, _, stream, offset, *_ in answers:
         assert stored[message_id] == (stream, offset)
 
 
@@ -159,7 +159,7 @@ async def test_processes_write_in_one_order(place: str) -> None:
     # The message with a key was stored once, whoever was first.
     assert sum(map(len, seen.values())) == 2 * BATCHES * 4 + BATCHES
     common = [answer for each in writers for answer in each.answers if "common" in answer[1]]
-    assert sum(is_new for *_, is_new in common) == BATCHES
+    assert sum(is_new for _, _, _, _, is_new, *_ in common) == BATCHES
 
 
 @pytest.mark.gen_test(timeout=120)

@@ -19,7 +19,13 @@ PLENTY = 1 << 20
 
 
 def entry(offset: int, **fields: object) -> CachedMessage:
-    given = {"payload": b"%d" % offset, "expires_at": LATER, "has_ttl": False, "audience": None}
+    given = {
+        "payload": b"%d" % offset,
+        "at": NOW,
+        "expires_at": LATER,
+        "has_ttl": False,
+        "audience": None,
+    }
     return CachedMessage(offset, **{**given, **fields})  # type: ignore[arg-type]
 
 
@@ -106,7 +112,7 @@ def test_reasons_why_a_stream_cannot_be_recovered(
 
 
 def recovered(entries: list[CachedMessage], budget: int = PLENTY, now: float = NOW) -> Recovery:
-    return stream(head=9).recovery(entries, ME, now, budget)
+    return stream(head=9).recovery(entries, ME, now, now - DAY_S, budget)
 
 
 def test_everything_is_given_in_its_order() -> None:
@@ -122,6 +128,16 @@ def test_a_hole_of_a_ttl_is_no_loss_but_one_of_retention_is() -> None:
     assert recovered([short, entry(9)]).messages == [b"9"]
     assert recovered([entry(8, has_ttl=True, expires_at=NOW + 1)]).messages == [b"8"]
     assert recovered([entry(8, expires_at=NOW), entry(9)]) == Recovery(EPOCH, 9, [], "expired")
+
+
+def test_what_is_only_in_the_archive_is_a_loss() -> None:
+    archived = entry(8, at=NOW - DAY_S)
+    assert recovered([archived, entry(9)]) == Recovery(EPOCH, 9, [], "expired")
+    short = entry(8, at=NOW - DAY_S, has_ttl=True, expires_at=NOW)
+    assert recovered([short, entry(9)]).messages == [b"9"]
+    long = entry(8, at=NOW - DAY_S, has_ttl=True, expires_at=NOW + 1)
+    assert recovered([long, entry(9)]).reason == "expired"
+    assert recovered([entry(8, at=NOW - DAY_S + 1)]).messages == [b"8"]
 
 
 def test_what_is_for_others_is_left_out_and_costs_nothing() -> None:

@@ -221,7 +221,7 @@ async def test_what_arrives_while_it_is_read_for_one_alone_is_not_missed(
 
 
 def entry(offset: int, size: int) -> CachedMessage:
-    return CachedMessage(offset, b"x" * size, 2e9, False, None)
+    return CachedMessage(offset, b"x" * size, 2e9, 2e9, False, None)
 
 
 def test_a_tail_lets_go_of_its_oldest_bytes() -> None:

@@ -13,7 +13,7 @@ from wsserver.realtime.streams.stream_cache import StreamCache
 
 
 def entry(offset: int, size: int = 10) -> CachedMessage:
-    return CachedMessage(offset, b" " * size, NOW + DAY_S, False, None)
+    return CachedMessage(offset, b" " * size, NOW, NOW + DAY_S, False, None)
 
 
 class Memory:

@@ -40,8 +40,11 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
     await streams.read_back(wanted("session:s1"))
     await streams.find(["a", "t"], NOW, 9999)
     await streams.locate(["a", "t"], NOW)
+    await streams.span("session:s1", NOW, NOW + 1)
+    await streams.writers(["session:s1"])
+    await streams.shorten(90_000.0)
     assert len(await streams.trim(4)) == 4
-    assert len(await streams.expire(NOW + 10)) == 4
+    assert len(await streams.expire(NOW + 10, session_s=90_000.0)) == 4
 
     plans: dict[str, list[str]] = {}
 

@@ -135,13 +135,16 @@ def prune(config_file: Path | None, database: str | None, output: str, vacuum: b
 
     from wsserver.cli import reports
     from wsserver.clock import Clock
-    from wsserver.storage.maintenance.pruning import RetentionLimits
+    from wsserver.storage.maintenance.pruning import DAY_S, RetentionLimits
     from wsserver.storage.maintenance.pruning import prune as prune_file
 
+    archive_s = settings.archive_retention_days * DAY_S
     limits = RetentionLimits(
         settings.snapshot_retention_days,
         settings.notification_retention_days,
         settings.stream_limit,
+        session_s=max(settings.stream_retention_s, archive_s),
+        trims_sessions=archive_s == 0,
     )
     if settings.database_url is None:
         work = prune_file(settings.database, Clock(), limits, vacuum=vacuum)

@@ -100,11 +100,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """0: the server remembers no traces of live messages."""
 
     stream_limit: Count = 1000
-    """Messages that a stream keeps."""
+    """Messages that can be resumed; of other streams than sessions, also those that are kept."""
     stream_retention_s: Seconds = 86_400.0
     inbox_retention_s: Seconds = 604_800.0
     edit_window_s: Annotated[float, Meta(ge=0)] = 900.0
     """How long users may change what they have sent. 0: not at all."""
+    archive_retention_days: Annotated[float, Meta(ge=0)] = 365.0
+    """For which messages of sessions are kept; 0: as long as they can be resumed."""
     ack_timeout_s: Seconds = 10.0
     ack_retries: Annotated[int, Meta(ge=0)] = 3
 

@@ -252,6 +252,7 @@ def build_live(
         on_unreached=inboxes.queued,
         cork=poller.cork,
         replay_limit=settings.stream_limit,
+        retention=settings.retention,
         tail_limit_bytes=max(TAIL_LIMIT_BYTES, settings.replay_budget_bytes),
     )
     published = PublishedMessages(events, top_talkers)
@@ -374,7 +375,7 @@ def build_live(
         statuses=statuses,
         receipts=receipts,
         inboxes=inboxes,
-        expirer=Expirer(store, inboxes, clock, settings.stream_limit),
+        expirer=Expirer(store, inboxes, clock, settings.stream_limit, settings.retention),
         dispatcher=dispatcher,
         manager=manager,
         admin_queries=admin_queries,

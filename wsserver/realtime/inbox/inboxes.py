@@ -16,6 +16,7 @@ from wsserver.realtime.inbox.message_status import MessageStatuses, Status, Stat
 from wsserver.realtime.inbox.receipt_recorder import ReceiptRecorder
 from wsserver.realtime.inbox.redelivery import Redelivery
 from wsserver.realtime.inbox.unacked import Settled, UnackedIndex, UnackedMessage
+from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.storage.messages.receipts import Inbox, ReceiptStore
 from wsserver.storage.messages.streams import Expired, Kept, Slice, StreamStore
 from wsserver.wire.frames import build_frame
@@ -262,20 +263,29 @@ class Expirer:
 
     An expired message gets the status ``expired``. The oldest messages of an inbox with more than
     ``stream_limit`` get ``failed`` with the reason ``inbox_full``; no other message is deleted
-    before it expires.
+    before it expires. Where messages of sessions are archived, that limit is none for them.
     """
 
     def __init__(
-        self, store: StreamStore, inboxes: Inboxes, clock: Clock, stream_limit: int
+        self,
+        store: StreamStore,
+        inboxes: Inboxes,
+        clock: Clock,
+        stream_limit: int,
+        retention: Retention,
     ) -> None:
         self._store = store
         self._inboxes = inboxes
         self._clock = clock
         self._stream_limit = stream_limit
+        self._retention = retention
 
     async def run(self) -> None:
         """Delete all that is due. Raises ``StorageUnavailable``, ``StorageFull``."""
-        while expired := await self._store.expire(self._clock.wall()):
+        session_s = self._retention.session_s
+        await self._store.shorten(session_s)
+        while expired := await self._store.expire(self._clock.wall(), session_s=session_s):
             self._inboxes.ended(expired, "expired")
-        while trimmed := await self._store.trim(self._stream_limit):
+        with_sessions = not self._retention.is_archiving
+        while trimmed := await self._store.trim(self._stream_limit, with_sessions=with_sessions):
             self._inboxes.ended(trimmed, "failed", "inbox_full")

@@ -39,20 +39,26 @@ async def read_page(
     stream: Stream,
     claims: Claims | None,
     now: float,
+    *,
     before: int | None,
     after: int | None,
+    since: float | None,
+    until: float | None,
     limit: int,
     budget: int,
     with_changes: bool,
 ) -> History:
     """The first ``limit`` messages after an offset, or the last ones, before an offset or of all.
 
-    Messages with another audience and expired ones are skipped; messages that are not published yet
-    are not read. Arguments as those of ``Streams.history``.
+    Messages with another audience, of another time and expired ones are skipped; messages that are
+    not published yet are not read. Arguments as those of ``Streams.history``.
     """
     forward = after is not None and before is None
     low = after or 0
     high = stream.head + 1 if before is None else min(before, stream.head + 1)
+    if since is not None or until is not None:
+        span = await store.span(stream.name, since, until)
+        low, high = max(low, span.after), min(high, span.until + 1)
     read = store.read if forward else store.read_back
     page: list[bytes] = []
     has_more = False
@@ -62,7 +68,8 @@ async def read_page(
         is_last = room < READ_BYTES
         room = room if page else max(1, room)  # one message at least, to make progress
         wanted = Wanted(stream.name, low, high - 1, now, count, room, admits_for(claims))
-        part = await read(wanted._replace(with_changes=with_changes))
+        wanted = wanted._replace(since=since, before=until, with_changes=with_changes)
+        part = await read(wanted)
         for kept in part.messages if forward else reversed(part.messages):
             if kept.expires_at <= now:
                 continue

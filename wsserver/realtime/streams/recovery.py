@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams.concurrency import Reading, Readings, SingleFlight
 from wsserver.realtime.streams.history import admits_for
+from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.stream import (
     EXPIRED,
     TOO_FAR_BEHIND,
@@ -73,6 +74,7 @@ class StreamRecovery:
         clock: Clock,
         tasks: Tasks,
         replay_limit: int,
+        retention: Retention,
         readings: Readings,
     ) -> None:
         self._store = store
@@ -80,6 +82,7 @@ class StreamRecovery:
         self._open = open
         self._clock = clock
         self.replay_limit = replay_limit
+        self._retention = retention
         self._fills: SingleFlight[_Filled] = SingleFlight(tasks)
         self._filling = asyncio.Semaphore(FILLS_AT_ONCE)
         self._readings = readings
@@ -104,7 +107,7 @@ class StreamRecovery:
         entries = stream.after(since.offset)
         if entries is None:
             return None
-        return stream.recovery(entries, claims, self._clock.wall(), budget, with_changes)
+        return self._recovery(stream, entries, claims, budget, with_changes)
 
     async def recover(
         self,
@@ -175,7 +178,23 @@ class StreamRecovery:
         if later is None:
             return None
         entries = [*read.entries, *later]
-        return stream.recovery(entries, claims, self._clock.wall(), budget, with_changes)
+        return self._recovery(stream, entries, claims, budget, with_changes)
+
+    def _recovery(
+        self,
+        stream: Stream,
+        entries: Iterable[CachedMessage],
+        claims: Claims,
+        budget: int,
+        with_changes: bool,
+    ) -> Recovery:
+        now = self._clock.wall()
+        oldest = self._oldest(stream.name, now)
+        return stream.recovery(entries, claims, now, oldest, budget, with_changes)
+
+    def _oldest(self, name: str, now: float) -> float:
+        """Time of publishing up to which messages of a stream cannot be resumed."""
+        return now - self._retention.recovery_of(name)
 
     def _recover_cached(
         self,
@@ -271,17 +290,18 @@ class StreamRecovery:
         Nothing is read if they exceed ``budget`` bytes.
         """
         async with self._filling:
-            until = stream.floor
+            until, now = stream.floor, self._clock.wall()
             wanted = Wanted(
                 stream.name,
                 after,
                 until,
-                self._clock.wall(),
+                now,
                 self.replay_limit,
                 budget,
                 admits_for(reader.claims if reader is not None else None),
                 is_whole=True,
                 with_changes=reader is None or reader.with_changes,
+                oldest=self._oldest(stream.name, now),
             )
             part = await self._store.read(wanted)
             # After reading: retention may have deleted messages meanwhile.
@@ -289,4 +309,5 @@ class StreamRecovery:
         if head.epoch != stream.epoch:
             self._cache.forget(stream.name)
             return None, until, None
-        return part, until, EXPIRED if head.first_offset > after + 1 else None
+        is_gone = part.is_too_old or head.first_offset > after + 1
+        return part, until, EXPIRED if is_gone else None

@@ -26,13 +26,32 @@ BROADCAST = "broadcast"
 
 
 class Retention(NamedTuple):
-    """Retention times in seconds."""
+    """Retention times in seconds.
+
+    Messages can be resumed for ``stream_s``, those of an inbox for ``inbox_s``. Then they are
+    deleted; those of sessions only after ``archive_s``, if that is longer.
+    """
 
     stream_s: float = 24 * 3600.0
     inbox_s: float = 7 * 24 * 3600.0
+    archive_s: float = 0.0
+
+    @property
+    def is_archiving(self) -> bool:
+        """Whether messages of sessions are kept although they cannot be resumed any more."""
+        return self.archive_s > 0
+
+    @property
+    def session_s(self) -> float:
+        """Time after which messages of sessions are deleted."""
+        return max(self.stream_s, self.archive_s)
 
     def of(self, stream: str) -> float:
-        """The retention time of a stream."""
+        """Time after which messages of a stream are deleted."""
+        return self.session_s if stream.startswith(SESSION) else self.recovery_of(stream)
+
+    def recovery_of(self, stream: str) -> float:
+        """Time for which messages of a stream can be resumed."""
         return self.inbox_s if stream.startswith(INBOX) else self.stream_s
 
 

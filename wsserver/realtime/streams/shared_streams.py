@@ -10,7 +10,7 @@ from wsserver.cluster.broker import Broker, Publication, Receiver
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams.append_queue import Draft, Outcomes
-from wsserver.realtime.streams.retention_policy import readers_of
+from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retention, readers_of
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Recovery, Stream
 from wsserver.realtime.streams.stream_follower import FollowedStream, StreamFollower
 from wsserver.realtime.streams.streams import Streams
@@ -115,6 +115,7 @@ class SharedStreams(Streams):
         on_unreached: Callable[[Publication], None],
         cork: Callable[[], None],
         replay_limit: int = 1000,
+        retention: Retention = DEFAULT_RETENTION,
         tail_limit_bytes: int = TAIL_LIMIT_BYTES,
     ) -> None:
         super().__init__(
@@ -125,6 +126,7 @@ class SharedStreams(Streams):
             on_unreached=on_unreached,
             cork=cork,
             replay_limit=replay_limit,
+            retention=retention,
             tail_limit_bytes=tail_limit_bytes,
         )
         self._head_reader = HeadReader(store, tasks)
@@ -151,6 +153,7 @@ class SharedStreams(Streams):
             CachedMessage(
                 publication.offset,
                 publication.payload,
+                publication.accepted_at,
                 publication.expires_at,
                 publication.has_ttl,
                 readers_of(publication),

@@ -32,8 +32,9 @@ class CachedMessage(Struct, frozen=True, gc=False):
     offset: int
     payload: bytes
     """The push with its position, as it was sent live."""
+    at: float
+    """Time of publishing; like ``expires_at`` in seconds since the epoch."""
     expires_at: float
-    """Wall-clock seconds."""
     has_ttl: bool
     """Whether it expires before the retention time of its stream."""
     audience: Audience | None
@@ -50,6 +51,7 @@ def cached_message(kept: Kept, stream: str, epoch: str) -> CachedMessage:
     return CachedMessage(
         kept.offset,
         payload,
+        kept.at,
         kept.expires_at,
         bool(kept.has_ttl),
         read_audience(kept.audience),
@@ -231,22 +233,24 @@ class Stream:
         entries: Iterable[CachedMessage],
         claims: Claims,
         now: float,
+        oldest: float,
         budget: int,
         with_changes: bool = True,
     ) -> Recovery:
         """The messages for a user, or none of them and the reason.
 
-        ``entries``: all messages after the position; ``budget``: bytes that may be sent;
-        ``with_changes``: also change records.
+        ``entries``: all messages after the position; ``oldest``: time (epoch seconds) up to which
+        messages are only in the archive; ``budget``: bytes that may be sent; ``with_changes``: also
+        change records.
         """
         messages: list[bytes] = []
         for entry in entries:
             if entry.changes and not with_changes:
                 continue
-            if entry.expires_at <= now:
-                if not entry.has_ttl:
-                    return self.failed(EXPIRED)
+            if entry.has_ttl and entry.expires_at <= now:
                 continue
+            if entry.at <= oldest or entry.expires_at <= now:
+                return self.failed(EXPIRED)
             if entry.audience is not None and not entry.audience.admits(claims):
                 continue
             budget -= len(entry.payload) + 1

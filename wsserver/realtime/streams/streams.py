@@ -23,6 +23,7 @@ from wsserver.realtime.streams.append_queue import AppendQueue, Draft, Outcomes
 from wsserver.realtime.streams.concurrency import FairSemaphore, Readings, SingleFlight
 from wsserver.realtime.streams.history import History
 from wsserver.realtime.streams.recovery import StreamRecovery
+from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retention
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Recovery, Stream
 from wsserver.realtime.streams.stream_cache import NAMES_LIMIT, StreamCache, StreamIndex
 from wsserver.storage.engine.fair_queue import caller
@@ -74,6 +75,7 @@ class Streams:
         on_unreached: Callable[[Publication], None],
         cork: Callable[[], None],
         replay_limit: int = 1000,
+        retention: Retention = DEFAULT_RETENTION,
         tail_limit_bytes: int = TAIL_LIMIT_BYTES,
     ) -> None:
         self._store = store
@@ -85,7 +87,7 @@ class Streams:
         self._heads: SingleFlight[None] = SingleFlight(tasks)
         self._readings = Readings()
         self._recovery = StreamRecovery(
-            store, self._cache, self._reopen, clock, tasks, replay_limit, self._readings
+            store, self._cache, self._reopen, clock, tasks, replay_limit, retention, self._readings
         )
         self._paging = FairSemaphore(PAGES_AT_ONCE)
         self._asked: dict[str, object] = {}
@@ -156,6 +158,7 @@ class Streams:
             CachedMessage(
                 publication.offset,
                 publication.payload,
+                draft.at,
                 draft.expires_at,
                 draft.has_ttl,
                 draft.readers,
@@ -291,6 +294,8 @@ class Streams:
         *,
         before: int | None = None,
         after: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
         limit: int = 50,
         budget: int = PAGE_BYTES,
         with_changes: bool = False,
@@ -298,6 +303,7 @@ class Streams:
         """A page: the last ``limit`` messages, those before an offset, or those after one.
 
         ``claims``: leave out messages whose audience excludes this user; None: all messages.
+        ``since`` (inclusive), ``until``: only messages of that time, in seconds since the epoch.
         ``budget``: bytes of the page; it ends early at that size, but has one message at least.
         ``with_changes``: also change records.
         """
@@ -311,11 +317,13 @@ class Streams:
                         stream,
                         claims,
                         self._clock.wall(),
-                        before,
-                        after,
-                        limit,
-                        budget,
-                        with_changes,
+                        before=before,
+                        after=after,
+                        since=since,
+                        until=until,
+                        limit=limit,
+                        budget=budget,
+                        with_changes=with_changes,
                     )
                 finally:
                     self._readings.end(reading)

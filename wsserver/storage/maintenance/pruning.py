@@ -97,6 +97,10 @@ class RetentionLimits(NamedTuple):
     notification_days: float
     stream_messages: int
     """Messages of each stream."""
+    session_s: float | None = None
+    """Seconds for which messages of sessions are kept; None: as when they were stored."""
+    trims_sessions: bool = True
+    """Whether ``stream_messages`` holds for sessions, too; False: they are archived."""
 
 
 async def prune(
@@ -146,16 +150,17 @@ async def delete_expired(
         notification_retention_days=limits.notification_days,
     )
     now = clock.wall()
-    return await retention_job.run(now) | await _prune_streams(
-        StreamStore(database), now, limits.stream_messages
-    )
+    return await retention_job.run(now) | await _prune_streams(StreamStore(database), now, limits)
 
 
-async def _prune_streams(store: StreamStore, now: float, limit: int) -> dict[str, int]:
+async def _prune_streams(store: StreamStore, now: float, limits: RetentionLimits) -> dict[str, int]:
     messages = 0
-    while batch := await store.expire(now):
+    if limits.session_s is not None:
+        await store.shorten(limits.session_s)
+    while batch := await store.expire(now, session_s=limits.session_s or 0.0):
         messages += len(batch)
-    while batch := await store.trim(limit):
+    with_sessions = limits.trims_sessions
+    while batch := await store.trim(limits.stream_messages, with_sessions=with_sessions):
         messages += len(batch)
     pruned = await store.prune(now)
     return {"messages": messages, "dedup": pruned.dedup_keys, "streams": pruned.streams}

@@ -180,6 +180,17 @@ class Slice(NamedTuple):
     """Whether it ended at the number of bytes; then there is a further message for the reader."""
     is_for_all: bool = True
     """Whether all messages that were read or skipped are for every reader."""
+    is_too_old: bool = False
+    """Whether nothing was read, as the first message is only in the archive."""
+
+
+class Span(NamedTuple):
+    """A range of offsets."""
+
+    after: int
+    """Exclusive."""
+    until: int
+    """Inclusive."""
 
 
 class Found(NamedTuple):

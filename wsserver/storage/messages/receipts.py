@@ -65,7 +65,9 @@ _PENDING = (
     # The + keeps SQLite from answering out of the index on expires_at.
     " WHERE m.key > ? AND m.key <= ? AND +m.expires_at > ? AND r.delivered_at IS NULL"
 )
-_OUTLINE_PENDING = f"SELECT m.key, m.audience, length(m.payload){_PENDING} ORDER BY m.key LIMIT ?"
+_OUTLINE_PENDING = (
+    f"SELECT m.key, m.audience, length(m.payload), m.at{_PENDING} ORDER BY m.key LIMIT ?"
+)
 _COUNT_PENDING = f"SELECT count(*){_PENDING}"
 _SELECT_RECEIPTS = (
     "SELECT user_id, min(delivered_at), max(read_at), min(is_by_offset) FROM ("  # noqa: S608

@@ -11,6 +11,7 @@ from wsserver.storage.messages.message_rows import (
     INBOX,
     LAST_OFFSET,
     OFFSET_BITS,
+    SESSION,
     key_of,
     stream_row,
 )
@@ -20,6 +21,7 @@ _SURVEY_MARGIN_S = 3600.0
 STREAM_KEPT_S = 30 * 86_400
 """Time after the last append until the row of an empty stream is deleted."""
 BATCH_ROWS = 300
+SHORTENED_AT_ONCE = 2000
 
 _IS_PENDING = (
     f"substr(s.name, 1, {len(INBOX)}) = '{INBOX}' AND r.delivered_at IS NULL"
@@ -35,10 +37,20 @@ _COLUMNS = (
     f"m.key, m.has_ttl, m.message_id, s.name, m.sender, {_IS_PENDING},"
     f" CASE WHEN {_IS_PENDING} THEN json_extract(CAST(m.payload AS TEXT), '$.session_id') END"
 )
+_IS_OF_SESSION = f"substr(s.name, 1, {len(SESSION)}) = '{SESSION}'"
 _SELECT_EXPIRED = (
-    f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
-    " WHERE m.expires_at <= ? ORDER BY m.expires_at LIMIT ?"
+    f"SELECT m.at, {_IS_OF_SESSION}, {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608
+    " WHERE m.expires_at <= ? ORDER BY m.expires_at, m.key LIMIT ?"
 )
+_KEEP_LONGER = "UPDATE messages SET expires_at = at + ? WHERE key = ? AND has_ttl = 0"
+_SELECT_NEXT = (
+    f"SELECT m.key, {_IS_OF_SESSION} AND m.expires_at > m.at + ? FROM messages m"  # noqa: S608
+    f" JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
+    " WHERE m.key > ? ORDER BY m.key LIMIT ?"
+)
+_SHORTEN = "UPDATE messages SET expires_at = at + ? WHERE key IN (SELECT value FROM json_each(?))"
+_SESSION_S_KEY = "session_retention_s"
+"""In ``meta``: the longest time for which stored messages of sessions may have been kept."""
 _SELECT_OLDEST = (
     f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
     " WHERE m.key > ? AND m.key <= ? ORDER BY m.key LIMIT ?"
@@ -88,6 +100,13 @@ class Expired(NamedTuple):
     """Of a pending message: as in the payload."""
 
 
+class Due(NamedTuple):
+    """What was due: the deleted messages; ``is_done``: no further one is due."""
+
+    deleted: list[Expired]
+    is_done: bool
+
+
 class Trimmed(NamedTuple):
     """The deleted messages, and the streams that may still exceed the limit."""
 
@@ -103,9 +122,50 @@ class Pruned(NamedTuple):
     epoch: str | None
 
 
-def expire(db: Connection, now: float, limit: int) -> list[Expired]:
-    """Delete the first ``limit`` messages that have expired at ``now``."""
-    return _delete(db, db.execute(_SELECT_EXPIRED, [now, limit]).fetchall())
+def expire(db: Connection, now: float, session_s: float, limit: int) -> Due:
+    """Delete the first ``limit`` messages that have expired at ``now``.
+
+    Those of sessions that were stored while they were kept for less than ``session_s`` get the rest
+    of that time instead.
+    """
+    rows = db.execute(_SELECT_EXPIRED, [now, limit]).fetchall()
+    expired = []
+    kept = []
+    for at, is_of_session, *row in rows:
+        key, has_ttl, *_ = row
+        if is_of_session and not has_ttl and at + session_s > now:
+            kept.append((session_s, key))
+        else:
+            expired.append(row)
+    db.executemany(_KEEP_LONGER, kept)
+    return Due(_delete(db, expired), len(rows) < limit)
+
+
+def kept_at_most(db: Connection) -> float | None:
+    """For how long stored messages of sessions may be kept; None: for any time."""
+    row = db.execute("SELECT value FROM meta WHERE key = ?", [_SESSION_S_KEY]).fetchone()
+    return None if row is None else float(row[0])
+
+
+def note_kept(db: Connection, session_s: float) -> None:
+    """Note that no stored message of a session is kept for longer than this."""
+    db.execute(
+        "INSERT INTO meta (key, value) VALUES (?, ?)"
+        " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        [_SESSION_S_KEY, repr(session_s)],
+    )
+
+
+def shorten(db: Connection, session_s: float, after: int) -> int | None:
+    """Limit the time of the next messages of sessions after a key; the last key, None at the end.
+
+    Also the time that a publisher has set.
+    """
+    rows = db.execute(_SELECT_NEXT, [session_s, after, SHORTENED_AT_ONCE]).fetchall()
+    longer = [key for key, is_longer in rows if is_longer]
+    if longer:
+        db.execute(_SHORTEN, [session_s, db.listed(longer)])
+    return rows[-1][0] if len(rows) == SHORTENED_AT_ONCE else None
 
 
 class Survey(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from wsserver.protocol.revisions import message_in, with_message
@@ -17,6 +18,7 @@ from wsserver.storage.messages.message_rows import (
     Kept,
     Located,
     Slice,
+    Span,
     key_of,
     position_bytes,
     stream_row,
@@ -43,7 +45,7 @@ _SUBJECT_LENGTH = (
     "CASE WHEN m.subject IS NULL THEN 0 ELSE"
     " coalesce((SELECT length(t.payload) FROM messages t WHERE t.key = m.subject), 0) END"
 )
-_OUTLINE = f"SELECT m.key, m.audience, length(m.payload) + {_SUBJECT_LENGTH} FROM messages m"  # noqa: S608
+_OUTLINE = f"SELECT m.key, m.audience, length(m.payload) + {_SUBJECT_LENGTH}, m.at FROM messages m"  # noqa: S608
 _WITHOUT_CHANGES = "(m.subject IS NULL OR ? = 1)"
 _OUTLINE_FORWARD = (
     f"{_OUTLINE} WHERE m.key > ? AND m.key <= ? AND {_READABLE} AND {_WITHOUT_CHANGES}"
@@ -55,6 +57,11 @@ _LATEST = (
     "SELECT m.key, m.type, m.audience FROM messages m"  # noqa: S608 - constants only
     f" WHERE m.key > ? AND m.key <= ? AND {_READABLE} ORDER BY m.key DESC LIMIT ?"
 )
+_FIRST_AT = (
+    f"SELECT m.at FROM messages m WHERE m.key > ? AND m.key <= ? AND {_READABLE}"  # noqa: S608
+    " ORDER BY m.key LIMIT 1"
+)
+_NEXT = "SELECT key, at FROM messages WHERE key > ? AND key <= ? ORDER BY key LIMIT 1"
 _BY_KEYS = (
     f"SELECT {KEPT_COLUMNS}, t.payload FROM messages m{_WITH_SUBJECT}"  # noqa: S608 - constants
     " WHERE m.key IN (SELECT value FROM json_each(?))"
@@ -80,18 +87,25 @@ _FIND = (
 SCAN_ROWS = 2000
 """Messages for other readers that one query skips at most; a microsecond each."""
 
-Outline = tuple[int, str | None, int]
-"""Key, audience and bytes of a message's payload."""
+DISORDER_S = 3600.0
+"""By how much messages of a stream may be out of the order of their times: the clocks of servers
+differ, and are set."""
+
+Outline = tuple[int, str | None, int, float]
+"""Key, audience, bytes of the payload and time of a message."""
 Admits = Callable[[str | None], bool]
 """Whether a message with this audience (JSON; None: all) is for the reader. Called in a thread."""
 
+WRITTEN_LATELY = 1000
+"""Messages of a stream whose senders are read."""
 _WRITERS = (
-    "SELECT DISTINCT sender, json_extract(origin, '$.organization_id'),"
+    "SELECT DISTINCT sender, json_extract(origin, '$.organization_id'),"  # noqa: S608 - constants
     " json_extract(audience, '$.organization_id'), json_extract(origin, '$.role'),"
     " CASE WHEN sender = json_extract(origin, '$.user_id') OR"
     " (sender IS NULL AND json_extract(origin, '$.user_id') IS NULL) THEN 1 ELSE 0 END"
-    " FROM messages"
+    " FROM (SELECT sender, origin, audience FROM messages"
     " WHERE key > ? AND key <= ? AND subject IS NULL"
+    f" ORDER BY key DESC LIMIT {WRITTEN_LATELY}) latest"
 )
 
 
@@ -153,6 +167,12 @@ class Wanted(NamedTuple):
     """Read nothing if the range does not fit into limit and budget."""
     with_changes: bool = True
     """Whether change records are read too."""
+    oldest: float = 0.0
+    """Read nothing if the first message was published then or earlier; seconds since the epoch."""
+    since: float | None = None
+    """Inclusive: only messages from this time on. The range is that of ``span``."""
+    before: float | None = None
+    """Exclusive."""
 
     @property
     def rows(self) -> int:
@@ -175,6 +195,10 @@ def _read(db: Connection, wanted: Wanted, outline: str, start: int) -> Slice:
     if row is None:
         return Slice([], None)
     after, until = key_of(row.id, wanted.after), key_of(row.id, wanted.until)
+    if wanted.oldest:
+        first = db.execute(_FIRST_AT, [after, until, wanted.now]).fetchone()
+        if first is not None and first[0] <= wanted.oldest:
+            return Slice([], None, is_too_old=True)
     rows = db.execute(outline, _outline_values(wanted, after, until))
     return choose_and_read(db, rows, wanted, start, row.epoch)
 
@@ -223,17 +247,44 @@ def choose_keys(
     left = wanted.budget
     is_for_all = True
     last = start
-    for number, (key, audience, size) in enumerate(outline):
+    since, before = wanted.since or 0.0, inf if wanted.before is None else wanted.before
+    for number, (key, audience, size, at) in enumerate(outline):
         if len(chosen) == wanted.limit or number == SCAN_ROWS + len(chosen):
             return chosen, Slice([], last, is_for_all=is_for_all)
         is_for_all = is_for_all and audience is None
-        if wanted.admits is None or wanted.admits(audience):
+        if since <= at < before and (wanted.admits is None or wanted.admits(audience)):
             left -= size + position + len(str(key & LAST_OFFSET))
             if left < 0 and (chosen or wanted.budget <= 0 or wanted.is_whole):
                 return chosen, Slice([], last, is_over=True, is_for_all=is_for_all)
             chosen.append(key)
         last = key & LAST_OFFSET
     return chosen, Slice([], None, is_for_all=is_for_all)
+
+
+def span(db: Connection, stream: str, since: float | None, until: float | None) -> Span:
+    """The offsets among which all messages of a time are; others may be there, too.
+
+    Found by bisection: messages are in the order of their times but for ``DISORDER_S``.
+    """
+    row = stream_row(db, stream)
+    if row is None:
+        return Span(0, 0)
+    first, last = key_of(row.id, row.first_offset - 1), key_of(row.id, row.last_offset)
+    after = first if since is None else _last_before(db, first, last, since - DISORDER_S)
+    end = last if until is None else _last_before(db, after, last, until + DISORDER_S)
+    return Span(after & LAST_OFFSET, end & LAST_OFFSET)
+
+
+def _last_before(db: Connection, low: int, high: int, time: float) -> int:
+    """A key up to which messages are older than a time; above it, they are not."""
+    while low < high:
+        middle = (low + high) // 2
+        found = db.execute(_NEXT, [middle, high]).fetchone()
+        if found is None or found[1] >= time:
+            high = middle
+        else:
+            low = found[0]
+    return low
 
 
 def _by_keys(db: Connection, keys: Sequence[int]) -> list[Kept]:

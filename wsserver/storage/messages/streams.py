@@ -14,6 +14,7 @@ from wsserver.storage.messages import (
     stream_reads,
 )
 from wsserver.storage.messages.message_rows import (
+    SESSION,
     Append,
     Appended,
     Change,
@@ -24,6 +25,7 @@ from wsserver.storage.messages.message_rows import (
     Revised,
     Revision,
     Slice,
+    Span,
     Subject,
     TransactionHook,
 )
@@ -49,6 +51,7 @@ __all__ = [
     "Revision",
     "RevisionOutcome",
     "Slice",
+    "Span",
     "StreamStore",
     "Subject",
     "TransactionHook",
@@ -140,6 +143,12 @@ class StreamStore:
         read = partial(stream_reads.last_of_type, stream=stream, type_=type_, admits=admits)
         return await self._database.read(partial(read, now=now))
 
+    async def span(self, stream: str, since: float | None, until: float | None) -> Span:
+        """The offsets among which all messages of a time are; others may be there, too."""
+        return await self._database.read(
+            partial(stream_reads.span, stream=stream, since=since, until=until)
+        )
+
     async def locate(self, message_ids: Sequence[str], now: float) -> list[Located]:
         """Messages by their ids (at most 1000), without payloads, by stream and offset.
 
@@ -172,19 +181,44 @@ class StreamStore:
         """Numbers of streams and messages, for health and metrics."""
         return await self._database.read(stream_reads.count)
 
-    async def expire(self, now: float, limit: int = BATCH_ROWS) -> list[Expired]:
+    async def expire(
+        self, now: float, limit: int = BATCH_ROWS, *, session_s: float = 0.0
+    ) -> list[Expired]:
         """Delete a batch of the messages that have expired at ``now``, and their receipts.
 
-        Returns the deleted messages; empty when done. ``Head.first_offset`` advances past messages
-        that retention deleted, not past those whose own ttl has expired.
+        ``session_s``: time for which those of sessions are kept, also those that were stored when
+        it was shorter. Returns the deleted messages; empty when done. ``Head.first_offset``
+        advances past messages that retention deleted, not past those whose own ttl has expired.
         """
-        return await self._database.run(partial(retention.expire, now=now, limit=limit))
+        expire = partial(retention.expire, now=now, session_s=session_s, limit=limit)
+        while True:
+            expired, is_done = await self._database.run(expire)
+            if expired or is_done:
+                return expired
 
-    async def trim(self, limit: int, batch: int = BATCH_ROWS) -> list[Expired]:
+    async def shorten(self, session_s: float) -> None:
+        """Let stored messages of sessions expire after this time, where it was longer before.
+
+        In batches, a job each; only once after the time was set.
+        """
+        before = await self._database.read(retention.kept_at_most)
+        if before == session_s:
+            return
+        if before is None or before > session_s:
+            last: int | None = 0
+            while last is not None:
+                shorten = partial(retention.shorten, session_s=session_s, after=last)
+                last = await self._database.run(shorten)
+        await self._database.run(partial(retention.note_kept, session_s=session_s))
+
+    async def trim(
+        self, limit: int, batch: int = BATCH_ROWS, *, with_sessions: bool = True
+    ) -> list[Expired]:
         """Delete a batch of the messages beyond ``limit`` in each stream, oldest first.
 
         In an inbox, acknowledged messages first. The first call checks all streams, later ones
-        those that were appended to since. Returns the deleted messages; empty when done.
+        those that were appended to since. ``with_sessions``: also the streams of sessions. Returns
+        the deleted messages; empty when done.
         """
         if not self._is_surveyed:
             found = await self._database.read(
@@ -193,7 +227,11 @@ class StreamStore:
             self._ends = {**found.ends, **self._ends}
             self._survey_from = found.since
             self._is_surveyed = True
-        self._ends = {name: end for name, end in self._ends.items() if end > limit}
+        self._ends = {
+            name: end
+            for name, end in self._ends.items()
+            if end > limit and (with_sessions or not name.startswith(SESSION))
+        }
         while self._ends:
             # Removed before the check: an append meanwhile adds its stream again.
             names = list(self._ends)[:_TRIM_STREAMS]
