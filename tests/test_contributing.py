@@ -26,7 +26,7 @@ COMMANDS = sorted(
         if command.startswith("scripts/")
     }
 )
-MADE_LATER = {"build/docs", "build/docs/index.html"}
+MADE_LATER = {"build/screenshots", "build/docs", "build/docs/index.html"}
 FOLDERS = {"wsserver", "wsctl", "tests", "scripts", "docs"}
 
 
@@ -107,6 +107,7 @@ def test_its_scripts_exist_and_accept_their_arguments(command: str) -> None:
         "scripts/torture": ["scripts.reliability", *args, "--help"],
         "scripts/serve-cluster": ["scripts.local_cluster", *args, "--help"],
         "scripts/serve": ["wsserver", "serve", *args, "--help"],
+        "scripts/screenshots": ["scripts.pictures", *args, "--help"],
         "scripts/manual": ["scripts.manual_page", "--check"],
     }.get(script)
     if program is not None:

@@ -80,6 +80,7 @@ def test_setuptools_is_new_enough_for_static_globs_and_old_enough_for_the_tests(
         "scripts/memory",
         "scripts/torture",
         "scripts/manual",
+        "scripts/screenshots",
         "scripts/audit",
         ".ci/run",
     ],

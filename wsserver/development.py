@@ -71,7 +71,7 @@ def _text(server: Server, token_file: Path) -> str:
     websocket = [*_command("websockets"), server.websocket_url("/ws/chat", ticket=user)]
     lines = (
         f"development mode; try (a ticket works once, within {TICKET_S / 60:.0f} minutes):",
-        f"  console    {server.url}/console#ticket={admin}&endpoint=monitor",
+        f"  console    {server.url}/console#ticket={admin}",
         f"  wsctl      {shlex.join([*wsctl, 'stats'])}",
         f"  websocket  {shlex.join(websocket)}",
     )

@@ -122,16 +122,17 @@ async def _stop(nodes: Sequence[Node]) -> None:
 
 
 def _text(nodes: Sequence[Node], url: str) -> str:
-    """What to try; each node has printed a ticket for the console."""
+    """What to try; each node has printed a ticket for its console."""
     token_file = shlex.quote(str(nodes[0].folder / "dev-admin-token"))
     lines = [
         "",
         f"{len(nodes)} nodes behind {url}; try, each in a terminal or browser of its own:",
         "",
-        *(f"  console      {url}/console#{_console_ticket(node)}" for node in nodes),
+        *(f"  chat         {url}/console/chat#{_console_ticket(node)}" for node in nodes),
         f'  wsctl        export WSCTL_URL={url} WSCTL_TOKEN="$(cat {token_file})"',
         "               .venv/bin/wsctl nodes",
         "               .venv/bin/wsctl top",
+        "               .venv/bin/wsctl console",
         "               .venv/bin/wsctl broadcast '你好'",
         f"  lose a node  kill -9 {nodes[0].pid}",
         "",

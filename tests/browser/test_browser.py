@@ -1,4 +1,4 @@
-"""A real browser against a real server: ``client.js`` and the console."""
+"""A real browser against a real server: ``client.js`` and the chat tester."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from tests.support.rst_blocks import block
 from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import Server, StartServer, token
 from wsserver.config.vapid import public_half, vapid_key
+from wsserver.identity.claims import parse_claims
 from wsserver.protocol.close_codes import CloseCode
 
 pytestmark = NEEDS_CHROMIUM
 
 
-# The console
+# The chat tester
 
 
 @pytest.mark.parametrize("more", ["", "&endpoint=monitor"])
@@ -38,7 +39,7 @@ pytestmark = NEEDS_CHROMIUM
 async def test_a_page_and_a_program_talk_in_one_session(server: Server, more: str) -> None:
     async with page_of(server) as page, program(server, "s1") as socket:
         await use_ticket(page, server, more)
-        assert page.url == f"{url_of(server)}/console"  # the ticket is gone from the address
+        assert page.url == f"{url_of(server)}/console/chat"  # the ticket is gone from the address
         await page.fill("#join-session", "s1")
         await page.press("#join-session", "Enter")
         await expect(page.locator("#people li")).to_have_count(2)
@@ -70,7 +71,7 @@ async def test_a_page_and_a_program_talk_in_one_session(server: Server, more: st
 
 
 @pytest.mark.gen_test
-async def test_the_console_shows_notices_and_statistics(server: Server) -> None:
+async def test_the_chat_tester_shows_notices_and_statistics(server: Server) -> None:
     async with page_of(server) as page:
         await page.select_option("#endpoint", "monitor")
         await page.fill("#token", token("ops", "admin"))
@@ -86,7 +87,26 @@ async def test_the_console_shows_notices_and_statistics(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_console_speaks_chinese(server: Server) -> None:
+async def test_the_inbox_shows_what_notifications_say(server: Server) -> None:
+    async with page_of(server) as page:
+        await use_ticket(page, server)
+        what = {"title": "Backup", "message": "It is <b>done</b>.", "type": "info"}
+        await server.post("/notify", user_ids=["dev-admin"], **what)
+        await expect(page.locator("#inbox-messages p")).to_have_text("Backup\nIt is <b>done</b>.")
+
+
+@pytest.mark.gen_test
+async def test_who_is_signed_in_at_the_console_connects_without_a_token(server: Server) -> None:
+    async with page_of(server) as page:
+        ticket, _ = server.system.tickets.issue(parse_claims({"sub": "dana", "exp": 4e9}))
+        await page.goto(f"{url_of(server)}/console#ticket={ticket}")
+        await page.get_by_role("link", name="Chat tester").click()
+        await page.get_by_role("button", name="Connect as dana").click()
+        await expect(page.locator("#who")).to_have_text("dana")
+
+
+@pytest.mark.gen_test
+async def test_the_chat_tester_speaks_chinese(server: Server) -> None:
     async with page_of(server, locale="zh-CN") as page:
         await expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
         await expect(page.locator("#state")).to_have_text("未连接")
@@ -94,7 +114,7 @@ async def test_the_console_speaks_chinese(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_console_says_why_it_was_put_out(server: Server) -> None:
+async def test_the_chat_tester_says_why_it_was_put_out(server: Server) -> None:
     async with page_of(server) as page:
         await use_ticket(page, server)
         connection = only_connection(server, "dev-admin")
@@ -109,7 +129,7 @@ async def test_the_console_says_why_it_was_put_out(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_console_asks_for_a_token_once_its_ticket_is_used(server: Server) -> None:
+async def test_the_chat_tester_asks_for_a_token_once_its_ticket_is_used(server: Server) -> None:
     async with page_of(server) as page:
         await use_ticket(page, server)
         connection = only_connection(server, "dev-admin")
@@ -123,7 +143,7 @@ async def test_the_console_asks_for_a_token_once_its_ticket_is_used(server: Serv
 
 
 @pytest.mark.gen_test
-async def test_the_console_counts_down_to_the_next_try_and_says_why(server: Server) -> None:
+async def test_the_chat_tester_counts_down_to_the_next_try_and_says_why(server: Server) -> None:
     async with page_of(server) as page:
         await page.fill("#token", token("ops", "admin"))
         await page.press("#token", "Enter")

@@ -116,11 +116,10 @@ def test_the_console_is_served_and_each_printed_ticket_is_accepted_anywhere(
     local: LocalCluster,
 ) -> None:
     assert b"<!doctype html>" in local.get("/console").lower()
-    links = re.findall(r"/console#(\S+)", local.text)
+    links = re.findall(r"/console/chat#(\S+)", local.text)
     assert len(links) == 2
     for link in links:
         printed = parse_qs(link)
-        assert printed["endpoint"] == ["monitor"]
         url = f"ws://127.0.0.1:{local.port}/ws/admin/monitor?ticket={printed['ticket'][0]}"
         with connect(url) as socket_:
             first = json.loads(socket_.recv(timeout=PATIENCE_S))
@@ -130,8 +129,8 @@ def test_the_console_is_served_and_each_printed_ticket_is_accepted_anywhere(
 def test_the_printed_commands_of_wsctl_work(local: LocalCluster) -> None:
     assert local.states() == {"n1": "up", "n2": "up"}
     words = re.findall(r"^ +\.venv/bin/wsctl (.+)$", local.text, re.MULTILINE)
-    assert words == ["nodes", "top", "broadcast '你好'"]
-    assert "matched" in local.wsctl(words[2])
+    assert words == ["nodes", "top", "console", "broadcast '你好'"]
+    assert "matched" in local.wsctl(words[3])
 
 
 def test_a_killed_node_is_replaced_and_meanwhile_the_other_one_answers(

@@ -72,28 +72,43 @@ async def browser() -> AsyncIterator[Browser]:
 
 @contextlib.asynccontextmanager
 async def page_of(server: Server, **options: Any) -> AsyncIterator[Page]:
-    """A page of the server's origin on which nothing may go wrong."""
-    async with browser() as chromium:
-        context = await chromium.new_context(**{"locale": "en-US", **options})
+    """The chat tester of the server, on which nothing may go wrong."""
+    async with browser() as chromium, faultless_page(chromium, **options) as page:
+        await page.goto(f"{url_of(server)}/console/chat")
+        yield page
+
+
+@contextlib.asynccontextmanager
+async def faultless_page(
+    chromium: Browser, *, requests_fail: bool = False, **options: Any
+) -> AsyncIterator[Page]:
+    """A page in a context of its own; fails for errors, failed requests and policy violations.
+
+    ``requests_fail``: requests that fail or are refused are expected.
+    """
+    context = await chromium.new_context(**{"locale": "en-US", **options})
+    try:
         page = await context.new_page()
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on(
-            "requestfailed",
-            lambda request: (
-                faults.append(request.url) if request.failure != "net::ERR_ABORTED" else None
-            ),
-        )
-        page.on(
-            "console",
-            lambda message: faults.append(message.text) if message.type == "error" else None,
-        )
+        if not requests_fail:
+            page.on(
+                "requestfailed",
+                lambda request: (
+                    faults.append(request.url) if request.failure != "net::ERR_ABORTED" else None
+                ),
+            )
+            page.on(
+                "console",
+                lambda message: faults.append(message.text) if message.type == "error" else None,
+            )
         page.set_default_timeout(15_000)
         await page.add_init_script(WATCH_POLICY)
-        await page.goto(url_of(server) + "/console")
         yield page
         assert await page.evaluate("violations") == []
         assert faults == []
+    finally:
+        await context.close()
 
 
 def url_of(server: Server) -> str:
@@ -101,11 +116,11 @@ def url_of(server: Server) -> str:
 
 
 async def use_ticket(page: Page, server: Server, more: str = "") -> None:
-    """Open the console as its printed address does."""
+    """Open the chat tester with a ticket in the address."""
     payload = {"sub": "dev-admin", "role": "admin", "exp": 4e9, "sessions": "*"}
     ticket, _ = server.system.tickets.issue(parse_claims(payload))
     await page.goto("about:blank")
-    await page.goto(f"{url_of(server)}/console#ticket={ticket}{more}")
+    await page.goto(f"{url_of(server)}/console/chat#ticket={ticket}{more}")
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
 
 

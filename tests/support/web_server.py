@@ -192,7 +192,7 @@ class Server:
 
 
 async def start(folder: Path, **settings: Any) -> Server:
-    """Build and start a server on a free port of 127.0.0.1."""
+    """Build and start a server on 127.0.0.1, on a free port unless ``port`` is given."""
     chosen = Settings(
         **{
             "port": 0,
@@ -207,7 +207,7 @@ async def start(folder: Path, **settings: Any) -> Server:
     system = build(chosen)
     await system.service.start()
     listener = Listener(system.application, chosen)
-    sockets = bind_sockets(0, "127.0.0.1")
+    sockets = bind_sockets(chosen.port, "127.0.0.1")
     port = sockets[0].getsockname()[1]
     listener.start(sockets)
     return Server(system, listener, port)

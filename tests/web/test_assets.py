@@ -7,9 +7,10 @@ import pytest
 from tests.support.web_server import Server
 
 
+@pytest.mark.parametrize("path", ["/console", "/console/sessions/s1", "/console/chat"])
 @pytest.mark.gen_test
-async def test_the_console_allows_nothing_from_elsewhere(server: Server) -> None:
-    page = await server.request("GET", "/console")
+async def test_the_console_allows_nothing_from_elsewhere(server: Server, path: str) -> None:
+    page = await server.request("GET", path)
     assert page.status == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.headers["content-security-policy"].startswith("default-src 'self';")
@@ -21,8 +22,8 @@ async def test_the_console_allows_nothing_from_elsewhere(server: Server) -> None
     ("path", "media_type"),
     [
         ("/static/client.js", "text/javascript; charset=utf-8"),
-        ("/static/console/console.js", "text/javascript; charset=utf-8"),
-        ("/static/console/console.css", "text/css; charset=utf-8"),
+        ("/static/console/app.js", "text/javascript; charset=utf-8"),
+        ("/static/console/css/base.css", "text/css; charset=utf-8"),
         ("/static/console/icon.svg", "image/svg+xml"),
     ],
 )

@@ -36,6 +36,10 @@ async def test_a_token_becomes_a_cookie(server: Server) -> None:
     attributes = answer.headers["set-cookie"].split("; ")[1:]
     assert attributes[0] == f"Path={API}"
     assert attributes[2:] == ["HttpOnly", "SameSite=Strict"]
+    session = await ask(server, cookie_of(answer), "/console/session")
+    assert session.json() == answer.json()
+    nobody = await ask(server, "", "/console/session")
+    assert nobody.json() == {"user_id": None, "ends_at": None}
     who = (await ask(server, cookie_of(answer))).json()
     assert (who["user_id"], who["role"]) == ("ops", "admin")
     assert who["expires_at"] == answer.json()["ends_at"]
@@ -130,7 +134,7 @@ async def test_faults_of_the_body_are_named(server: Server) -> None:
     assert none.code == "token_missing"
     wrong = await sign_in(server, token=1, tickets="x")
     assert {each["field"] for each in wrong.json()["errors"]} == {"token", "tickets"}
-    assert (await server.request("GET", PATH, headers=MARK)).status == 405
+    assert (await server.request("PUT", PATH, b"{}", headers=MARK)).status == 405
 
 
 @pytest.mark.gen_test

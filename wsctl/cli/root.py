@@ -27,6 +27,7 @@ COMMANDS = {
     "notifications": "wsctl.commands.notify:notifications",
     "webhooks": "wsctl.commands.webhooks:webhooks",
     "disconnect": "wsctl.commands.disconnect:disconnect",
+    "console": "wsctl.commands.console:console",
     "doctor": "wsctl.commands.doctor:doctor",
     "bench": "wsctl.commands.bench:bench",
     "members": "wsctl.commands.members:members",

@@ -230,11 +230,11 @@ def ticket(environment: Environment) -> None:
     """Get a one-time ticket for the token.
 
     It is valid for one WebSocket handshake (?ticket=) or one sign-in at the console within 30
-    seconds. Unlike the token itself, it may be part of a URL.
+    seconds. Unlike the token itself, it may be part of a URL. wsctl console opens the console with
+    one.
 
     Examples:
     wsctl token ticket
-    xdg-open "$WSCTL_URL/console#ticket=$(wsctl token ticket)&endpoint=monitor"
     """
     from wsctl.http.client import member
 

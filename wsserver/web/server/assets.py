@@ -28,6 +28,7 @@ ASSETS = {
 }
 """All files by name: a requested name is looked up, and never becomes part of a path."""
 CONSOLE = "console/index.html"
+CHAT = "console/chat/index.html"
 
 
 class AssetHandler(BaseHandler):
@@ -63,9 +64,11 @@ class AssetHandler(BaseHandler):
 
 
 def asset_rules() -> list[Rule]:
-    """``/console``, and ``/static/`` with the files that it loads."""
+    """``/console`` with all addresses of its pages, and ``/static/`` with the files they load."""
     console = {"route": "/console", "name": CONSOLE}
+    chat = {"route": "/console/chat", "name": CHAT}
     return [
-        Rule(PathMatches(r"/console/?"), AssetHandler, console),
+        Rule(PathMatches(r"/console/chat/?"), AssetHandler, chat),
+        Rule(PathMatches(r"/console(?:/.*)?"), AssetHandler, console),
         Rule(PathMatches(r"/static/(?P<name>[^?]+)"), AssetHandler, {"route": "/static/{name}"}),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from tornado.routing import Rule
@@ -27,6 +27,7 @@ from wsserver.web.api.pipeline import require_own_origin
 from wsserver.web.http.replies import json_reply
 
 ROUTE = f"{PATH}/console/session"
+_NO_SESSION = {"user_id": None, "ends_at": None}
 _JSON_TYPE = re.compile(r"application/json(?:;\s*charset=utf-8)?", re.IGNORECASE)
 
 
@@ -38,13 +39,13 @@ class SignInRequest(Struct, forbid_unknown_fields=True):
 
 
 class ConsoleSignIn(BaseHandler):
-    """POST signs in, DELETE signs out; for the console's pages only, so not part of the API.
+    """GET tells who is signed in, POST signs in, DELETE signs out; for the console's pages only.
 
-    Both need the header of the console, and JSON: no form and no page of another origin can send
-    them.
+    All need the header of the console, which no form and no page of another origin can send. So
+    they are not part of the API.
     """
 
-    allowed_methods = ("POST", "DELETE", "OPTIONS")
+    allowed_methods = ("GET", "POST", "DELETE", "OPTIONS")
 
     def initialize(self, route: str) -> None:
         """Set the path (Tornado's hook)."""
@@ -65,8 +66,11 @@ class ConsoleSignIn(BaseHandler):
                 raise UnsupportedMediaType("send application/json in UTF-8")
 
     async def respond(self) -> None:
-        """Sign in or out."""
-        if self.request.method == "POST":
+        """Sign in or out, or tell who is signed in."""
+        if self.request.method == "GET":
+            claims = await self.context.console_sessions.known_claims(self.request.headers)
+            self.write_reply(json_reply(_session(claims, claims.exp) if claims else _NO_SESSION))
+        elif self.request.method == "POST":
             await self._sign_in()
         elif self.request.method == "DELETE":
             await self._sign_out()
@@ -80,7 +84,7 @@ class ConsoleSignIn(BaseHandler):
         value, ends_at = await sessions.begin(claims)
         self._set_cookie(value, ends_at - self.context.clock.wall())
         self._record(claims, "console_sign_in")
-        self.write_reply(json_reply({"user_id": claims.sub, "ends_at": rfc3339(ends_at)}))
+        self.write_reply(json_reply(_session(claims, ends_at)))
 
     async def _sign_out(self) -> None:
         sessions, headers = self.context.console_sessions, self.request.headers
@@ -114,6 +118,10 @@ class ConsoleSignIn(BaseHandler):
         actor = Actor(claims, self.remote_ip, self.request_id)
         trail = AuditRecorder(self.context.audit, self.context.clock)
         trail.record(actor, action, f"user:{claims.sub}")
+
+
+def _session(claims: Claims, ends_at: float) -> dict[str, Any]:
+    return {"user_id": claims.sub, "ends_at": rfc3339(ends_at)}
 
 
 def console_rules() -> list[Rule]:

@@ -1,7 +1,12 @@
-/** Texts of the console, in English and Chinese. `{name}` is filled in. */
+/** Texts of the chat tester, in English and Chinese. `{name}` is filled in. */
+
+import { LANGUAGE } from "../parts/i18n.js";
+
+export { LANGUAGE };
 
 const EN = {
-  console: "console",
+  chat_tester: "chat tester",
+  connect_as: "Connect as {user}",
   connect: "Connect",
   disconnect: "Disconnect",
   token: "Token",
@@ -85,7 +90,8 @@ const EN = {
 };
 
 const ZH = {
-  console: "控制台",
+  chat_tester: "聊天测试",
+  connect_as: "以 {user} 的身份连接",
   connect: "连接",
   disconnect: "断开",
   token: "令牌",
@@ -168,9 +174,7 @@ const ZH = {
   stat_errors: "错误",
 };
 
-const isChinese = navigator.language.toLowerCase().startsWith("zh");
-const TEXTS = isChinese ? ZH : EN;
-export const LANGUAGE = isChinese ? "zh-CN" : "en";
+const TEXTS = LANGUAGE === "zh-CN" ? ZH : EN;
 
 /** The text of that name with its blanks filled in. */
 export function text(name, values = {}) {
@@ -180,7 +184,7 @@ export function text(name, values = {}) {
 /** Put the page's fixed texts into the language of its reader. */
 export function translate(root) {
   document.documentElement.lang = LANGUAGE;
-  document.title = `wsserver ${text("console")}`;
+  document.title = `wsserver ${text("chat_tester")}`;
   for (const element of root.querySelectorAll("[data-text]")) {
     element.textContent = text(element.dataset.text);
   }

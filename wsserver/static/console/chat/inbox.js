@@ -1,6 +1,6 @@
 /** The user's inbox: kept messages for this user, also those sent while offline. */
 
-import { addLine, byId, h } from "./dom.js";
+import { addLine, byId, h } from "../parts/dom.js";
 import { contentOf, nameOf, timeOf } from "./lines.js";
 import { text } from "./texts.js";
 
@@ -24,15 +24,22 @@ export class Inbox {
   /** Any push; those of the inbox are shown. */
   add(push) {
     if (!push.stream?.startsWith("user:")) return;
-    const says = push.message ? contentOf(push.message) : JSON.stringify(push.data);
     const line = h(
       "li",
       {},
       h("span", { className: "from" }, push.message ? nameOf(push.message.sender) : push.type),
-      h("p", {}, push.data?.text ?? says),
+      h("p", {}, says(push)),
       h("time", { dateTime: push.timestamp }, timeOf(push.timestamp)),
       h("small", { className: "place", title: push.epoch }, `#${push.offset}`),
     );
     addLine(this.#list, line, LIMIT);
   }
+}
+
+/** What a push of the inbox says, as text. */
+function says({ message, notification, data, ...rest }) {
+  if (message) return contentOf(message);
+  if (notification) return [notification.title, notification.message].filter(Boolean).join("\n");
+  if (data !== undefined) return data?.text ?? JSON.stringify(data);
+  return JSON.stringify(rest); // a push that this page does not know
 }

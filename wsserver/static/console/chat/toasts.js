@@ -1,6 +1,6 @@
 /** Notices that appear above the page. */
 
-import { byId, h } from "./dom.js";
+import { byId, h } from "../parts/dom.js";
 import { text } from "./texts.js";
 
 const AUTO_CLOSE_MS = 6000;

@@ -1,7 +1,8 @@
-/** The console: signs in, keeps one connection, shows its state. */
+/** The chat tester: signs in, keeps one connection, shows its state. */
 
-import { NO_CREDENTIAL, WsClient } from "../client.js";
-import { byId, h } from "./dom.js";
+import { NO_CREDENTIAL, WsClient } from "../../client.js";
+import { get, post } from "../parts/api.js";
+import { byId, h } from "../parts/dom.js";
 import { Inbox } from "./inbox.js";
 import { Live } from "./live.js";
 import { Talk } from "./talk.js";
@@ -38,8 +39,9 @@ byId("disconnect").addEventListener("click", () => client?.close());
 showBound();
 showState("idle");
 useTicket();
+offerSignIn();
 
-/** `/console#ticket=…` signs in at once; `&endpoint=monitor` as a monitor. */
+/** `/console/chat#ticket=…` signs in at once; `&endpoint=monitor` as a monitor. */
 function useTicket() {
   const fragment = new URLSearchParams(location.hash.slice(1));
   let ticket = fragment.get("ticket");
@@ -57,6 +59,18 @@ function useTicket() {
       return only;
     },
   });
+}
+
+/** Who is signed in at the console can connect without a token. */
+async function offerSignIn() {
+  const session = await get("/console/session").catch(() => null);
+  if (!session?.user_id) return;
+  const button = byId("as-signed-in");
+  button.textContent = text("connect_as", { user: session.user_id });
+  button.hidden = false;
+  button.addEventListener("click", () =>
+    connect({ ticketProvider: async () => (await post("/tickets")).ticket }),
+  );
 }
 
 function connect(credential) {

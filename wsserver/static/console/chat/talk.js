@@ -1,6 +1,6 @@
 /** Chat view: the joined sessions, their users and messages. */
 
-import { addLine, byId, h, isAtEnd } from "./dom.js";
+import { addLine, byId, h, isAtEnd } from "../parts/dom.js";
 import { Message } from "./message.js";
 import { text } from "./texts.js";
 import { toast } from "./toasts.js";

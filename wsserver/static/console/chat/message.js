@@ -1,6 +1,6 @@
 /** One message of a session: its content, its offset, its delivery status. */
 
-import { h } from "./dom.js";
+import { h } from "../parts/dom.js";
 import { contentOf, nameOf, timeOf } from "./lines.js";
 import { text } from "./texts.js";
 

@@ -1,6 +1,6 @@
 /** The list of everything that the server pushes. */
 
-import { addLine, byId, h } from "./dom.js";
+import { addLine, byId, h } from "../parts/dom.js";
 import { BEATS, lineOf, timeOf } from "./lines.js";
 import { text } from "./texts.js";
 

@@ -1,0 +1,89 @@
+"""One Chromium and one server for all tests of a module; each test has a page of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, async_playwright
+from tornado.ioloop import IOLoop
+
+from tests.support.browser_pages import ARGS, CHROMIUM
+from tests.support.console_pages import Console
+from tests.support.web_server import Server, StartServer, starting
+
+NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "network")
+
+
+@pytest.fixture(scope="module")
+def io_loop() -> Iterator[IOLoop]:
+    """One loop for the module, which its browser and its server run on."""
+    with asyncio.Runner() as runner:
+
+        async def current() -> IOLoop:
+            return IOLoop.current()
+
+        loop = runner.run(current())
+        asyncio.set_event_loop(runner.get_loop())
+        yield loop
+        asyncio.set_event_loop(None)
+
+
+@pytest.fixture(scope="module")
+def chromium(io_loop: IOLoop) -> Iterator[Browser]:
+    """A browser that all tests of the module use."""
+    playwright = io_loop.run_sync(async_playwright().start)
+
+    async def launch() -> Browser:
+        launched: Browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        return launched
+
+    browser = io_loop.run_sync(launch)
+    yield browser
+    io_loop.run_sync(browser.close)
+    io_loop.run_sync(playwright.stop)
+
+
+@pytest.fixture(scope="module")
+def start_server(
+    io_loop: IOLoop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StartServer]:
+    """Starts servers with settings."""
+    with starting(io_loop, tmp_path_factory.mktemp("servers")) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def server(io_loop: IOLoop, start_server: StartServer) -> Server:
+    """The server of the module."""
+
+    async def start() -> Server:
+        return await start_server(max_connections_per_user=100)
+
+    started: Server = io_loop.run_sync(start)
+    return started
+
+
+@pytest.fixture
+def console(chromium: Browser, server: Server) -> Console:
+    """Opens pages of the server's console."""
+    return Console(chromium, server)
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, which looks for faults of accessibility."""
+    if shutil.which("npm") is None:
+        pytest.skip("no npm on PATH")
+    folder = tmp_path_factory.mktemp("axe")
+    command = ["npm", "install", "axe-core@4", "--no-audit", "--no-fund", "--prefer-offline"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+    if done.returncode != 0 and any(word in done.stderr for word in NO_NETWORK):
+        pytest.skip("no npm registry can be reached")
+    assert done.returncode == 0, done.stderr
+    source: Path = folder / "node_modules" / "axe-core" / "axe.min.js"
+    return source.read_text(encoding="utf-8")

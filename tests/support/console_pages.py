@@ -1,0 +1,75 @@
+"""Pages of the operators' console, opened and signed in."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from playwright.async_api import Browser, Page, expect
+
+from tests.support.browser_pages import faultless_page, url_of
+from tests.support.web_server import Server, token
+
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844},
+    "is_mobile": True,
+    "has_touch": True,
+}
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=2</script>'
+"""A name or a text that must stay text."""
+AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+class Console:
+    """Opens pages of one server's console, each in a browser context of its own."""
+
+    def __init__(self, chromium: Browser, server: Server) -> None:
+        self.chromium, self.server = chromium, server
+
+    @contextlib.asynccontextmanager
+    async def page(
+        self,
+        path: str = "",
+        *,
+        bearer: str | None = None,
+        phone: bool = False,
+        **options: Any,
+    ) -> AsyncIterator[Page]:
+        """A page of the console for the bearer of a token, an administrator by default."""
+        if phone:
+            options = PHONE | options
+        async with faultless_page(self.chromium, **options) as page:
+            await self.sign_in(page, bearer or token("ops", sessions="*"))
+            await self.open(page, path)
+            yield page
+            assert await page.evaluate("window.hacked") is None
+
+    async def open(self, page: Page, path: str = "") -> None:
+        """Go to an address of the console and wait until its page is there."""
+        await page.goto(f"{url_of(self.server)}/console{path}")
+        await expect(page.locator("main h1")).to_be_visible()
+        await expect(page.locator("main .loading")).to_have_count(0)
+
+    async def sign_in(self, page: Page, bearer: str) -> None:
+        """Give the page's context the cookie that the sign-in would give it."""
+        answer = await page.context.request.post(
+            f"{url_of(self.server)}/api/v1/websocket/console/session",
+            data={"token": bearer},
+            headers={"X-Wsserver-Console": "1"},
+        )
+        assert answer.ok, await answer.text()
+
+
+async def accessibility_faults(page: Page, axe: str) -> list[str]:
+    """What axe-core finds on a page: rule, element, and what is wrong."""
+    await page.evaluate(axe)
+    found = await page.evaluate(
+        f"axe.run(document, {{ runOnly: {json.dumps(AXE_RULES)}, resultTypes: ['violations'] }})"
+    )
+    return [
+        f"{rule['id']}: {node['target']} {node['failureSummary']}"
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]

@@ -1,0 +1,124 @@
+/** The operators' console: signs in, then shows the page of each address. */
+
+import { Account } from "./parts/account.js";
+import { onSignedOut } from "./parts/api.js";
+import { byId, fill, h } from "./parts/dom.js";
+import { Feed } from "./parts/feed.js";
+import { translate } from "./parts/i18n.js";
+import { applyTheme } from "./parts/preferences.js";
+import { Router } from "./parts/router.js";
+import { Shell } from "./parts/shell.js";
+import { askToSignIn, useTicket } from "./parts/sign_in.js";
+import { t } from "./parts/texts.js";
+import { PAGES } from "./pages.js";
+
+applyTheme();
+translate(document, t);
+const account = new Account();
+const feed = new Feed();
+let shown = null; // AbortController of the page that is shown
+let shell = null;
+let router = null;
+let renewal = null; // the sign-in that requests wait for
+
+start();
+
+async function start() {
+  const problem = await useTicket(account);
+  while (!account.identity) {
+    try {
+      if (await account.load()) break;
+      await askToSignIn(account, problem);
+    } catch (error) {
+      await untilRetried(error);
+    }
+  }
+  onSignedOut(signInAgain);
+  shell = new Shell(account, PAGES, signOut);
+  router = new Router(showPage);
+  if (account.may("monitor") && !account.isConfined) {
+    feed.addEventListener("state", () => onFeedState());
+    feed.start();
+  } else {
+    shell.showFeed(null);
+  }
+  router.start();
+}
+
+function onFeedState() {
+  shell.showFeed(feed.state, feed.reason);
+  if (feed.state !== "open") return;
+  shell.showAway(false);
+  account.refresh().then(() => shell.showVersion(account.identity.version), () => {});
+}
+
+/** Ask for another sign-in, once for all requests that wait for it. */
+function signInAgain(error) {
+  renewal ??= renew(error).finally(() => (renewal = null));
+  return renewal;
+}
+
+async function renew(error) {
+  const before = account.identity;
+  await askToSignIn(account, t("signed_out", { reason: error.message }));
+  const now = account.identity;
+  if (now.user_id !== before.user_id || String(now.permissions) !== String(before.permissions)) {
+    location.reload(); // another user: nothing of the former one may stay on the page
+    await new Promise(() => {});
+  }
+  if (feed.state === "closed") feed.start();
+}
+
+async function signOut() {
+  try {
+    await account.signOut();
+  } finally {
+    location.assign("/console");
+  }
+}
+
+function showPage(name, id, query) {
+  shown?.abort();
+  shown = new AbortController();
+  feed.want();
+  const page = PAGES.find((each) => each.name === name && !each.href);
+  const root = byId("page");
+  shell.mark(page?.name ?? null);
+  const isHidden = page && (!account.may(page.permission) || (page.isUnconfined && account.isConfined));
+  if (!page || isHidden) return fill(root, h("h1", {}, t(page ? "not_permitted" : "not_found")));
+  document.title = `${t(page.title)} – wsserver`;
+  mount(page, id, query, root, shown.signal);
+}
+
+async function mount(page, id, query, root, signal) {
+  const isFirst = !root.querySelector("h1");
+  fill(root, h("h1", {}, t(page.title)), h("p", { className: "hint loading" }, t("loading")));
+  const context = { root, id, query, signal, account, feed, router, shell };
+  try {
+    const { show } = await page.load();
+    if (signal.aborted) return;
+    root.replaceChildren();
+    await show(context);
+  } catch (error) {
+    if (signal.aborted) return;
+    const retry = () => router.go(location.pathname + location.search);
+    fill(
+      root,
+      h("h1", {}, t(page.title)),
+      h("p", { className: "problem", role: "alert" }, t("failed", { reason: error.message })),
+      h("button", { type: "button", onclick: retry }, t("retry")),
+    );
+  }
+  if (!signal.aborted && !isFirst) root.focus({ preventScroll: true });
+  if (!isFirst) scrollTo(0, 0);
+}
+
+function untilRetried(error) {
+  const { promise, resolve } = Promise.withResolvers();
+  fill(
+    byId("page"),
+    h("p", { className: "problem", role: "alert" }, t("failed", { reason: error.message })),
+    h("button", { type: "button", onclick: resolve }, t("retry")),
+  );
+  return promise;
+}

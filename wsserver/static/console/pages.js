@@ -1,0 +1,17 @@
+/** The table of pages: address, title, and who may see them. */
+
+/**
+ * `name`: the first segment of the address below `/console`; `permission`: null for every role;
+ * `isUnconfined`: not for roles that are confined to an organization; `href`: a page of its own.
+ */
+export const PAGES = [
+  {
+    name: "",
+    title: "page_overview",
+    group: "now",
+    permission: "stats:read",
+    load: () => import("./pages/overview.js"),
+  },
+  { name: "chat", title: "page_chat", group: "send", permission: null, href: "/console/chat" },
+  { name: "api", title: "page_api", group: "server", permission: null, href: "/api/v1/docs" },
+];

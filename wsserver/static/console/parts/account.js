@@ -1,0 +1,47 @@
+/** Who is signed in, and what they may do. */
+
+import { get, request } from "./api.js";
+
+const SESSION = "/console/session";
+const UNCONFINED = ["admin", "service"];
+
+export class Account {
+  /** The answer of `/whoami`; null before `load`. */
+  identity = null;
+
+  /** Read who is signed in; returns false where nobody is. */
+  async load() {
+    const session = await request("GET", SESSION, { isSignIn: true });
+    if (session.user_id === null) return false;
+    this.identity = await request("GET", "/whoami", { isSignIn: true });
+    return true;
+  }
+
+  /** Sign in with `{ token }` or `{ ticket }`; rejects where it is refused. */
+  async signIn(credential) {
+    await request("POST", SESSION, { body: credential, isSignIn: true });
+    await this.load();
+  }
+
+  async signOut() {
+    await request("DELETE", SESSION, { isSignIn: true });
+  }
+
+  /** Read the identity again, as its permissions and the server's version may have changed. */
+  async refresh() {
+    this.identity = await get("/whoami");
+  }
+
+  may(permission) {
+    return permission === null || this.identity.permissions.includes(permission);
+  }
+
+  /** The one organization that the user sees; null: all. */
+  get organization() {
+    return UNCONFINED.includes(this.identity.role) ? null : (this.identity.organization_id ?? "");
+  }
+
+  get isConfined() {
+    return this.organization !== null;
+  }
+}

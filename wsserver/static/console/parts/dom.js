@@ -1,0 +1,83 @@
+/** DOM helpers; text from outside becomes text nodes, never markup. */
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export const byId = (id) => document.getElementById(id);
+
+/**
+ * Make an element: `h("button", { type: "button", onclick }, "text", otherElement)`.
+ *
+ * Names with a dash are attributes, `dataset` is an object, others are properties. Children may be
+ * nested arrays; null, undefined and false are left out.
+ */
+export function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === undefined) continue;
+    if (name === "dataset") Object.assign(element.dataset, value);
+    else if (name.includes("-") || name === "role") setOrRemove(element, name, value);
+    else element[name] = value;
+  }
+  return put(element, ...children);
+}
+
+/** Make an SVG element; all properties are attributes. */
+export function svg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) setOrRemove(element, name, value);
+  return put(element, ...children);
+}
+
+/** Append children, as `h` does, and return the element. */
+export function put(element, ...children) {
+  for (const child of children.flat(Infinity)) {
+    if (child !== null && child !== undefined && child !== false) element.append(child);
+  }
+  return element;
+}
+
+/** Replace the children of an element, and return it. */
+export function fill(element, ...children) {
+  element.replaceChildren();
+  return put(element, ...children);
+}
+
+/** Set a text only if it has changed: screen readers announce each change of a live region. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Whether a scrolling list is scrolled to its end. */
+export function isAtEnd(list) {
+  return list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+}
+
+/** Append to a scrolling list; one scrolled to its end stays there. */
+export function addLine(list, line, limit) {
+  const wasAtEnd = isAtEnd(list);
+  list.append(line);
+  while (list.childElementCount > limit) list.firstElementChild.remove();
+  if (wasAtEnd) list.scrollTop = list.scrollHeight;
+}
+
+/** Call a function at most once a frame, however often the result is called. */
+export function oncePerFrame(work) {
+  let frame = 0;
+  const run = () => {
+    frame = 0;
+    work();
+  };
+  const schedule = () => {
+    frame ||= requestAnimationFrame(run);
+  };
+  schedule.cancel = () => {
+    cancelAnimationFrame(frame);
+    frame = 0;
+  };
+  return schedule;
+}
+
+function setOrRemove(element, name, value) {
+  if (value === null || value === undefined || value === false) element.removeAttribute(name);
+  else element.setAttribute(name, value === true ? "" : value);
+}
