@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright
 
@@ -64,7 +65,10 @@ async def main() -> int:
 
 
 async def _take_look(browser: Browser, made: World, look: str, options: argparse.Namespace) -> None:
-    context = await browser.new_context(**LOOKS[look])  # type: ignore[arg-type]
+    details: dict[str, Any] = {**LOOKS[look]}
+    if options.size is not None and look != "phone":
+        details["viewport"] = options.size
+    context = await browser.new_context(**details)
     page = await context.new_page()
     page.on("pageerror", lambda error: print(f"{look}: {error}", file=sys.stderr))
     page.on(
@@ -99,8 +103,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder (default: {OUT})")
     parser.add_argument("--only", type=_names, default=[], help="names of pictures, with commas")
     parser.add_argument("--looks", type=_names, default=[*LOOKS], help="of " + ", ".join(LOOKS))
+    parser.add_argument("--size", type=_size, help="of desktops, as 1280x800")
     parser.add_argument("--viewport", dest="whole", action="store_false", help="not the whole page")
     return parser.parse_args()
+
+
+def _size(text: str) -> dict[str, int]:
+    width, height = map(int, text.split("x"))
+    return {"width": width, "height": height}
 
 
 def _names(text: str) -> list[str]:
