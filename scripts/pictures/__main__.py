@@ -18,7 +18,7 @@ from scripts.pictures.world import World, world
 
 OUT = Path("build/screenshots")
 DESKTOP = {"width": 1440, "height": 900}
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": DESKTOP, "color_scheme": "light", "locale": "en-GB"},
     "dark": {"viewport": DESKTOP, "color_scheme": "dark", "locale": "en-GB"},
     "chinese": {"viewport": DESKTOP, "color_scheme": "light", "locale": "zh-CN"},
@@ -65,7 +65,7 @@ async def main() -> int:
 
 
 async def _take_look(browser: Browser, made: World, look: str, options: argparse.Namespace) -> None:
-    details: dict[str, Any] = {**LOOKS[look]}
+    details = dict(LOOKS[look])
     if options.size is not None and look != "phone":
         details["viewport"] = options.size
     context = await browser.new_context(**details)
