@@ -105,6 +105,13 @@ def test_what_was_said_in_a_session_page_by_page(ctl: Run, monkeypatch: pytest.M
     assert offsets("--after", "1", "--limit", "3") == [2, 3, 4]
     assert offsets("--before", "5", "--limit", "3") == [2, 3, 4]
     assert offsets("--after", "1", "--before", "6", "--limit", "3") == [3, 4, 5]
+    written = json.loads(ctl("history", "s8", "-o", "json").stdout)
+    since, until = written[1]["timestamp"], written[4]["timestamp"]
+    between = [each["offset"] for each in written if since <= each["timestamp"] < until]
+    assert offsets("--since", since, "--until", until) == between
+    assert offsets("--since", "1h", "--limit", "3") == [4, 5, 6]
+    assert offsets("--until", "1h") == []
+    assert ctl("history", "s8", "--since", "1h", "--until", "2h").exit_code == 2
     nothing = ctl("history", "never")
     assert (nothing.exit_code, nothing.stdout) == (0, "")
     assert "no kept messages in session never" in nothing.stderr

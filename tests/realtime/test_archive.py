@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.live_server import Client, Live, MakeLive
@@ -91,6 +92,42 @@ async def test_a_time_to_live_longer_than_the_window_ends_in_the_archive(
     assert await history(client) == []
     found = await resumed(client, epoch, 0)  # one that has run out is no gap
     assert (found["recovered"], found["messages"]) == (True, [])
+
+
+@pytest.mark.gen_test
+async def test_history_is_paged_within_a_time(make_live: MakeLive) -> None:
+    live = await make_live(retention=ARCHIVE)
+    client = await live.in_session("u1")
+    start = live.clock.wall()
+    for number in range(120):
+        await say(client, str(number))
+        live.clock.advance(3600)
+
+    async def page(**fields: Any) -> tuple[list[int], bool]:
+        since, until = fields.pop("since", None), fields.pop("until", None)
+        found = await live.admin_queries.history(
+            live.actor(),
+            "s1",
+            fields.get("before"),
+            fields.get("after"),
+            fields.get("limit", 100),
+            False,
+            None if since is None else start + since * 3600,
+            None if until is None else start + until * 3600,
+        )
+        texts = contents([msgspec.json.decode(each) for each in found["messages"]])
+        return [int(text) for text in texts], found["has_more"]
+
+    assert await page(since=10, until=14) == ([10, 11, 12, 13], False)
+    assert await page(since=10, until=14, limit=3) == ([11, 12, 13], True)
+    assert await page(since=10, until=14, before=12) == ([10], False)
+    assert await page(since=10, until=14, after=0, limit=2) == ([10, 11], True)
+    assert await page(since=10, until=14, after=12, limit=2) == ([12, 13], False)
+    assert await page(since=118) == ([118, 119], False)
+    assert await page(until=1) == ([0], False)
+    assert (
+        await page(since=500) == await page(until=-1) == await page(since=9, until=3) == ([], False)
+    )
 
 
 @pytest.mark.gen_test

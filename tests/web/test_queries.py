@@ -43,9 +43,11 @@ async def test_an_odd_limit_is_named(server: Server, value: str) -> None:
     assert answer.json()["field"] == "limit"
 
 
-@pytest.mark.parametrize("query", ["before=9", "after=0", "after=1&before=9&limit=1"])
+@pytest.mark.parametrize(
+    "query", ["before=9", "after=0", "after=1&before=9&limit=1", "since=24h", "since=1h&until=2h"]
+)
 @pytest.mark.gen_test
-async def test_numbers_that_may_be_left_out_are_numbers(server: Server, query: str) -> None:
+async def test_what_may_be_left_out_may_be_given(server: Server, query: str) -> None:
     answer = await server.get(f"/sessions/s1/history?{query}")
     assert (answer.status, answer.json()["messages"]) == (200, [])
 
@@ -70,6 +72,8 @@ async def test_numbers_that_may_be_left_out_are_numbers(server: Server, query: s
         ("/stats/history?step=7s%0A", "step"),
         ("/stats/history?cursor=abc", "cursor"),
         ("/audit?since=-1h", "since"),
+        ("/sessions/s1/history?since=monday", "since"),
+        ("/sessions/s1/history?until=2024-01-15", "until"),
         ("/audit?cursor=eyJ9", "cursor"),
     ],
 )

@@ -23,7 +23,7 @@ from wsctl.cli.options import (
 from wsctl.formatting import plural
 from wsctl.http.client import member, path_part
 from wsctl.output.writer import Column, to_json
-from wsctl.times import clock_time, day_time, epoch
+from wsctl.times import Moment, clock_time, day_time, epoch, rfc3339
 
 PAGE = 1000
 """Largest page of the API."""
@@ -244,21 +244,26 @@ def show_explanation(environment: Environment, answer: Mapping[str, Any]) -> Non
 @click.argument("session", shell_complete=completion.sessions)
 @click.option("--before", type=click.IntRange(min=0), metavar="N", help="Only offsets below N.")
 @click.option("--after", type=click.IntRange(min=0), metavar="N", help="Only offsets above N.")
+@click.option(
+    "--since",
+    type=Moment(),
+    help="Only from this time on: RFC 3339, a date (UTC), a time of day, or an age.",
+)
+@click.option("--until", type=Moment(), help="Only before this time.")
 @limit_option(50)
 @pass_environment
-def history(
-    environment: Environment, session: str, before: int | None, after: int | None, limit: int
-) -> None:
+def history(environment: Environment, /, session: str, limit: int, **which: Any) -> None:
     """Show the kept messages of a session.
 
-    The last messages, oldest first; or those before or after an offset.
+    The last messages, oldest first; or those before or after an offset, or of a time.
 
     Examples:
     wsctl history s1
     wsctl history s1 --limit 20 --before 400
     wsctl history s1 --after 17 -o json
+    wsctl history s1 --since 14:00 --until 14:05
     """
-    messages = _pages(environment, session, before, after, limit)
+    messages = _pages(environment, session, limit, **which)
     output = environment.output
     if output.format == "json":
         output.data(to_json(messages, indent=2) + "\n")
@@ -268,15 +273,29 @@ def history(
 
 
 def _pages(
-    environment: Environment, session: str, before: int | None, after: int | None, limit: int
+    environment: Environment,
+    session: str,
+    limit: int,
+    *,
+    before: int | None,
+    after: int | None,
+    since: float | None,
+    until: float | None,
 ) -> list[dict[str, Any]]:
     """Up to ``limit`` messages, ascending."""
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError("--since must be before --until.")
+    times = {
+        "since": None if since is None else rfc3339(since),
+        "until": None if until is None else rfc3339(until),
+    }
     path = f"/sessions/{path_part(session)}/history"
     forward = after is not None and before is None
     found: list[dict[str, Any]] = []
     while len(found) < limit:
         size = min(PAGE, limit - len(found))
-        page = environment.client.get(path, {"before": before, "after": after, "limit": size})
+        query = {"before": before, "after": after, "limit": size, **times}
+        page = environment.client.get(path, query)
         messages: Sequence[dict[str, Any]] = member(page, "messages", list)
         if forward:
             found += messages
@@ -297,6 +316,8 @@ def _said(message: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(said, dict):
         text = f"[{message.get('type')}] {to_json(message.get('data'))}"
         return {**message, "sender": "", "text": text}
+    if said.get("deleted"):
+        return {**message, "sender": "", "text": "[deleted]"}
     sender = said.get("sender") or {}
     content = said.get("content")
     return {

@@ -249,10 +249,13 @@ class AdminQueries:
         after: int | None,
         limit: int,
         with_changes: bool = False,
+        since: float | None = None,
+        until: float | None = None,
     ) -> dict[str, Any]:
         """A page of a session's stored messages, in ascending order.
 
-        ``with_changes``: also change records. Raises ``NotFound`` for a session of another
+        ``with_changes``: also change records; ``since`` (inclusive), ``until``: only messages of
+        that time, in seconds since the epoch. Raises ``NotFound`` for a session of another
         organization, ``StorageUnavailable``.
         """
         scope = self._scope(actor, "messages:read")
@@ -264,6 +267,8 @@ class AdminQueries:
             claims,
             before=before,
             after=after,
+            since=since,
+            until=until,
             limit=limit,
             with_changes=with_changes,
         )

@@ -17,7 +17,7 @@ from wsserver.protocol.types import HolderView, JsonObject, Offset, SessionState
 from wsserver.web.api.answers import Answer, ClusterAnswer, ClusterListing, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
-from wsserver.web.api.queries import Limit, NodePageQuery
+from wsserver.web.api.queries import Limit, Moment, NodePageQuery, time_range
 from wsserver.web.resources.connections import CONNECTIONS_EXAMPLE, Connections
 
 RESOURCE = Resource("Sessions")
@@ -93,6 +93,8 @@ class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
 
     before: Annotated[Offset, Meta(description="only offsets below this one")] | None = None
     after: Annotated[Offset, Meta(description="only offsets above this one")] | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     limit: Limit = DEFAULT_LIMIT
     changes: Annotated[
         Literal["true", "false"], Meta(description="true: also the records of edits and deletions")
@@ -168,8 +170,12 @@ async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
     errors=("not_found",),
 )
 async def _list_messages(context: WebContext, call: Call) -> dict[str, Any]:
-    """List the kept messages of a session, in pages backward or forward."""
+    """List the kept messages of a session, in pages backward or forward.
+
+    ``since`` is inclusive, ``until`` exclusive.
+    """
     query = call.query
+    since, until = time_range(query, context.clock)
     return await context.admin_queries.history(
         call.caller,
         call.path["session_id"],
@@ -177,6 +183,8 @@ async def _list_messages(context: WebContext, call: Call) -> dict[str, Any]:
         query.after,
         query.limit,
         query.changes == "true",
+        since,
+        until,
     )
 
 
