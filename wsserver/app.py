@@ -42,6 +42,7 @@ from wsserver.realtime.connections.hub import Hub, HubRecords
 from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.observability.clocks import Clocks
+from wsserver.realtime.operations.message_changes import MessagesDeleted
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.wiring import LiveSettings, build_live
@@ -59,7 +60,7 @@ from wsserver.storage.tables.console_sessions import ConsoleSessionStore
 from wsserver.storage.tables.exports import Exports
 from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
-from wsserver.storage.tables.webhooks import WebhookOutbox
+from wsserver.storage.tables.webhooks import WebhookOutbox, remove_contents
 from wsserver.tasks import Tasks
 from wsserver.version import __version__
 from wsserver.web.api.console_sessions import ConsoleSessions
@@ -196,6 +197,7 @@ def build(
         verifier=verifier,
         audit=audit,
         notification_receipts=acknowledgements,
+        removals=[remove_contents],
     )
 
     # Notifications by several channels, and webhooks
@@ -231,6 +233,7 @@ def build(
     live.statistics.add_source("notifications", metrics.view)
     webhooks = webhooks_of(settings, outbox, clock)
     webhooks.listen(live.events)
+    control.add_listener(MessagesDeleted, webhooks.forget)
 
     # Start, periodic work, stop
     service = Service(

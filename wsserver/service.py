@@ -380,3 +380,4 @@ class Service:
         pruned = await self.live.store.prune(now)
         if pruned.epoch is not None:
             self.live.streams.forget_all(pruned.epoch)
+        await self.database.empty_log()

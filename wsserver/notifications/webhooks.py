@@ -29,10 +29,17 @@ from wsserver.realtime.observability.events import (
     MESSAGE_RECEIVED,
     Event,
     EventBus,
+    has_content,
     without_content,
 )
+from wsserver.realtime.operations.message_changes import MessagesDeleted
 from wsserver.storage.engine.leased_table import Result
-from wsserver.storage.tables.webhooks import ClaimedPosting, Posting, WebhookOutbox
+from wsserver.storage.tables.webhooks import (
+    ClaimedPosting,
+    Posting,
+    WebhookOutbox,
+    without_message,
+)
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -111,6 +118,12 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
         """Events that are not posted yet, by URL; those that are not stored yet included."""
         self._waiting_bytes = dict.fromkeys(self._urls, 0)
         self.metrics = WebhookMetrics()
+        self._has_contents = any(glob != "*" for target in targets for glob in target.globs)
+        """Whether any URL may get the contents of messages."""
+        self._storing = asyncio.Lock()
+        """Held while new events are stored, or contents are taken out of stored ones."""
+        self._is_recount_due = False
+        """Whether bodies have changed since they were counted."""
 
     def listen(self, events: EventBus) -> None:
         """Post every event from now on that a target asks for."""
@@ -145,8 +158,9 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
     async def release(self) -> None:
         """Release as ``DeliveryQueue`` does; count what waits, which other nodes post, too."""
         await super().release()
-        if not self._outbox.is_shared:
+        if not self._outbox.is_shared and not self._is_recount_due:
             return
+        self._is_recount_due = False
         unstored = [(each.url, 1, len(each.body)) for each in self._unstored]
         waiting, waiting_bytes = dict.fromkeys(self._urls, 0), dict.fromkeys(self._urls, 0)
         for url, count, size in [*await self._outbox.waiting(), *unstored]:
@@ -214,7 +228,9 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
             self._drop(1, f"{name} cannot be encoded as JSON, or is larger than {BODY_LIMIT} bytes")
             return
         now = self._clock.wall()
-        self._unstored.append(Posting(new_id("hook", now), target.url, name, body, now))
+        message_id = _message_of(event) if target.names(name) else None
+        posting = Posting(new_id("hook", now), target.url, name, body, now, message_id)
+        self._unstored.append(posting)
         self._unstored_bytes += len(body)
         self._waiting[target.url] += 1
         self._waiting_bytes[target.url] += len(body)
@@ -247,7 +263,39 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
                 batch = [self._unstored.popleft() for _ in range(min(BATCH, len(self._unstored)))]
                 await self._store_batch(batch)
 
+    def forget(self, notice: MessagesDeleted) -> None:
+        """Messages were deleted: take their contents out of events that are not posted yet."""
+        if self._has_contents:
+            self._forget_unstored(notice.message_ids)
+            # What is being stored at this moment is not in storage yet.
+            self._tasks.spawn(self._forget_stored(notice.message_ids), name="webhook contents")
+
+    def _forget_unstored(self, message_ids: Sequence[str]) -> None:
+        for index, posting in enumerate(self._unstored):
+            if posting.message_id in message_ids:
+                body = without_message(posting.body)
+                self._unstored[index] = posting._replace(body=body, message_id=None)
+                self._unstored_bytes += len(body) - len(posting.body)
+                self._waiting_bytes[posting.url] += len(body) - len(posting.body)
+
+    async def _forget_stored(self, message_ids: Sequence[str]) -> None:
+        while True:
+            try:
+                async with self._storing:
+                    self._forget_unstored(message_ids)  # a batch that failed is here again
+                    await self._outbox.remove_contents(message_ids)
+            except WsServerError as error:
+                log.warning("contents not removed from webhook events yet error=%s", error)
+                await asyncio.sleep(STORAGE_PAUSE_S)
+            else:
+                self._is_recount_due = True
+                return
+
     async def _store_batch(self, batch: list[Posting]) -> None:
+        async with self._storing:
+            await self._store_batch_now(batch)
+
+    async def _store_batch_now(self, batch: list[Posting]) -> None:
         size = sum([len(posting.body) for posting in batch])
         self._unstored_bytes -= size
         try:
@@ -327,6 +375,14 @@ def judge_webhook(answer: HttpAnswer, redact: Redact, now: float) -> Outcome:
     if outcome.result == "failed" and 400 <= answer.status < 500 and answer.status != 410:
         return retry(outcome.detail)
     return failed(outcome.detail) if outcome.result == "failed" else outcome
+
+
+def _message_of(event: Event) -> str | None:
+    """The id of the message whose content an event has; None: it has none."""
+    if not has_content(event):
+        return None
+    message_id = event.get("message_id") or event["message"].get("id")
+    return message_id if isinstance(message_id, str) else None
 
 
 def _encoded(event: Event) -> bytes | None:

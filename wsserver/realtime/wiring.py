@@ -6,6 +6,7 @@ handlers, listeners and subscribers are registered afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -55,7 +56,7 @@ from wsserver.realtime.observability.top_talkers import TopTalkers
 from wsserver.realtime.operations.access_changes import AccessChanges
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
-from wsserver.realtime.operations.message_changes import MessageChanges
+from wsserver.realtime.operations.message_changes import MessageChanges, RemoveContents
 from wsserver.realtime.operations.node_actions import NodeActions
 from wsserver.realtime.operations.node_queries import NodeQueries
 from wsserver.realtime.operations.publishing import Publishing
@@ -161,6 +162,7 @@ def build_live(
     verifier: TokenVerifier,
     audit: AuditLog,
     notification_receipts: NotificationReceipts | None = None,
+    removals: Sequence[RemoveContents] = (),
 ) -> LiveSide:
     """Build the live side; nothing runs yet."""
     store = StreamStore(database)
@@ -331,7 +333,16 @@ def build_live(
         router, permissions, members, tenancy, audit, clock, dry_runs, conversations.require_term
     )
     message_changes = MessageChanges(
-        store, revisions, permissions, tenancy, access, audit, clock, settings.edit_window_s
+        store,
+        revisions,
+        permissions,
+        tenancy,
+        access,
+        audit,
+        control,
+        clock,
+        edit_window_s=settings.edit_window_s,
+        removals=removals,
     )
     tracing = Tracing(
         traces,

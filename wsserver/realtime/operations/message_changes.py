@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ from msgspec import Raw
 from msgspec.json import decode, encode
 
 from wsserver.clock import Clock, rfc3339
+from wsserver.cluster.control import Control, Notice
 from wsserver.errors import EditWindowOver, Forbidden, NotFound, WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
@@ -22,13 +24,25 @@ from wsserver.realtime.messages.audience import read_audience
 from wsserver.realtime.messages.message import Sent
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.revisions import Revisions
-from wsserver.storage.messages.message_rows import Revise, Revised, Subject
-from wsserver.storage.messages.streams import Found, StreamStore
+from wsserver.storage.engine.connection import Connection
+from wsserver.storage.messages.message_rows import Revise, Revised, Subject, TransactionHook
+from wsserver.storage.messages.streams import Appended, Found, StreamStore
 
 MODERATE = "messages:moderate"
 PUBLISH = "messages:publish"
 EDIT, DELETE = "edit_message", "delete_message"
 _DELETED = "message_deleted"
+
+
+RemoveContents = Callable[[Connection, Sequence[str]], None]
+"""Removes what is stored of the contents of deleted messages besides the messages themselves; runs
+in the writing thread. Arguments: the connection and the ids of the messages."""
+
+
+class MessagesDeleted(Notice, frozen=True):
+    """Messages were deleted: what is in memory of their contents is to be removed."""
+
+    message_ids: Sequence[str]
 
 
 class AlreadyDeleted(WsServerError):
@@ -41,7 +55,8 @@ class MessageChanges:
     A user may change what they have sent for ``edit_window_s``, while they have access to the
     session; over REST a backend may also change what it has published. Others need the permission
     ``messages:moderate``, roles confined to an organization for sessions of it only. Changes by
-    moderators are audited.
+    moderators are audited. ``removals`` remove other stored copies of deleted contents, in the same
+    transaction; the notice ``MessagesDeleted`` is for copies in memory.
     """
 
     def __init__(
@@ -52,8 +67,11 @@ class MessageChanges:
         tenancy: Tenancy,
         access: SessionAccess,
         audit: Audit,
+        control: Control,
         clock: Clock,
+        *,
         edit_window_s: float,
+        removals: Sequence[RemoveContents] = (),
     ) -> None:
         self._store = store
         self._revisions = revisions
@@ -62,7 +80,9 @@ class MessageChanges:
         self._access = access
         self._audit = AuditRecorder(audit, clock)
         self._clock = clock
+        self._control = control
         self._edit_window_s = edit_window_s
+        self._removals = removals
 
     async def edit(self, actor: Actor, message_id: str, content: Content) -> Sent:
         """Replace the content of a message; returns the outcome of ``message_updated``.
@@ -89,8 +109,10 @@ class MessageChanges:
             "deleted_at": rfc3339(wall),
             "deleted_by": actor.claims.sub,
         }
+        remove = TransactionHook(_nothing, partial(self._remove, message_ids=[message_id]))
         try:
-            return await self._record(found, _DELETED, members, partial(_deleted, at=wall), actor)
+            revise = partial(_deleted, at=wall)
+            sent = await self._record(found, _DELETED, members, revise, actor, remove)
         except AlreadyDeleted:
             record = await self._store.record_of(message_id, _DELETED)
             if record is None:
@@ -98,11 +120,25 @@ class MessageChanges:
             return Sent(
                 record.message_id, stream=record.stream, epoch=record.epoch, offset=record.offset
             )
+        self._control.notify(MessagesDeleted([message_id]))
+        return sent
+
+    def _remove(
+        self, db: Connection, checked: None, place: Appended, message_ids: Sequence[str]
+    ) -> None:
+        for remove in self._removals:
+            remove(db, message_ids)
 
     async def _record(
-        self, found: Found, type_: str, members: dict[str, Any], revise: Revise, actor: Actor
+        self,
+        found: Found,
+        type_: str,
+        members: dict[str, Any],
+        revise: Revise,
+        actor: Actor,
+        hook: TransactionHook | None = None,
     ) -> Sent:
-        outcomes = await self._revisions.record(found, type_, members, revise, actor.origin)
+        outcomes = await self._revisions.record(found, type_, members, revise, actor.origin, hook)
         return outcomes[0]
 
     async def _permitted(self, actor: Actor, action: str, message_id: str) -> Found:
@@ -160,6 +196,10 @@ def _is_own(actor: Actor, found: Found) -> bool:
     """Whether the actor has sent a message, or as a backend has published it."""
     me = actor.claims.sub
     return found.sender == me or (actor.via != "socket" and read_origin(found.origin).user_id == me)
+
+
+def _nothing(db: Connection) -> None:
+    """Nothing is to be checked."""
 
 
 def _session_of(found: Found) -> str:

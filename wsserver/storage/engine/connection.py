@@ -72,6 +72,13 @@ class Connection(Executor, Protocol):
         """
         ...
 
+    def overwrite_deleted(self) -> None:
+        """Overwrite in the file what this transaction deletes or replaces from here on.
+
+        Otherwise the space is only marked as free. PostgreSQL does it by VACUUM.
+        """
+        ...
+
     def listed(self, values: Collection[Any], /) -> object:
         """The parameter for a list of texts or of integers (see the module)."""
         ...

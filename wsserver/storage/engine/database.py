@@ -128,6 +128,10 @@ class Database(ABC):
         self._readers.put(Job(fn, future), caller())
         return await future
 
+    async def empty_log(self) -> bool:
+        """Remove what was deleted from the log beside the database; False: there is none."""
+        return False
+
     async def clock(self) -> float | None:
         """The database's time in seconds since the epoch; None: it is this machine's."""
         return None

@@ -17,7 +17,7 @@ from wsserver.storage.engine.lock import ServerLock
 from wsserver.storage.engine.reader import SqliteReader
 from wsserver.storage.engine.readers import Readers
 from wsserver.storage.engine.write_turn import OnlyWriter, SharedTurn
-from wsserver.storage.engine.writer import Writer, check_files
+from wsserver.storage.engine.writer import Writer, check_files, empty_log
 
 _OPENING_S = 60.0
 
@@ -129,6 +129,11 @@ class SqliteDatabase(Database):
         with contextlib.suppress(WsServerError):
             if self._health.errors["read"] is not None:
                 await self.read(_count_tables)
+
+    async def empty_log(self) -> bool:
+        """Move the write-ahead log into the file and cut it off, if nobody reads meanwhile."""
+        await self.run(empty_log)
+        return True
 
     def health(self) -> dict[str, Any]:
         """The state; ``file_bytes``: of the database and its write-ahead log."""

@@ -19,6 +19,21 @@ _SIZES = (100, 10, 1)
 class SqliteConnection(sqlite3.Connection):
     """A ``sqlite3.Connection`` with the rest of the protocol ``Connection``."""
 
+    overwrites = False
+    """Whether pages that get free are overwritten, until ``stop_overwriting``."""
+
+    def overwrite_deleted(self) -> None:
+        """Overwrite free pages too, not only the free space in pages that are written anyway."""
+        if not self.overwrites:
+            self.execute("PRAGMA secure_delete = ON").fetchall()
+            self.overwrites = True
+
+    def stop_overwriting(self) -> None:
+        """The transaction has ended: the next ones only overwrite what costs no writes."""
+        if self.overwrites:
+            self.execute("PRAGMA secure_delete = FAST").fetchall()
+            self.overwrites = False
+
     def insert(self, table: str, columns: str, rows: Sequence[Sequence[Any]], /) -> None:
         """Insert rows, as many as possible with each statement.
 

@@ -109,6 +109,8 @@ class Writer(Worker[SqliteConnection]):
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+            # A copy of a row that was moved to another page stays in no page that is written.
+            connection.execute("PRAGMA secure_delete = FAST")
             # The rollback data of savepoints stays in memory, instead of in a file for each commit.
             connection.execute("PRAGMA temp_store = MEMORY")
             MIGRATIONS.apply(sqlite_utils.Database(connection, execute_plugins=False))
@@ -167,6 +169,8 @@ class Writer(Worker[SqliteConnection]):
             return [Failure(translated)] * len(jobs)
         self._health.note("write", self._job_error)
         self._set_timeout(connection, False)
+        if any(job.fn is empty_log for job in jobs):
+            self._empty_log(connection)
         self.last_commit_ms = (self._clock.monotonic() - began) * 1000
         self.commits += 1
         return outcomes
@@ -180,6 +184,8 @@ class Writer(Worker[SqliteConnection]):
         except BaseException:
             rollback(connection)
             raise
+        finally:
+            connection.stop_overwriting()
         self.file_bytes = self._files.note_written()
         return outcomes
 
@@ -217,6 +223,18 @@ class Writer(Worker[SqliteConnection]):
         connection.execute("RELEASE job")
         return outcome
 
+    def _empty_log(self, connection: SqliteConnection) -> None:
+        """Move the write-ahead log into the file and cut it off; not while others read."""
+        connection.execute(f"PRAGMA busy_timeout = {int(_SHORT_TIMEOUT_S * 1000)}")
+        try:
+            with self._turn.taken(_SHORT_TURN_S):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except (sqlite3.Error, StorageUnavailable) as error:
+            log.info("write-ahead log not emptied, the next time does it reason=%s", error)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
+            self.file_bytes = self._files.note_written()
+
     def _close(self, connection: SqliteConnection) -> None:
         """Checkpoint the write-ahead log; a corrupt file is not touched."""
         if self._health.corruption is not None:
@@ -235,6 +253,10 @@ class Writer(Worker[SqliteConnection]):
 
 def check_files(db: Connection) -> None:
     """A job without a transaction: compare the open files with their paths."""
+
+
+def empty_log(db: Connection) -> None:
+    """A job after whose transaction the write-ahead log is moved into the file."""
 
 
 def read_identity(db: sqlite3.Connection, path: Path) -> str:

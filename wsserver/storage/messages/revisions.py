@@ -45,7 +45,11 @@ RevisionOutcome = tuple[Subject, Change] | WsServerError
 
 
 def revise(db: Connection, revisions: Sequence[Revision]) -> list[RevisionOutcome]:
-    """Change messages in their order; each is changed or refused by itself."""
+    """Change messages in their order; each is changed or refused by itself.
+
+    The version before is overwritten in the file.
+    """
+    db.overwrite_deleted()
     ids = db.listed([each.message_id for each in revisions])
     found = {each.message_id: each for each in map(Subject._make, db.execute(_SELECT, [ids]))}
     outcomes: list[RevisionOutcome] = []

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
+from wsserver.protocol.revisions import deleted_message, message_in, replace_message
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.leased_table import Lease, LeasedTable, Result
 
@@ -63,6 +64,8 @@ class Posting(NamedTuple):
     body: bytes
     at: float
     """Seconds since the epoch."""
+    message_id: str | None = None
+    """Of the message whose content is in the body; None: there is none."""
 
 
 class ClaimedPosting(NamedTuple):
@@ -123,8 +126,8 @@ class WebhookOutbox(LeasedTable[ClaimedPosting]):
         """Store postings, due immediately."""
         rows = [(*posting, posting.at) for posting in postings]
         sql = (
-            "INSERT INTO webhook_outbox (posting_id, url, event, body, at, due_at)"
-            " VALUES (?, ?, ?, ?, ?, ?)"
+            "INSERT INTO webhook_outbox (posting_id, url, event, body, at, message_id, due_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)"
         )
         await self._database.run(lambda db: db.executemany(sql, rows).rowcount)
 
@@ -228,12 +231,35 @@ class WebhookOutbox(LeasedTable[ClaimedPosting]):
         delete = f"DELETE FROM webhook_outbox WHERE {others}"  # noqa: S608 - constants only
         return await self._database.run(lambda db: db.execute(delete, values(db)).rowcount)
 
+    async def remove_contents(self, message_ids: Sequence[str]) -> None:
+        """Take the contents of deleted messages out of what waits or was given up."""
+        await self._database.run(partial(remove_contents, message_ids=message_ids))
+
     async def prune(self, now: float) -> int:
         """Delete what was given up and is a week old, in small batches; returns the count."""
         deleted = 0
         while batch := await self._database.run(partial(_prune_batch, until=now - DEAD_KEPT_S)):
             deleted += batch
         return deleted
+
+
+def remove_contents(db: Connection, message_ids: Sequence[str]) -> None:
+    """Put the deleted form of messages into the events that have their contents."""
+    found = db.execute(
+        "SELECT body, id FROM webhook_outbox WHERE message_id IN (SELECT value FROM json_each(?))",
+        [db.listed(message_ids)],
+    ).fetchall()
+    if found:
+        db.overwrite_deleted()
+        db.executemany(
+            "UPDATE webhook_outbox SET body = ?, message_id = NULL WHERE id = ?",
+            [(without_message(body), id_) for body, id_ in found],
+        )
+
+
+def without_message(body: bytes) -> bytes:
+    """The body of a posting with the deleted form of its message."""
+    return replace_message(body, deleted_message(message_in(body)))
 
 
 def _prune_batch(db: Connection, until: float) -> int:

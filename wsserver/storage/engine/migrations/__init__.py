@@ -16,13 +16,19 @@ import sqlite_utils
 from wsserver.storage.engine.migrations import (
     m0048_conversations,
     m0049_revisions,
+    m0050_webhook_messages,
     m0054_console_sessions,
 )
 from wsserver.storage.engine.migrations.m0020_and_later import MIGRATIONS
 
 __all__ = ["MIGRATIONS", "applied_names", "known_names"]
 
-_WITH_MIGRATIONS = (m0048_conversations, m0049_revisions, m0054_console_sessions)
+_WITH_MIGRATIONS = (
+    m0048_conversations,
+    m0049_revisions,
+    m0050_webhook_messages,
+    m0054_console_sessions,
+)
 """Modules that add their migrations to ``MIGRATIONS`` when they are imported."""
 
 

@@ -73,6 +73,9 @@ class PostgresConnection:
         """psycopg's pipeline mode: fetching a result waits for the statements so far."""
         return self.raw.pipeline()
 
+    def overwrite_deleted(self) -> None:
+        """Without effect: VACUUM does it."""
+
     def listed(self, values: Collection[Any], /) -> list[Any]:
         """An array."""
         return list(values)

@@ -106,6 +106,11 @@ ALTER TABLE messages ADD COLUMN deleted_at DOUBLE PRECISION;
 ALTER TABLE messages ADD COLUMN subject BIGINT;
 CREATE INDEX messages_by_subject ON messages (subject) WHERE subject IS NOT NULL;
 """
+_WEBHOOK_MESSAGES = """
+ALTER TABLE webhook_outbox ADD COLUMN message_id TEXT;
+CREATE INDEX webhook_outbox_by_message ON webhook_outbox (message_id)
+    WHERE message_id IS NOT NULL;
+"""
 MIGRATIONS = (
     Migration("p0001_schema", SCHEMA_1),
     Migration("p0041_identity_and_shared_writers", _IDENTITY),
@@ -113,6 +118,7 @@ MIGRATIONS = (
     Migration("p0043_leases", _LEASES),
     Migration("p0048_conversations", _CONVERSATIONS),
     Migration("p0049_revisions", _REVISIONS),
+    Migration("p0050_webhook_messages", _WEBHOOK_MESSAGES),
     Migration("p0054_console_sessions", _CONSOLE_SESSIONS),
 )
 
