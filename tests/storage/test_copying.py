@@ -103,7 +103,7 @@ def everything(db: Connection) -> dict[str, list[Any]]:
         "session_members", "user_organizations", "revocations", "access_changes",
         "idempotency",
         "idempotency_quotas", "audit", "snapshot_hours", "webhook_outbox",
-        "conversations", "conversation_changes",
+        "conversations", "conversation_changes", "participants",
     )  # fmt: skip
     found = {}
     for name in names:

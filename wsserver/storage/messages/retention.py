@@ -15,6 +15,7 @@ from wsserver.storage.messages.message_rows import (
     key_of,
     stream_row,
 )
+from wsserver.storage.messages.participants import begin_anew
 from wsserver.storage.messages.stream_appends import DEDUP_KEPT_S
 
 _SURVEY_MARGIN_S = 3600.0
@@ -249,6 +250,11 @@ def prune_streams(db: Connection, ids: Sequence[int], now: float) -> Pruned:
     unused = db.execute(_STILL_UNUSED, [now - STREAM_KEPT_S, db.listed(ids)]).fetchall()
     if not unused:
         return Pruned(0, 0, None)
+    names = db.execute(
+        "SELECT name FROM streams WHERE id IN (SELECT value FROM json_each(?))",
+        [db.listed([stream_id for (stream_id,) in unused])],
+    ).fetchall()
+    begin_anew(db, [name for (name,) in names])
     db.executemany("DELETE FROM cursors WHERE stream_id = ?", unused)
     db.executemany("DELETE FROM streams WHERE id = ?", unused)
     return Pruned(0, len(unused), renew_default_epoch(db))

@@ -21,6 +21,7 @@ from wsserver.storage.messages.message_rows import (
     Revision,
     Subject,
 )
+from wsserver.storage.messages.participants import NEW_MESSAGE, uncount
 
 _SELECT = (
     "SELECT m.key, m.message_id, m.type, m.at, m.sender, m.payload, m.revision, m.deleted_at,"  # noqa: S608
@@ -52,6 +53,7 @@ def revise(db: Connection, revisions: Sequence[Revision]) -> list[RevisionOutcom
     db.overwrite_deleted()
     ids = db.listed([each.message_id for each in revisions])
     found = {each.message_id: each for each in map(Subject._make, db.execute(_SELECT, [ids]))}
+    before = {each.key for each in found.values() if each.deleted_at is not None}
     outcomes: list[RevisionOutcome] = []
     changed: dict[str, Subject] = {}
     for each in revisions:
@@ -67,6 +69,13 @@ def revise(db: Connection, revisions: Sequence[Revision]) -> list[RevisionOutcom
         _UPDATE,
         [(each.payload, each.revision, each.deleted_at, each.key) for each in changed.values()],
     )
+    deleted = [
+        each.key
+        for each in changed.values()
+        if each.deleted_at is not None and each.type == NEW_MESSAGE and each.key not in before
+    ]
+    if deleted:
+        uncount(db, deleted)
     return outcomes
 
 

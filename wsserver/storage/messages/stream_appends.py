@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from wsserver.errors import NotFound, WsServerError
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.epochs import default_epoch
-from wsserver.storage.messages import revisions
+from wsserver.storage.messages import participants, revisions
 from wsserver.storage.messages.conversations import ensure
 from wsserver.storage.messages.message_rows import (
     LAST_OFFSET,
@@ -20,6 +20,7 @@ from wsserver.storage.messages.message_rows import (
     Appended,
     Change,
 )
+from wsserver.storage.messages.participants import NEW_MESSAGE
 
 DEDUP_KEPT_S = 86_400
 """Time in which a repeated message is recognised."""
@@ -34,14 +35,23 @@ _SELECT_DEDUP = (
     " WHERE scope = ? AND key IN (SELECT value FROM json_each(?))"
 )
 _EXTEND = (
-    "INSERT INTO streams (name, epoch, last_offset, touched_at) VALUES (?, ?, ?, ?)"
+    "INSERT INTO streams (name, epoch, last_offset, touched_at, uncounted, limited_offset,"
+    " message_offset, message_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (name) DO UPDATE SET"
     " last_offset = streams.last_offset + excluded.last_offset,"
     " touched_at = CASE WHEN excluded.touched_at > streams.touched_at"
-    " THEN excluded.touched_at ELSE streams.touched_at END"
+    " THEN excluded.touched_at ELSE streams.touched_at END,"
+    " uncounted = streams.uncounted + excluded.uncounted,"
+    # Those of the batch count from its first message.
+    " limited_offset = CASE WHEN excluded.limited_offset > 0"
+    " THEN streams.last_offset + excluded.limited_offset ELSE streams.limited_offset END,"
+    " message_offset = CASE WHEN excluded.message_offset > 0"
+    " THEN streams.last_offset + excluded.message_offset ELSE streams.message_offset END,"
+    " message_at = CASE WHEN excluded.message_offset > 0"
+    " THEN excluded.message_at ELSE streams.message_at END"
 )
 _SELECT_STREAMS = (
-    "SELECT name, id, epoch, last_offset FROM streams"
+    "SELECT name, id, epoch, last_offset, uncounted FROM streams"
     " WHERE name IN (SELECT value FROM json_each(?))"
 )
 _COLUMNS = "key, message_id, type, at, expires_at, has_ttl, sender, origin, audience, payload"
@@ -68,12 +78,43 @@ class Outcome(NamedTuple):
 class _Reserved:
     """Offsets of a stream that are reserved for a batch."""
 
-    __slots__ = ("base", "epoch", "next_offset")
+    __slots__ = ("base", "epoch", "next_offset", "session_id", "uncounted")
 
-    def __init__(self, stream_id: int, epoch: str, next_offset: int) -> None:
+    def __init__(
+        self, name: str, stream_id: int, epoch: str, next_offset: int, uncounted: int
+    ) -> None:
         self.base = stream_id << OFFSET_BITS
         self.epoch = epoch
         self.next_offset = next_offset
+        self.session_id = name.removeprefix(SESSION) if name.startswith(SESSION) else None
+        self.uncounted = uncounted
+        """What is not counted as a message, up to the next offset."""
+
+
+class _Extension:
+    """What a batch adds to a stream."""
+
+    __slots__ = ("count", "is_session", "latest", "limited", "message", "message_at", "uncounted")
+
+    def __init__(self, name: str) -> None:
+        self.count = self.uncounted = 0
+        self.limited = self.message = 0
+        """Of the last message with an audience, and of the last message at all; from 1."""
+        self.message_at = self.latest = 0.0
+        self.is_session = name.startswith(SESSION)
+
+    def add(self, item: Append) -> None:
+        """Count a message."""
+        self.count += 1
+        self.latest = max(self.latest, item.at)
+        if not self.is_session:
+            return
+        if item.type == NEW_MESSAGE:
+            self.message, self.message_at = self.count, item.at
+            if item.audience is None:
+                return
+            self.limited = self.count
+        self.uncounted += 1
 
 
 def append(db: Connection, batch: Sequence[Append], default_ai: str | None = None) -> Outcome:
@@ -223,12 +264,12 @@ def _stored(
 def _reserve(
     db: Connection, new: Iterable[Append], default_ai: str | None
 ) -> tuple[dict[str, _Reserved], dict[str, int]]:
-    counts: dict[str, int] = {}
-    latest: dict[str, float] = {}
+    added: dict[str, _Extension] = {}
     for item in new:
         name = item.stream
-        counts[name] = counts.get(name, 0) + 1
-        latest[name] = max(latest.get(name, item.at), item.at)
+        if name not in added:
+            added[name] = _Extension(name)
+        added[name].add(item)
     epoch = default_epoch(db)
     reserved = {}
     ends = {}
@@ -237,15 +278,31 @@ def _reserve(
         db.executemany(
             _EXTEND,
             # In the order of names: another process that locks the same rows waits for this one.
-            [(name, epoch, counts[name], latest[name]) for name in sorted(counts)],
+            [
+                (
+                    name,
+                    epoch,
+                    each.count,
+                    each.latest,
+                    each.uncounted,
+                    each.limited,
+                    each.message,
+                    each.message_at,
+                )
+                for name, each in sorted(added.items())
+            ],
         )
-        for name, stream_id, epoch, last in db.execute(_SELECT_STREAMS, [db.listed(list(counts))]):
-            reserved[name] = _Reserved(stream_id, epoch, last - counts[name] + 1)
+        for name, stream_id, epoch, last, uncounted in db.execute(
+            _SELECT_STREAMS, [db.listed(list(added))]
+        ):
+            each = added[name]
+            first, before = last - each.count + 1, uncounted - each.uncounted
+            reserved[name] = _Reserved(name, stream_id, epoch, first, before)
             ends[name] = last
     begun = {
-        name.removeprefix(SESSION): latest[name]
+        name.removeprefix(SESSION): added[name].latest
         for name, last in ends.items()
-        if last == counts[name] and name.startswith(SESSION)
+        if last == added[name].count and added[name].is_session
     }
     if begun:
         ensure(db, begun, default_ai)
@@ -263,6 +320,7 @@ def _insert(
     rows: list[tuple[Any, ...]] = []
     records: list[tuple[Any, ...]] = []
     keys: list[tuple[Any, ...]] = []
+    written: dict[tuple[str, str], tuple[str, str, int, int, float]] = {}
     for item in new:
         place = reserved[item.stream]
         offset = place.next_offset
@@ -286,6 +344,12 @@ def _insert(
             records.append((*row, subjects[item.message_id]))
         if item.dedup is not None:
             keys.append((*item.dedup, item.message_id, item.stream, place.epoch, offset, item.at))
+        if place.session_id is not None:
+            if item.type != NEW_MESSAGE or item.audience is not None:
+                place.uncounted += 1
+            if item.type == NEW_MESSAGE and item.sender is not None:
+                pair = item.sender, place.session_id
+                written[pair] = (*pair, offset, offset - place.uncounted, item.at)
     # In the order of the b-tree: takes half the time of random inserts.
     rows.sort(key=_KEY)
     db.insert("messages", _COLUMNS, rows)
@@ -293,6 +357,8 @@ def _insert(
         db.insert("messages", f"{_COLUMNS}, subject", records)
     if keys:
         db.executemany(_INSERT_DEDUP, keys)
+    if written:
+        participants.wrote(db, written.values())
     return added
 
 

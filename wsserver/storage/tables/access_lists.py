@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.conversations import ensure, log_change
+from wsserver.storage.messages.participants import change_members
 
 CHANGES_AT_ONCE = 1000
 _VERSION = "version"
@@ -88,6 +89,7 @@ class MemberStore:
                 " VALUES (?, ?, ?, ?)",
                 [(session_id, user_id, by, at) for user_id in added],
             )
+            change_members(db, session_id, added, removed, at)
             if wanted:
                 ensure(db, {session_id: at}, self._default_ai)
             if added or removed:

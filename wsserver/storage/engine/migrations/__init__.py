@@ -17,6 +17,7 @@ from wsserver.storage.engine.migrations import (
     m0048_conversations,
     m0049_revisions,
     m0050_webhook_messages,
+    m0053_participants,
     m0054_console_sessions,
 )
 from wsserver.storage.engine.migrations.m0020_and_later import MIGRATIONS
@@ -27,6 +28,7 @@ _WITH_MIGRATIONS = (
     m0048_conversations,
     m0049_revisions,
     m0050_webhook_messages,
+    m0053_participants,
     m0054_console_sessions,
 )
 """Modules that add their migrations to ``MIGRATIONS`` when they are imported."""

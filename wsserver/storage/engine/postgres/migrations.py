@@ -111,6 +111,44 @@ ALTER TABLE webhook_outbox ADD COLUMN message_id TEXT;
 CREATE INDEX webhook_outbox_by_message ON webhook_outbox (message_id)
     WHERE message_id IS NOT NULL;
 """
+_PARTICIPANTS = """
+CREATE TABLE participants (
+    user_id TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    read_offset BIGINT NOT NULL,
+    seen BIGINT NOT NULL,
+    read_at DOUBLE PRECISION NOT NULL,
+    is_member SMALLINT NOT NULL DEFAULT 0 CHECK (is_member IN (0, 1)),
+    has_joined SMALLINT NOT NULL DEFAULT 0 CHECK (has_joined IN (0, 1)),
+    has_written SMALLINT NOT NULL DEFAULT 0 CHECK (has_written IN (0, 1)),
+    PRIMARY KEY (user_id, session_id)
+);
+CREATE INDEX participants_by_session ON participants (session_id);
+ALTER TABLE streams ADD COLUMN uncounted BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE streams ADD COLUMN limited_offset BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE streams ADD COLUMN message_offset BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE streams ADD COLUMN message_at DOUBLE PRECISION NOT NULL DEFAULT 0;
+CREATE INDEX messages_uncounted ON messages (key)
+    WHERE type <> 'new_message' OR deleted_at IS NOT NULL OR audience IS NOT NULL;
+UPDATE streams SET message_offset = latest.key & 274877906943, message_at = latest.at
+FROM (
+    SELECT key >> 38 AS stream_id, max(key) AS key, max(at) AS at FROM messages
+    WHERE type = 'new_message' GROUP BY key >> 38
+) AS latest
+WHERE streams.id = latest.stream_id;
+INSERT INTO participants (user_id, session_id, read_offset, seen, read_at, is_member)
+SELECT m.user_id, m.session_id, coalesce(s.last_offset, 0), coalesce(s.last_offset, 0),
+    m.added_at, 1
+FROM session_members m LEFT JOIN streams s ON s.name = 'session:' || m.session_id;
+INSERT INTO participants (user_id, session_id, read_offset, seen, read_at, has_written)
+SELECT w.sender, substr(s.name, 9), s.last_offset, s.last_offset, w.at, 1
+FROM (
+    SELECT key >> 38 AS stream_id, sender, max(at) AS at FROM messages
+    WHERE type = 'new_message' AND sender IS NOT NULL GROUP BY key >> 38, sender
+) AS w
+JOIN streams s ON s.id = w.stream_id WHERE substr(s.name, 1, 8) = 'session:'
+ON CONFLICT (user_id, session_id) DO UPDATE SET has_written = 1;
+"""
 MIGRATIONS = (
     Migration("p0001_schema", SCHEMA_1),
     Migration("p0041_identity_and_shared_writers", _IDENTITY),
@@ -119,6 +157,7 @@ MIGRATIONS = (
     Migration("p0048_conversations", _CONVERSATIONS),
     Migration("p0049_revisions", _REVISIONS),
     Migration("p0050_webhook_messages", _WEBHOOK_MESSAGES),
+    Migration("p0053_participants", _PARTICIPANTS),
     Migration("p0054_console_sessions", _CONSOLE_SESSIONS),
 )
 
