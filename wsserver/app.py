@@ -43,6 +43,7 @@ from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.observability.clocks import Clocks
 from wsserver.realtime.operations.message_changes import MessagesDeleted
+from wsserver.realtime.operations.message_exports import ArchiveExports
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.wiring import LiveSettings, build_live
@@ -50,6 +51,7 @@ from wsserver.service import Service
 from wsserver.storage.maintenance.pruning import DAY_S, RetentionJob
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
 from wsserver.storage.messages.conversations import ConversationStore
+from wsserver.storage.messages.message_exports import MessageExports
 from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.known_users import KnownUserStore
@@ -290,6 +292,7 @@ def build(
         snapshots=snapshots,
         audit=audit,
         exports=Exports(database),
+        archive_exports=ArchiveExports(MessageExports(database), permissions, live.tenancy, clock),
         idempotency=idempotency,
         storage_statistics=StorageStatistics(database),
         clocks=Clocks(clock, settings.node, connections, database),

@@ -63,6 +63,32 @@ async def test_deliveries_as_they_stand_or_as_they_end(server: Server) -> None:
 
 
 @pytest.mark.gen_test
+async def test_messages_go_on_after_a_cursor(server: Server) -> None:
+    for content in ("a", {"b": 1}, "c"):
+        await server.post("/sessions/s1/messages", type="new_message", content=content)
+    await server.post("/sessions/s2/messages", type="price", data=7, keep=True)
+    found: list[Any] = []
+    query = ""
+    while True:
+        page = await export(server, f"messages?limit=2{query}")
+        found += page["messages"]
+        if page["next_cursor"] is None:
+            break
+        query = f"&cursor={page['next_cursor']}"
+    assert [(row["session_id"], row["offset"], row["content"]) for row in found] == [
+        ("s1", 1, "a"),
+        ("s1", 2, {"b": 1}),
+        ("s1", 3, "c"),
+        ("s2", 1, 7),
+    ]
+    assert found[0]["created_at"].endswith("Z")
+    one = await export(server, "messages?session_id=s2&since=1h")
+    assert [row["type"] for row in one["messages"]] == ["price"]
+    assert (await export(server, "messages?until=1h"))["messages"] == []
+    assert (await export(server, "messages?session_id=never"))["messages"] == []
+
+
+@pytest.mark.gen_test
 async def test_a_role_of_one_organization_exports_only_that(start_server: StartServer) -> None:
     permissions = {"manager": ("notifications:send", "notifications:read", "audit:read")}
     server = await start_server(permissions=permissions)
@@ -86,6 +112,11 @@ async def test_a_role_of_one_organization_exports_only_that(start_server: StartS
         ("stats?order=settled", "order"),
         ("audit?since=-1h", "since"),
         ("notifications?order=newest", "order"),
+        ("messages?since=tomorrow", "since"),
+        ("messages?cursor=x", "cursor"),
+        ("messages?user_id=a%20b", "user_id"),
+        ("messages?session_id=", "session_id"),
+        ("messages?after=1", "after"),
     ],
 )
 @pytest.mark.gen_test

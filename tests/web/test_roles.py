@@ -61,6 +61,7 @@ ALLOWED = {
     f"GET {API}/export/stats": "admin service manager",
     f"GET {API}/export/audit": "admin",
     f"GET {API}/export/notifications": "admin service",
+    f"GET {API}/export/messages": "admin service manager",
     f"POST {API}/tokens/revoke": "admin",
     f"GET {API}/audit": "admin",
     f"GET {API}/health": "admin service manager user nobody",

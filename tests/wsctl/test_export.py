@@ -18,6 +18,7 @@ from wsctl.atomic_file import replace_file
 from wsctl.cli.root import wsctl
 from wsctl.exporting.writers import SHAPES
 from wsctl.output.stats_fields import TEN
+from wsctl.times import epoch
 
 START = 1_700_000_000
 
@@ -299,3 +300,69 @@ def test_without_a_terminal_nothing_is_said_however_long_it_takes(
     add_entries(stored, *range(3000))
     monkeypatch.setattr("wsctl.exporting.progress_bar._PATIENCE_S", 0)
     assert run("export", "audit", *ALL, "--database", "db", "--out", "out").output == ""
+
+
+# Messages
+
+
+def message(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        **dict.fromkeys(SHAPES["messages"].first),
+        "session_id": "s1",
+        "offset": number,
+        "message_id": f"msg_{number}",
+        "content": "=cmd()",
+        "deleted": False,
+        **more,
+    }
+
+
+def test_messages_over_all_pages(
+    ctl: Run, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = {
+        None: {"messages": [message(1), message(2, content={"b": "你好"})], "next_cursor": "a"},
+        "a": {"messages": [], "next_cursor": "b"},
+        "b": {"messages": [message(3, content=None, deleted=True)], "next_cursor": None},
+    }
+    monkeypatch.setattr(server, "answer", lambda asked: (200, pages[asked.query.get("cursor")]))
+    rows = rows_of(ctl("export", "messages", "--session", "s1", "--user", "u1").stdout)
+    assert list(rows[0]) == list(SHAPES["messages"].first)
+    assert [row["content"] for row in rows] == ["'=cmd()", '{"b": "你好"}', ""]
+    assert [row["offset"] for row in rows] == ["1", "2", "3"]
+    asked = server.asked[0].query
+    assert (asked["session_id"], asked["user_id"]) == ("s1", "u1")
+    assert "since" not in asked  # all that is kept
+    assert len({each.query["until"] for each in server.asked}) == 1
+    lines = ctl("export", "messages", "--organization", "acme", "--format", "ndjson").stdout
+    assert json.loads(lines.splitlines()[1])["content"] == {"b": "你好"}
+    asked = server.asked[-1].query
+    assert asked["organization_id"] == "acme"
+    assert epoch(asked["until"]) == pytest.approx((epoch(asked["since"]) or 0) + 86_400, abs=0.01)
+
+
+def test_messages_are_whole_or_not_at_all(
+    ctl: Run, server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "messages.csv"
+    out.write_text("old")
+    monkeypatch.setattr(
+        server, "answer", lambda asked: (200, {"messages": [message(1)], "next_cursor": "a"})
+    )
+    failed = ctl("export", "messages", "--session", "s1", "--out", str(out))
+    assert (failed.exit_code, "does not advance" in failed.stderr) == (1, True)
+    assert out.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir() if "messages" in path.name] == [out.name]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--since", "1h", "--until", "2h"),
+        ("--since-last", "state"),
+        ("--database", "x.sqlite3"),
+        ("--format", "xml"),
+    ],
+)
+def test_what_messages_cannot_be_exported_by(ctl: Run, args: tuple[str, ...]) -> None:
+    assert ctl("export", "messages", *args).exit_code == 2

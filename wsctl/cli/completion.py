@@ -40,6 +40,7 @@ TEMPLATES = (
 ACTIONS = (
     *("broadcast", "publish", "batch", "disconnect", "drain", "members", "revoke"),
     *("contacts", "notify", "retry_notification", "cancel_notification", "retry_webhooks"),
+    *("session", "holder", "edit_message", "delete_message"),
 )
 PUSH_TYPES = (
     *("announcement", "new_message", "typing", "message_status_update"),

@@ -8,13 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wsctl.cli.click_base import command, group
 from wsctl.cli.environment import Environment, pass_environment
-from wsctl.times import Duration, Moment
+from wsctl.cli.options import organization_option, session_option, user_option
+from wsctl.times import Duration, Moment, rfc3339
+
+if TYPE_CHECKING:
+    from wsctl.exporting.run import Export
 
 _DAY_S = 86_400.0
 _FORMATS = ("csv", "json", "ndjson")
@@ -29,6 +33,7 @@ def export() -> None:
     Examples:
     wsctl export stats --since 7d --step 1h --out week.csv
     wsctl export audit --since-last audit.state --out 'audit-{time}.csv.gz'
+    wsctl export messages --session s1 --format ndjson
     """
 
 
@@ -40,8 +45,21 @@ class _Options:
     until: float | None
     format: str | None
     out: Path | None
-    since_last: Path | None
-    database: Path | None
+    since_last: Path | None = None
+    database: Path | None = None
+
+
+_until_option = click.option("--until", type=Moment(), help="End (exclusive). Default: now.")
+_format_option = click.option(
+    "--format", "format_", type=click.Choice(_FORMATS), help="Default: csv."
+)
+_out_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write here instead of standard output; replaced atomically when the"
+    " export is complete. {time} becomes the current time; .gz is compressed.",
+)
 
 
 def _options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,15 +71,9 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Start (inclusive): RFC 3339, a date (UTC), or an age. Default: 24h; with"
                 " --since-last everything, and it applies to the first run only.",
             ),
-            click.option("--until", type=Moment(), help="End (exclusive). Default: now."),
-            click.option("--format", "format_", type=click.Choice(_FORMATS), help="Default: csv."),
-            click.option(
-                "--out",
-                type=click.Path(path_type=Path),
-                metavar="FILE",
-                help="Write here instead of standard output; replaced atomically when the"
-                " export is complete. {time} becomes the current time; .gz is compressed.",
-            ),
+            _until_option,
+            _format_option,
+            _out_option,
             click.option(
                 "--since-last",
                 type=click.Path(path_type=Path),
@@ -144,9 +156,74 @@ def notifications(environment: Environment, /, format_: str | None, **options: A
     _export(environment, "notifications", _Options(format=format_, **options))
 
 
+@command()
+@click.option(
+    "--since",
+    type=Moment(),
+    help="Start (inclusive): RFC 3339, a date (UTC), or an age. Default: 24h; with --session or"
+    " --user everything.",
+)
+@_until_option
+@session_option("Only this session.")
+@user_option("Only messages by this user.")
+@organization_option("Only sessions of this organization.")
+@_format_option
+@_out_option
+@pass_environment
+def messages(
+    environment: Environment,
+    /,
+    since: float | None,
+    until: float | None,
+    session: str | None,
+    user: str | None,
+    organization: str | None,
+    format_: str | None,
+    out: Path | None,
+) -> None:
+    """Export what was said in sessions, one row for each message.
+
+    Session by session, each in the order of its offsets. Messages are as they are now: edited, or
+    deleted without their content. They are kept for archive_retention_days.
+
+    Columns: session_id, offset, message_id, created_at, type, user_id, username, role,
+    content_type, content (JSON where it is an object), reply_to, state, edited_at, edited_by,
+    deleted. In CSV, cells that a spreadsheet would read as a formula get a leading apostrophe.
+
+    Examples:
+    wsctl export messages --session s1
+    wsctl export messages --since 2024-01-15 --until 2024-01-16 --out day.csv
+    wsctl export messages --user u1 --format ndjson --out u1.ndjson.gz
+    wsctl export messages --organization acme --since 30d --out acme.csv
+    """
+    from wsctl.exporting import sources
+
+    now = time.time()
+    end = now if until is None else until
+    if since is None and session is None and user is None:
+        since = end - _DAY_S
+    if since is not None and since >= end:
+        raise click.UsageError("--since must be before --until.")
+    wanted = _wanted(environment, "messages", _Options(since, until, format_, out), now)
+    filters = {
+        "session_id": session,
+        "user_id": user,
+        "organization_id": organization,
+        "since": None if since is None else rfc3339(since),
+        "until": rfc3339(end),
+    }
+    _say(environment, wanted, wanted.of_rows(sources.messages(environment.client, filters)))
+
+
 def _export(
     environment: Environment, kind: str, options: _Options, step_s: int | None = None
 ) -> None:
+    now = time.time()
+    wanted = _wanted(environment, kind, options, now)
+    _say(environment, wanted, _run(wanted, options, now, step_s))
+
+
+def _wanted(environment: Environment, kind: str, options: _Options, now: float) -> Export:
     from wsctl.exporting.progress_bar import Bar
     from wsctl.exporting.run import Export
     from wsctl.exporting.sources import Source
@@ -154,32 +231,33 @@ def _export(
     format_ = options.format or environment.output.format or "csv"
     if format_ not in _FORMATS:
         raise click.UsageError("An export cannot be a table: use --format csv, json or ndjson.")
-    now = time.time()
-    wanted = Export(
+    return Export(
         kind=kind,
         source=Source(options.database, lambda: environment.client),
         format=format_,
         out=_named(options.out, now),
         bar=Bar(f"Exporting {kind}", quiet=environment.output.quiet),
     )
-    count = _run(wanted, options, now, step_s)
+
+
+def _say(environment: Environment, wanted: Export, count: int) -> None:
     if wanted.out is not None and sys.stderr is not None and sys.stderr.isatty():
         environment.output.note(f"{count:,} rows in {wanted.out}")
 
 
-def _run(wanted: Any, options: _Options, now: float, step_s: int | None) -> int:
+def _run(wanted: Export, options: _Options, now: float, step_s: int | None) -> int:
     if options.since_last is None:
         end = now if options.until is None else options.until
         start = end - _DAY_S if options.since is None else options.since
         if start >= end:
             raise click.UsageError("--since must be before --until.")
-        return int(wanted.of_time(start, end, step_s))
+        return wanted.of_time(start, end, step_s)
     if options.until is not None:
         raise click.UsageError("--until cannot be combined with --since-last.")
     from wsctl.exporting.state import locked
 
     with locked(options.since_last, wanted.kind) as state:
-        return int(wanted.since_last(state, options.since, step_s))
+        return wanted.since_last(state, options.since, step_s)
 
 
 def _named(out: Path | None, now: float) -> Path | None:
@@ -199,3 +277,4 @@ def _named(out: Path | None, now: float) -> Path | None:
 export.add_command(stats)
 export.add_command(audit)
 export.add_command(notifications)
+export.add_command(messages)

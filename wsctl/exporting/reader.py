@@ -17,7 +17,7 @@ from wsctl.times import rfc3339
 Row = dict[str, Any]
 Numbered = tuple[int, Row]
 
-_PATIENCE_S = 30.0
+PATIENCE_S = 30.0
 LISTS = {"stats": "snapshots", "audit": "entries", "notifications": "deliveries"}
 """Kind of export → field of the API's answer with its rows."""
 
@@ -83,4 +83,4 @@ class ApiReader:
             "until": None if wanted.until is None else rfc3339(wanted.until),
             "order": "settled" if wanted.is_settled and wanted.kind == "notifications" else None,
         }
-        return self._client.get(f"/export/{wanted.kind}", query, patience_s=_PATIENCE_S)
+        return self._client.get(f"/export/{wanted.kind}", query, patience_s=PATIENCE_S)

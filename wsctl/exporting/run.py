@@ -40,6 +40,10 @@ class Export:
         rows = self.source.of_time(self.kind, since, until, step_s, self.bar.expect)
         return self._write(rows, _publish)
 
+    def of_rows(self, rows: Iterable[Row]) -> int:
+        """Export rows from elsewhere; returns their number."""
+        return self._write(rows, _publish)
+
     def since_last(self, file: StateFile, since: float | None, step_s: int | None) -> int:
         """Export the rows added since the last run, and save the new position in the state.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsctl.exporting.reader import ApiReader, Numbered, Reader, Row, Wanted
+from wsctl.errors import Failed
+from wsctl.exporting.reader import PATIENCE_S, ApiReader, Numbered, Reader, Row, Wanted
+from wsctl.http.client import member
 
 if TYPE_CHECKING:
     from wsctl.http.client import Client
@@ -57,6 +59,20 @@ class Source:
             yield from history.from_api(self.client(), span, on_total)
         else:
             yield from history.from_database(self.database, span, on_total)
+
+
+def messages(client: Client, filters: Mapping[str, str | None]) -> Iterator[Row]:
+    """Messages of sessions from a running server, session by session."""
+    cursor = None
+    while True:
+        query = {**filters, "cursor": cursor}
+        page = client.get("/export/messages", query, patience_s=PATIENCE_S)
+        yield from member(page, "messages", list)
+        previous, cursor = cursor, page.get("next_cursor")
+        if cursor is None:
+            return
+        if cursor == previous:
+            raise Failed("the server's export does not advance")
 
 
 def to_the_end(opened: contextlib.ExitStack, reading: Reader) -> Iterator[Numbered]:

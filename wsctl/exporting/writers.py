@@ -41,6 +41,11 @@ SHAPES = {
          "attempts"),
         is_open=False,
     ),
+    "messages": Shape(
+        ("session_id", "offset", "message_id", "created_at", "type", "user_id", "username", "role",
+         "content_type", "content", "reply_to", "state", "edited_at", "edited_by", "deleted"),
+        is_open=False,
+    ),
 }  # fmt: skip
 _NESTED = {dict, list}
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode

@@ -20,6 +20,7 @@ from wsserver.realtime.observability.clocks import Clocks
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.message_changes import MessageChanges
+from wsserver.realtime.operations.message_exports import ArchiveExports
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.operations.session_actions import SessionActions
 from wsserver.realtime.tracing.tracing import Tracing
@@ -80,6 +81,7 @@ class WebContext:
     snapshots: Snapshots
     audit: AuditLog
     exports: Exports
+    archive_exports: ArchiveExports
     idempotency: IdempotencyStore
     storage_statistics: StorageStatistics
     clocks: Clocks

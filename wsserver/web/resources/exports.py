@@ -1,4 +1,4 @@
-"""Exports: ``/export/stats``, ``/export/audit``, ``/export/notifications``, in commit order."""
+"""Exports: statistics, audit trail and notifications in commit order, messages by session."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from msgspec import Meta, Struct
 from wsserver.clock import rfc3339
 from wsserver.paging import MAX_LIMIT
 from wsserver.protocol.notifications import ChannelName, DeliveryState, NotificationType
+from wsserver.protocol.types import Id, UserId
+from wsserver.storage.messages.message_exports import Selection
 from wsserver.storage.tables.exports import ExportBatch, ExportRange
 from wsserver.web.api.answers import Answer, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
-from wsserver.web.api.queries import Limit, Moment, time_range
+from wsserver.web.api.queries import Limit, Moment, PageQuery, time_range
 from wsserver.web.resources.audit import AuditEntry, require_unconfined
 from wsserver.web.resources.notifications import DeliveryAttempt
 from wsserver.web.resources.stats import Snapshot
@@ -87,6 +89,51 @@ class ExportedDeliveries(Exported):
     """Deliveries of notifications."""
 
     deliveries: list[ExportedDelivery]
+
+
+class ExportedMessage(Answer):
+    """A message of a session in its newest version.
+
+    Of a push of another type than ``new_message``, ``content`` has its ``data`` or other fields.
+    """
+
+    message_id: str
+    session_id: str
+    offset: int
+    created_at: Time
+    type: str
+    user_id: Annotated[str | None, Meta(description="the sender")]
+    username: str | None
+    role: str | None
+    content_type: str | None
+    content: Annotated[Any, Meta(description="null of a deleted message")]
+    reply_to: str | None
+    state: Annotated[str | None, Meta(description="of an answer that has grown")]
+    edited_at: str | None
+    edited_by: str | None
+    deleted: bool
+
+
+class ExportedMessages(Answer):
+    """Messages by session, in the order of their offsets."""
+
+    messages: list[ExportedMessage]
+    next_cursor: Annotated[
+        str | None, Meta(description="null: these are the last; a page may be empty before that")
+    ]
+
+
+class MessagesQuery(PageQuery, kw_only=True):
+    """Which messages to export; ``since`` is inclusive, ``until`` exclusive."""
+
+    limit: Limit = MAX_LIMIT
+    session_id: Id | None = None
+    user_id: Annotated[UserId, Meta(description="only messages by this user")] | None = None
+    organization_id: (
+        Annotated[Id, Meta(description="only sessions of this organization")] | None
+    ) = None
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 class ExportQuery(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -167,3 +214,19 @@ async def _export_notifications(context: WebContext, call: Call) -> dict[str, An
     if call.query.order == "settled":
         return _answer("deliveries", await context.exports.outcomes(part, scope))
     return _answer("deliveries", await context.exports.deliveries(part, scope))
+
+
+@RESOURCE.endpoint("GET /export/messages", "messages:read", ExportedMessages, query=MessagesQuery)
+async def _export_messages(context: WebContext, call: Call) -> dict[str, Any]:
+    """Export the kept messages of sessions, in their newest versions, session by session."""
+    query = call.query
+    since, until = time_range(query, context.clock)
+    rows, next_cursor = await context.archive_exports.page(
+        call.caller,
+        Selection(since, until, query.user_id),
+        session_id=query.session_id,
+        organization_id=query.organization_id,
+        limit=query.limit,
+        cursor=query.cursor,
+    )
+    return {"messages": [_with_texts(row) for row in rows], "next_cursor": next_cursor}
