@@ -61,7 +61,12 @@ setup(
     python_requires=">=3.11",
     packages=find_namespace_packages(include=["wsserver*", "wsctl*"]),
     package_data={
-        "wsserver": ["py.typed", "static/**/*", "notifications/texts/*.toml"],
+        "wsserver": [
+            "py.typed",
+            "static/**/*",
+            "notifications/texts/*.toml",
+            "extensions/*/texts/*.toml",
+        ],
         "wsctl": ["py.typed"],
     },
     data_files=[("share/man/man1", ["docs/wsctl.1"])],

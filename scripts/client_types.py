@@ -16,10 +16,13 @@ import msgspec
 from msgspec import Struct
 from msgspec import inspect as kinds
 
-from wsserver.errors import MEANINGS
+from wsserver import errors
+from wsserver.config import Settings
+from wsserver.extension_registry import load_extensions
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.commands import MONITOR_COMMANDS
-from wsserver.web.resources.socket_frames import PUSHES, REPLIES, RESULTS, AnyPush
+from wsserver.web.resources import socket_frames
+from wsserver.web.resources.socket_frames import RESULTS, AnyPush
 
 PATH = Path(__file__).parents[1] / "clients" / "js" / "src" / "protocol.d.ts"
 HEAD = """\
@@ -40,6 +43,12 @@ export interface Result<R> {
 /** A kept push, as in `messages` of `history`, `session_joined` and `resumed`. */
 export type KeptPush = Kept<NewMessagePush | NotificationPush | CustomPush>;
 """
+EXTENSIONS = load_extensions(Settings())
+"""The built-in ones."""
+COMMANDS = {**MONITOR_COMMANDS, **EXTENSIONS.commands}
+PUSHES: dict[str, type[Struct]] = {**socket_frames.PUSHES, **EXTENSIONS.pushes}
+REPLIES = {**socket_frames.REPLIES, **EXTENSIONS.replies}
+MEANINGS = {**errors.MEANINGS, **EXTENSIONS.errors}
 PREFERRED: dict[type, str] = {AnyPush: "CustomPush"}
 """Names for clients, where they differ from the server's."""
 
@@ -140,7 +149,7 @@ def generate() -> str:
     }
     types.interface(AnyPush, type_="string")
     commands = []
-    for type_, command in MONITOR_COMMANDS.items():
+    for type_, command in COMMANDS.items():
         name = f"{command.__name__}Command"
         if type_ in REPLIES:
             reply_type, kind = REPLIES[type_]

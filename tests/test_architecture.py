@@ -22,8 +22,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("realtime",),
     ("notifications",),
     ("web",),
+    ("extending",),
+    ("extensions",),
     (
         "app",
+        "extension_registry",
         "http_client",
         "channel_factory",
         "cluster_factory",
@@ -207,6 +210,59 @@ def test_the_driver_of_redis_is_imported_only_where_it_is_configured() -> None:
         and any("cluster.redis." in name for _, name in imports_of(path.read_text()))
     }
     assert importing == {"wsserver.cluster_factory"}
+
+
+def extension_faults(module: str, source: str) -> list[str]:
+    """Imports of an extension by anything else, and of one program by the other."""
+    own = module.split(".")[2] if module.startswith("wsserver.extensions.") else ""
+    is_command = module.startswith("wsserver.extensions.") and module.endswith(".wsctl")
+    faults = []
+    for line, name in imports_of(source):
+        parts = name.split(".")
+        wrong = (
+            (parts[:2] == ["wsserver", "extensions"] and (not own or parts[2:3] != [own]))
+            or (parts[0] == "wsctl" and module.startswith("wsserver.") and not is_command)
+            or (parts[0] == "wsserver" and is_command)
+        )
+        if wrong:
+            faults.append(f"{module}:{line} imports {name}")
+    return faults
+
+
+def test_nothing_imports_an_extension() -> None:
+    """Their names are in ``extension_registry``, as texts: a disabled one is not imported."""
+    faults = [
+        each for module, path in modules() for each in extension_faults(module, path.read_text())
+    ]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("wsserver.app", "from wsserver.extensions.tasks.extension import TASKS"),
+        ("wsserver.extending.x", "import wsserver.extensions.tasks"),
+        ("wsserver.extensions.other.x", "from wsserver.extensions.tasks.model import Task"),
+        ("wsserver.extensions.other.x", "from wsctl.output.writer import Output"),
+        ("wsserver.extensions.other.wsctl", "from wsserver.extensions.other.model import X"),
+        ("wsserver.extensions.other.wsctl", "from wsserver.clock import Clock"),
+        ("wsserver.cli.x", "import wsctl"),
+    ],
+)
+def test_the_checker_sees_an_import_of_an_extension(module: str, source: str) -> None:
+    assert len(extension_faults(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("wsserver.extensions.other.x", "from wsserver.extensions.other.model import X"),
+        ("wsserver.extensions.other.x", "from wsserver.extending import Extension"),
+        ("wsserver.extensions.other.wsctl", "from wsctl.output.writer import Output\nimport click"),
+    ],
+)
+def test_the_checker_lets_an_extension_s_own_imports_pass(module: str, source: str) -> None:
+    assert extension_faults(module, source) == []
 
 
 def test_every_part_of_the_package_has_its_place() -> None:

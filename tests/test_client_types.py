@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from scripts.client_types import PATH, generate
-from wsserver.protocol.commands import MONITOR_COMMANDS
+from tests.support.built_in import COMMANDS, EXTENSIONS, PUSHES, REPLIES
 from wsserver.protocol.pushes import RESERVED_TYPES
-from wsserver.web.resources.socket_frames import PUSHES, REPLIES, RESULTS
+from wsserver.web.resources.socket_frames import RESULTS
 
 
 def test_the_types_are_current() -> None:
@@ -13,6 +13,6 @@ def test_the_types_are_current() -> None:
 
 
 def test_every_command_and_every_reserved_type_has_its_shape() -> None:
-    assert set(REPLIES) | set(RESULTS) | {"pong"} == set(MONITOR_COMMANDS)
+    assert set(REPLIES) | set(RESULTS) | {"pong"} == set(COMMANDS)
     replies = {type_ for type_, _ in REPLIES.values()} | {"result", "error"}
-    assert set(PUSHES) | replies == RESERVED_TYPES
+    assert set(PUSHES) | replies == RESERVED_TYPES | EXTENSIONS.reserved_pushes

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.support.built_in import COMMANDS, EXTENSIONS
 from tests.support.rst_blocks import parse
 from wsserver.app import build
 from wsserver.config import Settings
-from wsserver.protocol.commands import CHAT_COMMANDS, MONITOR_COMMANDS
+from wsserver.protocol.commands import CHAT_COMMANDS
 
 
 def test_every_command_has_a_handler(tmp_path: Path) -> None:
@@ -18,8 +19,8 @@ def test_every_command_has_a_handler(tmp_path: Path) -> None:
         database=tmp_path / "wsserver.sqlite3",
     )
     chat, monitor = build(settings).manager.dispatcher.command_types
-    assert set(CHAT_COMMANDS) <= chat
-    assert set(MONITOR_COMMANDS) <= monitor
+    assert {*CHAT_COMMANDS, *EXTENSIONS.commands} <= chat
+    assert set(COMMANDS) <= monitor
 
 
 def test_every_command_is_in_the_protocol_s_tables() -> None:
@@ -27,4 +28,4 @@ def test_every_command_is_in_the_protocol_s_tables() -> None:
 
     tables = parse("docs/protocol.rst")[0].findall(nodes.row)
     first_cells = {next(iter(row.children)).astext() for row in tables}
-    assert set(MONITOR_COMMANDS) <= first_cells
+    assert set(COMMANDS) <= first_cells

@@ -20,10 +20,16 @@ from docutils import nodes
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.built_in import (
+    ALL_PERMISSIONS,
+    DEFAULT_ROLES,
+    ENDPOINTS,
+    EXTENSIONS,
+    PARAMETERS,
+)
 from tests.support.example_shell import ExampleShell, make_example_shell, serve
 from tests.support.rst_blocks import ROOT, block, blocks, outline, parse, table
 from tests.support.waiting import PATIENCE_S
-from wsserver.identity.permissions import ALL_PERMISSIONS, DEFAULT_ROLES
 
 README, CHINESE = "README.rst", "README.zh.rst"
 FILES = [README, CHINESE, "CHANGELOG.rst", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.rst"))]
@@ -269,7 +275,6 @@ def test_the_permission_table_is_the_one_in_force() -> None:
 
 def test_the_route_table_is_the_one_served() -> None:
     from wsserver.web.api.endpoint import PREFIX, PUBLIC, SIGNED_IN
-    from wsserver.web.resources.routes import ENDPOINTS
 
     shown = {}
     for method, path, permission, *cells in table("docs/rest.rst", "routes"):
@@ -289,13 +294,16 @@ def test_the_route_table_is_the_one_served() -> None:
 
 
 def test_the_template_table_is_the_one_in_force() -> None:
-    from wsserver.notifications.parameters import PARAMETERS, known, required
+    from wsserver.notifications.parameters import known, required
 
     shown = {
         row[0]: set(row[1].split(", ")) for row in table("docs/notifications.rst", "templates")
     }
     assert shown == {
-        template: {name if name in required(template) else f"{name}?" for name in known(template)}
+        template: {
+            name if name in required(template, PARAMETERS) else f"{name}?"
+            for name in known(template, PARAMETERS)
+        }
         for template in PARAMETERS
     }
 
@@ -499,6 +507,7 @@ def test_every_event_is_in_its_table() -> None:
     constants = {n: v for n, v in vars(events).items() if n.isupper() and n[0] != "_"}
     known = {value for name, value in constants.items() if not name.endswith("_PERMISSION")}
     shown = {row[0] for row in table(EMBEDDING, "events")}
+    known |= {name for each in EXTENSIONS for name in each.events}
     assert shown == {name for name in known if isinstance(name, str)}
 
 

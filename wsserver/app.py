@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +17,11 @@ from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.config.channels import push_reach
 from wsserver.config.files import read_key_file
 from wsserver.database_factory import database_of
-from wsserver.http_client import fetch_document
+from wsserver.extending.context import Access, ExtensionContext, Pushes
+from wsserver.extending.loading import Extensions
+from wsserver.extending.wiring import build_parts
+from wsserver.extension_registry import load_extensions
+from wsserver.http_client import HttpClient, fetch_document
 from wsserver.identity.jwks import JwksKeys
 from wsserver.identity.keys import FileKeys, KeySource, SecretKeys
 from wsserver.identity.origins import Hosts, Origins
@@ -30,11 +35,17 @@ from wsserver.notifications.channels.websocket import WebSocketChannel
 from wsserver.notifications.delivery_policy import DigestRule, Retries
 from wsserver.notifications.metrics import NotificationMetrics
 from wsserver.notifications.service import NotificationService
-from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
+from wsserver.notifications.templates import (
+    TemplateFaults,
+    TemplateFiles,
+    Templates,
+    load_templates,
+)
 from wsserver.notifications.user_directory import UserDirectory
 from wsserver.notifications.webhook_api import WebhookApi
 from wsserver.notifications.wiring import NotificationSettings, NotificationSubsystem
 from wsserver.protocol.notifications import ChannelName
+from wsserver.realtime.access.actor import AuditRecorder
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
@@ -70,6 +81,7 @@ from wsserver.web.api.context import WebContext
 from wsserver.web.api.metric_sources import OwnMetrics, WorkerMetrics
 from wsserver.web.resources.diagnostics import ReadDiagnostics, diagnostics_of
 from wsserver.web.resources.metrics import own_metrics
+from wsserver.web.resources.routes import RouteTable
 from wsserver.web.server.application import api_documents, make_application
 from wsserver.wire.poller import Poller
 from wsserver.wire.writers import SingleWriter, best_writer
@@ -95,16 +107,22 @@ class System:
 
 
 def build(
-    settings: Settings, clock: Clock | None = None, *, worker: WorkerIdentity | None = None
+    settings: Settings,
+    clock: Clock | None = None,
+    *,
+    worker: WorkerIdentity | None = None,
+    extensions: Extensions | None = None,
 ) -> System:
     """Build the whole system; nothing runs before ``service.start()``.
 
     To be called on the event loop that will serve it; ``worker``: which of several it is. Raises
-    ``ValueError`` for invalid keys or permissions, ``ConfigFaults`` for invalid templates; the
-    program's start reports such faults before.
+    ``ValueError`` for invalid keys or permissions, ``ConfigFaults`` for invalid templates and
+    extensions; the program's start reports such faults before.
     """
     clock = clock or Clock()
     tasks = Tasks()
+    if extensions is None:
+        extensions = load_extensions(settings)
     database = database_of(settings, clock)
 
     # The seams to other processes
@@ -112,7 +130,7 @@ def build(
     broker, control, leases = seams.broker, seams.control, seams.leases
 
     # Authentication, organizations, permissions
-    permissions = Permissions(settings.permissions)
+    permissions = Permissions(settings.permissions, extensions.permissions)
     revocations = Revocations(clock)
     revocation_store = RevocationStore(database)
     organizations = AssignedOrganizations(OrganizationStore(database))
@@ -180,7 +198,7 @@ def build(
     metrics = NotificationMetrics()
     acknowledgements = Acknowledgements(AcknowledgementStore(database), metrics, clock, tasks)
     live = build_live(
-        live_settings(settings),
+        live_settings(settings, extensions.reserved_pushes),
         clock=clock,
         tasks=tasks,
         database=database,
@@ -211,7 +229,7 @@ def build(
     notifications = NotificationSubsystem(
         channels=channels,
         contacts=contacts,
-        templates=templates_of(settings),
+        templates=templates_of(settings, extensions.templates),
         settings=NotificationSettings(
             retries=Retries(settings.delivery_backoff_s, settings.delivery_attempts),
             digest=DigestRule(settings.digest_limit, settings.digest_window_s),
@@ -237,6 +255,27 @@ def build(
     webhooks.listen(live.events)
     control.add_listener(MessagesDeleted, webhooks.forget)
 
+    # Extensions
+    parts = build_parts(
+        extensions,
+        ExtensionContext(
+            settings=settings,
+            options=None,
+            database=database,
+            clock=clock,
+            tasks=tasks,
+            access=Access(permissions, live.tenancy, AuditRecorder(audit, clock)),
+            pushes=Pushes(live.router, live.manager.monitors),
+            events=live.events,
+            notifications=notifications.service,
+            control=control,
+            leases=leases,
+            statistics=live.statistics,
+            make_http_client=HttpClient,
+        ),
+        live.dispatcher,
+    )
+
     # Start, periodic work, stop
     service = Service(
         settings=settings,
@@ -261,10 +300,13 @@ def build(
         audit=audit,
         retention_job=retention_job,
         keys=keys,
+        schemas=extensions.schemas,
+        parts=parts,
     )
 
     # HTTP
     hosts = Hosts(settings.allowed_hosts or None, settings.host)
+    routes = RouteTable(extensions.resources, extensions.errors)
     context = WebContext(
         settings=settings,
         clock=clock,
@@ -297,15 +339,16 @@ def build(
         storage_statistics=StorageStatistics(database),
         clocks=Clocks(clock, settings.node, connections, database),
         configured_channels={name for name, each in channels.items() if each.is_configured},
-        documents=api_documents(),
+        documents=api_documents(routes),
         health=service.health,
+        extensions={name: part.service for name, part in parts.items()},
         metrics=OwnMetrics() if worker is None else WorkerMetrics(control, worker),
     )
     control.add_handler(ReadDiagnostics, partial(diagnostics_of, context))
     context.metrics.register(partial(own_metrics, context))
     return System(
         service=service,
-        application=make_application(context),
+        application=make_application(context, routes),
         tickets=tickets,
         verifier=verifier,
         hosts=hosts,
@@ -315,7 +358,9 @@ def build(
     )
 
 
-def live_settings(settings: Settings) -> LiveSettings:
+def live_settings(
+    settings: Settings, reserved_pushes: frozenset[str] = frozenset()
+) -> LiveSettings:
     """The settings of the live side."""
     return LiveSettings(
         node=settings.node,
@@ -337,15 +382,16 @@ def live_settings(settings: Settings) -> LiveSettings:
         ack_timeout_s=settings.ack_timeout_s,
         ack_retries=settings.ack_retries,
         trace_retention_s=settings.trace_retention_s,
+        reserved_pushes=reserved_pushes,
         token_leeway_s=settings.jwt_leeway_s,
         edit_window_s=settings.edit_window_s,
     )
 
 
-def templates_of(settings: Settings) -> Templates:
+def templates_of(settings: Settings, more: Sequence[TemplateFiles] = ()) -> Templates:
     """The templates of notifications; raises ``ConfigFaults`` for invalid files."""
     try:
-        return load_templates(settings.templates_dir)
+        return load_templates(settings.templates_dir, more)
     except TemplateFaults as found:
         faults = [Fault("templates_dir", "start", fault) for fault in found.faults]
         raise ConfigFaults(faults) from None

@@ -67,25 +67,32 @@ MEANINGS: dict[str, Meaning] = {
     "storage_unavailable": Meaning(503, None, True, "Storage unavailable"),
     "storage_full": Meaning(507, None, True, "Storage full"),
 }
-"""All error codes of the contract."""
+"""All error codes of the server itself; extensions have more."""
 
 
 class WsServerError(Exception):
-    """Base class of all errors, each with a code of ``MEANINGS``; messages contain no secrets.
+    """Base class of all errors, each with a code; messages contain no secrets.
 
-    The code follows from the name of the class: ``bad_request`` of ``BadRequest``. A class whose
-    name is not that of a code has the code of its base.
+    The code follows from the name of the class: ``bad_request`` of ``BadRequest``. Its meaning is
+    in ``MEANINGS``, or given with the class: ``class VoteClosed(WsServerError, meaning=…)``. A
+    class without a meaning of its own has the code of its base.
     """
 
     code: ClassVar[str] = "internal_error"
+    meaning: ClassVar[Meaning] = MEANINGS["internal_error"]
+    """HTTP status, close code and retry advice of this error's code."""
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, meaning: Meaning | None = None) -> None:
         code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-        if code in MEANINGS:
+        if meaning is not None:
+            cls.code, cls.meaning = code, meaning
+        elif code in MEANINGS:
             cls.code = code
+        if cls.code in MEANINGS:
+            cls.meaning = MEANINGS[cls.code]
 
     def __init__(self, message: str = "", **details: Any) -> None:
-        super().__init__(message or MEANINGS[self.code].title)
+        super().__init__(message or self.meaning.title)
         self.details = details
         """More members for the answer, such as ``field`` or ``retry_after_ms``."""
 
@@ -93,11 +100,6 @@ class WsServerError(Exception):
     def message(self) -> str:
         """Human-readable text, safe to show to the client."""
         return str(self)
-
-    @property
-    def meaning(self) -> Meaning:
-        """HTTP status, close code and retry advice of this error's code."""
-        return MEANINGS[self.code]
 
 
 MAX_FAULTS = 100

@@ -16,6 +16,8 @@ from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.config import ConfigFaults, Fault, Settings
 from wsserver.database_factory import cluster_of
 from wsserver.errors import WsServerError
+from wsserver.extending.loading import Extensions
+from wsserver.extension_registry import load_extensions
 from wsserver.listening_sockets import BACKLOG, bind, close_all, url_of
 from wsserver.plugins import Plugin, load_plugins
 from wsserver.storage.engine.check import check_file
@@ -40,10 +42,11 @@ class Lifecycle:
         plugins: list[Plugin],
         sockets: list[socket.socket],
         worker: WorkerIdentity | None = None,
+        extensions: Extensions | None = None,
     ) -> None:
         self.settings = settings
         self.plugins = plugins
-        self.system: System = build(settings, worker=worker)
+        self.system: System = build(settings, worker=worker, extensions=extensions)
         self.listener = Listener(self.system.application, settings)
         self.url = url_of(sockets[0])
         self._sockets = sockets
@@ -55,14 +58,14 @@ class Lifecycle:
         sockets: list[socket.socket] | None = None,
         worker: WorkerIdentity | None = None,
     ) -> Lifecycle:
-        """Import the plugins, bind the sockets, build the system.
+        """Import plugins and extensions, bind the sockets, build the system.
 
         ``sockets``: bound already, for one of several workers. Raises ``ConfigFaults``
         with everything that is wrong; then nothing stays open.
         """
-        plugins, sockets = check(settings, sockets)
+        plugins, extensions, sockets = check(settings, sockets)
         try:
-            return cls(settings, plugins, sockets, worker)
+            return cls(settings, plugins, sockets, worker, extensions)
         except BaseException:
             close_all(sockets)
             raise
@@ -113,10 +116,11 @@ class Lifecycle:
 
 def check(
     settings: Settings, given: list[socket.socket] | None
-) -> tuple[list[Plugin], list[socket.socket]]:
+) -> tuple[list[Plugin], Extensions, list[socket.socket]]:
     """Do what can fail before anything is built; raises ``ConfigFaults`` with all faults."""
     faults: list[Fault] = []
     plugins: list[Plugin] = []
+    extensions = Extensions({})
     sockets = given or []
     if settings.workers > 1:
         message = "must be 1 here: only the command wsserver serve starts workers"
@@ -124,7 +128,9 @@ def check(
     with _collecting(faults):
         plugins = load_plugins(settings.plugins)
     with _collecting(faults):
-        templates_of(settings)
+        extensions = load_extensions(settings)
+    with _collecting(faults):
+        templates_of(settings, extensions.templates)
     in_use: list[Fault] = []
     if settings.database_url is None:
         with _collecting(in_use), _database_faults(settings):
@@ -139,7 +145,7 @@ def check(
                 check_file(settings.database)
         close_all(sockets)
         raise ConfigFaults(faults + in_use)
-    return plugins, sockets
+    return plugins, extensions, sockets
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import msgspec
 from wsserver.app import System
 from wsserver.config import Settings, check_settings, make_folders, secret_bytes
 from wsserver.errors import ValidationFailed
+from wsserver.extension_registry import find_extensions
 from wsserver.identity.claims import parse_claims
 from wsserver.identity.permissions import PROGRAM
 from wsserver.identity.tokens import sign_hmac
@@ -114,7 +115,8 @@ class Server:
         if not isinstance(settings, Settings):
             raise TypeError(f"Server(Settings(…)), not Server({type(settings).__name__})")
         self.settings = settings
-        """From the start on as checked: with ``database``, ``jwt_algorithm`` filled in."""
+        """From the start on as checked: with ``database``, ``jwt_algorithm`` and
+        ``extension_settings`` filled in."""
         self._handlers: list[tuple[Wanted, Handler]] = []
         self._run: Lifecycle | None = None
         self._stopping = asyncio.Lock()
@@ -138,7 +140,7 @@ class Server:
         """
         if self._run is not None:
             raise RuntimeError("the server runs already")
-        settings = check_settings(self.settings)
+        settings = check_settings(self.settings, find_extensions)
         make_folders(settings)
         self._loop = asyncio.get_running_loop()
         run = self._run = Lifecycle.prepare(settings)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from wsserver.clock import Clock
@@ -15,6 +15,7 @@ from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.cluster.leases import Leases
 from wsserver.config import Settings
 from wsserver.errors import WsServerError
+from wsserver.extending.extension import Part
 from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
 from wsserver.notifications.delivery_queue import GRACE_S, LEASE_PERIOD_S
@@ -30,6 +31,8 @@ from wsserver.realtime.operations.access_changes import POLL_S
 from wsserver.realtime.operations.node_queries import DrainNode
 from wsserver.realtime.wiring import LiveSide
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.errors import DatabaseUnusable
+from wsserver.storage.engine.extension_schema import ExtensionSchema, UnknownSteps, apply_steps
 from wsserver.storage.engine.sql_leases import Fence, LeaseLost
 from wsserver.storage.maintenance.pruning import RetentionJob
 from wsserver.storage.tables.access_lists import RevocationStore
@@ -104,6 +107,10 @@ class Service:
     audit: AuditLog
     retention_job: RetentionJob
     keys: KeySource
+    schemas: Sequence[ExtensionSchema] = ()
+    """Tables of extensions."""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    """The running sides of extensions, by name."""
 
     def __post_init__(self) -> None:
         self._draining_since: float | None = None
@@ -142,6 +149,7 @@ class Service:
         self.manager.started()
 
     async def _load(self) -> None:
+        await self._migrate_extensions()
         await self.live.access_changes.load()
         stored = await self.revocation_store.all()
         self.revocations.load(
@@ -157,6 +165,22 @@ class Service:
         await self.leases.start()
         await self.notifications.start()
         await self.webhooks.start()
+        for part in self.parts.values():
+            if part.start is not None:
+                await part.start()
+
+    async def _migrate_extensions(self) -> None:
+        kind, schemas, now = self.database.KIND, self.schemas, self.clock.wall()
+        if not schemas:
+            return
+        try:
+            made = await self.database.run(lambda db: apply_steps(db, kind, schemas, now))
+        except UnknownSteps as fault:
+            raise DatabaseUnusable(
+                self.database.location, str(fault), "nothing was changed; run that version"
+            ) from None
+        for name, steps in made.items():
+            log.info("extension tables changed extension=%s steps=%s", name, ",".join(steps))
 
     def _begin(self) -> None:
         live = self.live
@@ -183,6 +207,11 @@ class Service:
             (PRUNE, PRUNE_INTERVAL_S, self._prune),
         ):
             self.tasks.spawn(self._repeat(name, period_s, self._for_all(name, work)), name=name)
+        for name, part in self.parts.items():
+            for job in part.jobs:
+                lease = f"{name}: {job.name}"
+                work = self._for_all(lease, job.work) if job.for_all else job.work
+                self.tasks.spawn(self._repeat(lease, job.period_s, work), name=lease)
         if self.database.is_shared:
             poll = self._repeat("access changes", POLL_S, self.live.access_changes.poll)
             self.tasks.spawn(poll, name="access changes")
@@ -210,6 +239,7 @@ class Service:
     async def stop(self) -> None:
         """Stop the periodic work, store the last snapshot, close the database."""
         self.poller.close()
+        await self._stop_extensions()
         await self.notifications.stop(self._grace_s())
         await self.live.streams.finish()
         await self.live.receipts.settle()
@@ -231,6 +261,15 @@ class Service:
         self.audit.close()
         await self.database.close()
 
+    async def _stop_extensions(self) -> None:
+        for name, part in self.parts.items():
+            if part.stop is None:
+                continue
+            try:
+                await part.stop()
+            except Exception:  # the edge to foreign code: the rest has to be stopped all the same
+                log.exception("extension not stopped name=%s", name)
+
     async def _leave_cluster(self) -> None:
         """Disconnect from the other nodes; harmless twice."""
         for seam in (self.leases, self.control, self.broker, self.connections):
@@ -240,6 +279,7 @@ class Service:
     async def abandon(self) -> None:
         """Release everything after a ``start`` or ``stop`` that was cut short; harmless twice."""
         self.poller.close()
+        await self._stop_extensions()
         await self.tasks.cancel()
         await self.webhooks.stop()
         await self._leave_cluster()

@@ -28,7 +28,6 @@ from wsserver.app import build
 from wsserver.config import load_settings
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Paths
-from wsserver.web.resources.routes import ENDPOINTS
 from wsserver.web.server.fast_path import FastPath
 
 WARM_UP = 20
@@ -104,7 +103,8 @@ async def weigh(connections: int, folder: Path) -> list[Part]:
     system = build(load_settings(None, environment, {}, False))
     await system.service.start()
     context: WebContext = system.application.settings["context"]
-    fast_path = FastPath(context, Paths(ENDPOINTS), _refused)
+    paths = Paths(system.application.settings["routes"].endpoints)
+    fast_path = FastPath(context, paths, _refused)
     requests = [_handshake(number) for number in range(connections + WARM_UP)]
     clients: list[int] = []
     try:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.embedded_server import SECRET, Make, client_of
 from tests.support.waiting import PATIENCE_S, until
@@ -254,7 +255,8 @@ async def test_settings_of_a_file(tmp_path: Path) -> None:
     file.write_text(f'jwt_secret = "{SECRET}"\nport = 0\n')
     settings = load_settings(file, {"WSSERVER_DATA_DIR": str(tmp_path)})
     async with Server(settings) as server:
-        assert server.settings == settings
+        assert replace(server.settings, extension_settings={}) == settings
+        assert server.settings.extension_settings["tasks"] == {"retention_days": 365.0}
         assert (tmp_path / "wsserver.sqlite3").exists()
 
 

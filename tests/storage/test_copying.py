@@ -19,6 +19,7 @@ from wsserver.protocol.notifications import Contact
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable
+from wsserver.storage.engine.extension_schema import ExtensionSchema, Migration, apply_steps
 from wsserver.storage.engine.postgres.connecting import Server
 from wsserver.storage.engine.postgres.database import PostgresDatabase
 from wsserver.storage.engine.sqlite import SqliteDatabase
@@ -173,3 +174,31 @@ async def test_an_older_file_is_refused(path: Path, target: str, clock: FakeCloc
         file.execute("DELETE FROM _sqlite_migrations WHERE name = 'm0040_webhook_leases'")
     with pytest.raises(DatabaseUnusable, match="schema is older"):
         copy_database(path, Server(target), clock)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_tables_of_extensions_are_copied_where_the_extension_is_installed(
+    path: Path, target: str, clock: FakeClock
+) -> None:
+    schema = ExtensionSchema(
+        "notes", (NOTES, Migration("0002_later", ("CREATE TABLE x (y TEXT)",)))
+    )
+    older = ExtensionSchema("notes", (NOTES,))
+    async with opened(SqliteDatabase(path, clock=clock)) as file:
+        await file.run(lambda db: apply_steps(db, file.KIND, [older], NOW))
+        await file.run(lambda db: db.insert("notes", "text", [("a",), ("b",)]))
+    for known in ((), (ExtensionSchema("notes", ()),)):
+        with pytest.raises(DatabaseUnusable, match="notes"):
+            copy_database(path, Server(target), clock, known)
+    made = copy_database(path, Server(target), clock, (schema,))
+    assert (made.rows["notes"], made.rows["extension_migrations"]) == (2, 1)
+    async with opened(PostgresDatabase(target, clock=clock)) as copy:
+        await copy.run(lambda db: apply_steps(db, copy.KIND, [schema], NOW))
+        await copy.run(lambda db: db.insert("notes", "text", [("c",)]))
+        rows = await copy.read(lambda db: db.execute("SELECT id, text FROM notes").fetchall())
+        assert sorted(map(tuple, rows)) == [(1, "a"), (2, "b"), (3, "c")]
+
+
+NOTES = Migration(
+    "0001_notes", ("CREATE TABLE notes (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL)",)
+)

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.support.built_in import ALL_PERMISSIONS
 from tests.support.http_response import Response
 from tests.support.web_server import API, Server, start, token
-from wsserver.identity.permissions import ALL_PERMISSIONS
 
 ROLES = ("admin", "service", "manager", "user")
 PERMISSIONS = {"manager": tuple(sorted(ALL_PERMISSIONS))}
@@ -64,6 +64,7 @@ def _short(body: Body) -> str:
 
 NOTE = {"type": "note", "data": 1}
 TEXT = {"title": "t", "message": "m"}
+TASK: Body = {"title": "t", "steps": []}
 
 
 def _everywhere(kind: str) -> list[Case]:
@@ -139,6 +140,14 @@ CASES: tuple[Case, ...] = (
     *_everywhere("organization"),
     case("organization", 403, "POST /notify", {"organization_id": "X", **TEXT}),
     case("organization", 403, "PUT /users/mine/contacts", {"organization_id": "X"}),
+    case("user", 403, "POST /tasks", {**TASK, "assignee": {"user": "X"}}),
+    case("user", 403, "GET /tasks?assignee=X"),
+    case("session", 403, "POST /tasks", {**TASK, "session_id": "X"}),
+    case("session", 403, "GET /tasks?session_id=X"),
+    case("organization", 403, "POST /tasks", {**TASK, "organization_id": "X"}),
+    case("organization", 403, "GET /tasks?organization_id=X"),
+    case("task", 404, "GET /tasks/X"),
+    case("task", 404, "PATCH /tasks/X", {"note": "n"}),
     case("message", 404, "GET /messages/X"),
     case("message", 404, "GET /messages/X?user_id=mine"),
     case("notification", 404, "GET /notifications/X"),
@@ -159,6 +168,7 @@ LISTS = (
     "/online-users",
     "/sessions",
     "/notifications",
+    "/tasks",
     "/export/notifications",
     "/export/notifications?order=settled",
     "/export/messages",
@@ -200,7 +210,7 @@ async def make_tenants(server: Server) -> Tenants:
         await sockets[user].push("ack")
     await server.connect("mine", organization_id="o1", jti="jti_second")
     connections = {user: socket.greeting["connection_id"] for user, socket in sockets.items()}
-    messages, notifications = {}, {}
+    messages, notifications, tasks = {}, {}, {}
     for user, organization_id in people.items():
         sent = await server.post(f"/users/{user}/messages", **{**NOTE, "keep": True})
         messages[user] = sent.json()["message_id"]
@@ -208,6 +218,8 @@ async def make_tenants(server: Server) -> Tenants:
         bearer = token(f"boss_{by}", by, organization_id=organization_id)
         answer = await server.post("/notify", bearer=bearer, user_ids=[user], **TEXT)
         notifications[user] = answer.json()["notification_id"]
+        task = await server.post("/tasks", **TASK, assignee={"user": user})
+        tasks[user] = task.json()["task_id"]
     for user in ("mine_gone", "theirs_gone"):
         id_ = connections[user]
         await server.request("DELETE", f"{API}/connections/{id_}", bearer=token())
@@ -223,6 +235,7 @@ async def make_tenants(server: Server) -> Tenants:
             "notification": {
                 p: notifications.get(user, "notify_unknown") for p, user in by_place.items()
             },
+            "task": {p: tasks.get(user, "task_unknown") for p, user in by_place.items()},
             "connection": {
                 p: connections.get(user, "conn_unknown") for p, user in by_place.items()
             },

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 import pytest
 
+from tests.support.built_in import ENDPOINTS
 from tests.support.http_response import Response
 from tests.support.web_server import Server, token
 from wsserver.web.api.endpoint import PREFIX, SIGNED_IN, Endpoint
-from wsserver.web.resources.routes import ENDPOINTS
 
 WITH_BODY = [each for each in ENDPOINTS if each.request is not None]
 WITH_QUERY = [each for each in ENDPOINTS if each.method == "GET" and each.access != SIGNED_IN]
@@ -36,9 +37,7 @@ def named(answer: Any) -> dict[str, str]:
 
 def path_of(endpoint: Endpoint) -> str:
     path = endpoint.path.removeprefix(PREFIX)
-    for name in ("user_id", "session_id"):
-        path = path.replace(f"{{{name}}}", "x1")
-    return path
+    return re.sub(r"\{[a-z_]+\}", "x1", path)
 
 
 @pytest.mark.parametrize("endpoint", WITH_BODY, ids=lambda endpoint: endpoint.name)

@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.support.built_in import ENDPOINTS
 from tests.support.web_server import API, Server, token
 from wsserver.realtime.observability.statistics import flatten
 from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
 from wsserver.web.api.endpoint import Endpoint
-from wsserver.web.resources.routes import ENDPOINTS, by_path
+from wsserver.web.resources.routes import by_path
 
 NOTIFY = by_path()[f"{API}/notify"]["POST"].request_example
 OPEN_ENDED = ("checks", "snapshots", "detail")
@@ -42,6 +43,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
     )
     outbox = WebhookOutbox(server.context.webhooks.outbox._database)
     await outbox.add([Posting("hook_1", "https://a.example/x", "alert_raised", b"{}", 1e9)])
+    task = await server.post("/tasks", title="t", steps=[], assignee={"role": "user"})
     ids = {
         "delivery_id": "hook_1",
         "notification_id": sent.json()["notification_id"],
@@ -50,6 +52,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
         "session_id": "s1",
         "message_id": kept.json()["message_id"],
         "node": server.context.nodes.own,
+        "task_id": task.json()["task_id"],
     }
     bodies: dict[str, dict[str, Any]] = {
         "/users/disconnect": {"user_id": "offline"},

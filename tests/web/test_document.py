@@ -10,13 +10,13 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from tests.support.built_in import ENDPOINTS, ERRORS, TAGS
 from tests.support.web_server import Server, token
 from wsserver.errors import MEANINGS
 from wsserver.web.openapi.document import make_documents
-from wsserver.web.resources.routes import ENDPOINTS, TAGS
 from wsserver.web.sockets.sockets import SOCKETS
 
-DOCUMENTS = make_documents(ENDPOINTS, SOCKETS, TAGS)
+DOCUMENTS = make_documents(ENDPOINTS, SOCKETS, TAGS, ERRORS)
 DOCUMENT: dict[str, Any] = json.loads(DOCUMENTS.openapi_json)
 
 

@@ -6,10 +6,9 @@ import re
 
 import pytest
 
+from tests.support.built_in import DEFAULT_ROLES, ENDPOINTS
 from tests.support.web_server import API, Server, token
-from wsserver.identity import DEFAULT_ROLES
 from wsserver.web.api.endpoint import PUBLIC, SIGNED_IN, Endpoint
-from wsserver.web.resources.routes import ENDPOINTS
 
 ROLES = ("admin", "service", "manager", "user")
 
@@ -65,6 +64,10 @@ ALLOWED = {
     f"POST {API}/tokens/revoke": "admin",
     f"GET {API}/audit": "admin",
     f"GET {API}/health": "admin service manager user nobody",
+    f"POST {API}/tasks": "admin service manager",
+    f"GET {API}/tasks": "admin service manager",
+    f"GET {API}/tasks/{{task_id}}": "admin service manager",
+    f"PATCH {API}/tasks/{{task_id}}": "admin service manager",
     "GET /metrics": "admin service manager",
     "GET /api/v1/openapi.json": "admin service manager user nobody",
     "GET /api/v1/docs": "admin service manager user nobody",
@@ -78,6 +81,7 @@ ABSENT = {
     "notifications/{notification_id}",
     "notifications/{notification_id}/retry",
     "notifications/{notification_id}/cancel",
+    "tasks/{task_id}",
     "webhooks/deliveries/{delivery_id}",
     "webhooks/deliveries/{delivery_id}/retry",
 }
@@ -237,6 +241,7 @@ async def test_every_action_that_is_denied_leaves_one_line_in_the_audit_trail(
             *("notify ", "contacts user:x-user", "drain node:x1"),
             *("retry_notification notification:x1", "cancel_notification notification:x1"),
             *("retry_webhooks ", "retry_webhooks delivery:x1"),
+            *("create_task ", "update_task task:x1"),
         ]
     )
 

@@ -18,13 +18,13 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.support.built_in import ENDPOINTS, ERRORS, TAGS
 from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import Server, start, token
 from wsserver.web.openapi.document import make_documents
-from wsserver.web.resources.routes import ENDPOINTS, TAGS
 from wsserver.web.sockets.sockets import SOCKETS
 
-schema = schemathesis.openapi.from_dict(make_documents(ENDPOINTS, SOCKETS, TAGS).openapi)
+schema = schemathesis.openapi.from_dict(make_documents(ENDPOINTS, SOCKETS, TAGS, ERRORS).openapi)
 
 
 @pytest.fixture(scope="module")

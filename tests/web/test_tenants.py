@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.support.built_in import ENDPOINTS
 from tests.support.tenant_matrix import (
     CASES,
     LISTS,
@@ -20,9 +21,8 @@ from tests.support.tenant_matrix import (
     row_of,
 )
 from tests.support.web_server import API, Server, StartServer, token
-from wsserver.web.resources.routes import ENDPOINTS
 
-MUST_EXIST = {"session", "message", "notification", "connection"}
+MUST_EXIST = {"session", "message", "notification", "connection", "task"}
 """Kinds whose unused ids are 404 in a path, for all roles."""
 NOT_FOR_A_SERVICE = ("DELETE /connections", "POST /users/disconnect", "POST /tokens/revoke")
 

@@ -277,9 +277,7 @@ def test_a_help_cannot_steer_the_terminal(server: FakeServer) -> None:
 
 
 def test_the_lists_that_are_known_are_the_servers() -> None:
-    from wsserver.identity.permissions import DEFAULT_ROLES
-    from wsserver.notifications.parameters import PARAMETERS
-    from wsserver.web.resources.routes import ENDPOINTS
+    from tests.support.built_in import DEFAULT_ROLES, ENDPOINTS, PARAMETERS
 
     assert set(completion.TEMPLATES) == set(PARAMETERS)
     assert set(completion.ROLES) == set(DEFAULT_ROLES)

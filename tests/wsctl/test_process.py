@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -27,12 +28,15 @@ def start(*args: str) -> subprocess.Popen[str]:
 
 
 def imported(server: FakeServer, *args: str) -> set[str]:
+    """The packages that are imported; ``wsserver`` for more of it than commands of extensions."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "wsctl",
          "--url", server.url, "--token", ADMIN, *args],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
+    names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    own = re.compile(r"wsserver(\.version|\.extensions(\.\w+(\.wsctl)?)?)?")
+    return {name.split(".")[0] for name in names if own.fullmatch(name) is None}
 
 
 def test_start_up_imports_only_what_is_needed(server: FakeServer) -> None:

@@ -22,6 +22,13 @@ PROGRAM, COMPLETE_VAR = "wsctl", "_WSCTL_COMPLETE"
 """The program's name, and the variable by which a shell requests completions."""
 
 
+def _installed() -> dict[str, Callable[[], Any]]:
+    """The commands of installed packages, by name, with what imports them."""
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry.load for entry in entry_points(group=INSTALLED)}
+
+
 class Command(click.Command):
     """A command with the global options; its epilog is its examples.
 
@@ -124,8 +131,29 @@ def _documented(
     return decorate
 
 
+INSTALLED = "wsctl.commands"
+"""Entry points of this group are commands of other packages; the name of each is the command's."""
+
+
 class RootGroup(LazyGroup):
-    """The root group: maps every outcome to an exit code."""
+    """The root group: maps every outcome to an exit code, and has commands of other packages."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table, then those of installed packages."""
+        own = super().list_commands(ctx)
+        return [*own, *sorted(_installed().keys() - set(own))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command; other packages are looked at only for what is no command here."""
+        found = super().get_command(ctx, cmd_name)
+        if found is not None or (load := _installed().get(cmd_name)) is None:
+            return found
+        try:
+            command = load()
+        except Exception as error:  # noqa: BLE001 - foreign code may raise anything at import
+            say(f"the installed command {cmd_name} cannot be imported: {error}")
+            return None
+        return command if isinstance(command, click.Command) else None
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the options of the program; ``--help`` may end in a closed pipe."""

@@ -35,12 +35,13 @@ ROLES = ("user", "manager", "admin", "service")
 TEMPLATES = (
     *("device_status", "device_reconnect", "risk_alert", "ai_status", "message_status"),
     *("human_takeover", "cost_warning", "budget_exceeded", "usage_report", "maintenance"),
-    *("feature_update", "security_alert"),
+    *("feature_update", "security_alert", "task_overdue"),
 )
 ACTIONS = (
     *("broadcast", "publish", "batch", "disconnect", "drain", "members", "revoke"),
     *("contacts", "notify", "retry_notification", "cancel_notification", "retry_webhooks"),
     *("session", "holder", "edit_message", "delete_message"),
+    *("create_task", "update_task"),
 )
 PUSH_TYPES = (
     *("announcement", "new_message", "typing", "message_status_update"),
@@ -51,6 +52,7 @@ EVENTS = (
     *("message_received", "message_published", "message_delivered", "typing_status_changed"),
     *("notification_sent", "notification_failed", "alert_raised", "alert_cleared"),
     *("holder_changed", "session_state_changed", "session_updated"),
+    *("task_updated", "task_overdue"),
     *("event", "stats_update", "user_status_update", "message_status_update"),
 )
 

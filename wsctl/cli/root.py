@@ -32,13 +32,17 @@ COMMANDS = {
     "bench": "wsctl.commands.bench:bench",
     "members": "wsctl.commands.members:members",
     "contacts": "wsctl.commands.contacts:contacts",
+    "tasks": "wsserver.extensions.tasks.wsctl:tasks",
     "audit": "wsctl.commands.audit:audit",
     "export": "wsctl.commands.export:export",
     "token": "wsctl.commands.token:token",
     "context": "wsctl.commands.context:context",
     "completion": "wsctl.commands.completion:completion",
 }
-"""Name → ``module:attribute``; a new command is one line here and one file."""
+"""Name → ``module:attribute``; a new command is one line here and one file.
+
+Those of built-in extensions are in their packages.
+"""
 
 EXAMPLES = """
 wsctl stats --watch

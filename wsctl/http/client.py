@@ -68,6 +68,10 @@ class Client:
         """PUT a JSON object under the API's root."""
         return self.request("PUT", path, body=body, **kwargs)
 
+    def patch(self, path: str, body: Mapping[str, Any], **kwargs: Any) -> Any:
+        """PATCH a JSON object under the API's root."""
+        return self.request("PATCH", path, body=body, **kwargs)
+
     def pages(
         self, path: str, key: str, query: Mapping[str, Any], limit: int | None = None
     ) -> Iterator[Any]:

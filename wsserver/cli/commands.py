@@ -110,9 +110,10 @@ def serve(ctx: click.Context, /, config_file: Path | None, dev: bool, **flags: A
       wsserver serve --dev --workers 2
     """
     from wsserver.config import ConfigFaults, load_settings, make_folders, secret_texts
+    from wsserver.extension_registry import find_extensions
 
     def read_settings() -> Settings:
-        return load_settings(config_file, os.environ, flags, dev)
+        return load_settings(config_file, os.environ, flags, dev, find_extensions)
 
     try:
         settings = read_settings()
@@ -159,10 +160,11 @@ def check(config_file: Path | None, dev: bool, **flags: Any) -> None:
     """
     from wsserver.app import templates_of
     from wsserver.config import ConfigFaults
+    from wsserver.extension_registry import load_extensions
 
     settings, _ = _read(config_file, dev, flags)
     try:
-        templates_of(settings)
+        templates_of(settings, load_extensions(settings).templates)
     except ConfigFaults as faults:
         fail(faults)
     echo("configuration: all is well")
@@ -203,9 +205,10 @@ def _as_toml(key: str, value: Any) -> str:
 
 def _read(config_file: Path | None, dev: bool, flags: dict[str, Any]) -> Loaded:
     from wsserver.config import ConfigFaults, read_settings
+    from wsserver.extension_registry import find_extensions
 
     try:
-        return read_settings(config_file, os.environ, flags, dev)
+        return read_settings(config_file, os.environ, flags, dev, find_extensions)
     except ConfigFaults as faults:
         fail(faults)
 

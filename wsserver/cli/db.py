@@ -196,11 +196,14 @@ def copy(
     except Faulty as fault:
         _say(f"--to: {fault}")
         sys.exit(ExitStatus.CONFIG if "extra" in str(fault) else ExitStatus.USAGE)
+    from wsserver.extension_registry import extension_schemas
     from wsserver.storage.engine.postgres.connecting import Server
     from wsserver.storage.maintenance.copying import copy_database
 
     with _faults_said():
-        made = copy_database(settings.database, Server(url, password_file), Clock())
+        made = copy_database(
+            settings.database, Server(url, password_file), Clock(), extension_schemas(settings)
+        )
     _print(output, reports.of_copy(made), lambda: reports.copy_text(made))
 
 

@@ -14,12 +14,16 @@ from wsserver.config.load import (
 )
 from wsserver.config.masking import masked, secret_texts
 from wsserver.config.settings import Settings
+from wsserver.config.tables import FindExtensions, KnownExtensions, TableFault
 
 __all__ = [
     "ConfigFaults",
     "Fault",
+    "FindExtensions",
+    "KnownExtensions",
     "Loaded",
     "Settings",
+    "TableFault",
     "check_database_url",
     "check_settings",
     "load_settings",

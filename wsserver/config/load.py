@@ -12,11 +12,13 @@ from msgspec.structs import replace
 from wsserver.config import channels, database, files, gateway, redis, validators, vapid, workers
 from wsserver.config.faults import ConfigFaults, Fault, Faulty
 from wsserver.config.files import read_key_file, secret_bytes
-from wsserver.config.settings import KEY_SOURCES, Settings
-from wsserver.config.sources import Layers
+from wsserver.config.settings import FIELDS, KEY_SOURCES, Settings
+from wsserver.config.sources import PREFIX, Layers
+from wsserver.config.tables import FindExtensions, no_extensions
 from wsserver.config.values import convert
 from wsserver.identity.keys import FAMILIES, PUBLIC_KEY_ALGORITHMS, FileKeys, SecretKeys
 from wsserver.identity.origins import is_loopback
+from wsserver.identity.permissions import ALL_PERMISSIONS
 
 
 class Loaded(NamedTuple):
@@ -32,14 +34,16 @@ def load_settings(
     environ: Mapping[str, str] = MappingProxyType({}),
     flags: Mapping[str, Any] = MappingProxyType({}),
     dev: bool = False,
+    extensions: FindExtensions = no_extensions,
 ) -> Settings:
     """Read settings from a TOML file, the variables ``WSSERVER_…`` of ``environ``, and ``flags``.
 
     Precedence: flag, environment, file, default; None and () as a flag mean "not given". With
     ``dev`` and no source of keys, a secret is made in ``data_dir`` (0600) and used again later.
-    Raises ``ConfigFaults`` with every fault there is.
+    ``extensions`` knows the tables and permissions of extensions. Raises ``ConfigFaults`` with
+    every fault there is.
     """
-    settings, sources = read_settings(config_file, environ, flags, dev)
+    settings, sources = read_settings(config_file, environ, flags, dev, extensions)
     if sources.get("jwt_secret_file") == "dev" and settings.jwt_secret_file is not None:
         files.make_folders(settings)
         files.make_dev_secret(settings.jwt_secret_file)
@@ -47,10 +51,14 @@ def load_settings(
 
 
 def read_settings(
-    config_file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any], dev: bool
+    config_file: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, Any],
+    dev: bool,
+    extensions: FindExtensions = no_extensions,
 ) -> Loaded:
     """Read settings with their sources, like ``load_settings``, without creating a secret."""
-    check = _Check(_layers(config_file, environ, flags), dev)
+    check = _Check(_layers(config_file, environ, flags), dev, extensions)
     return Loaded(check.passed(check.run()), check.sources)
 
 
@@ -76,7 +84,7 @@ def _layers(
     return layers
 
 
-def check_settings(settings: Settings) -> Settings:
+def check_settings(settings: Settings, extensions: FindExtensions = no_extensions) -> Settings:
     """Check settings that a program has made itself, and bring them to one spelling.
 
     As ``load_settings`` does: texts become paths, lists tuples, hosts lower case, the algorithm
@@ -85,17 +93,22 @@ def check_settings(settings: Settings) -> Settings:
     """
     layers = Layers()
     layers.add_settings(settings)
-    check = _Check(layers, dev=False)
+    check = _Check(layers, dev=False, extensions=extensions)
     return check.passed(check.run())
 
 
 class _Check:
     """One pass over all values; ``faults`` collects, nothing is raised."""
 
-    def __init__(self, layers: Layers, dev: bool) -> None:
+    def __init__(
+        self, layers: Layers, dev: bool, extensions: FindExtensions = no_extensions
+    ) -> None:
         self.faults = list(layers.faults)
         self.sources = {key: given.source for key, given in layers.given.items()}
+        self.sources |= layers.tables.sources
         self._given = layers.given
+        self._tables = layers.tables
+        self._extensions = extensions
         self._dev = dev
 
     def passed(self, settings: Settings) -> Settings:
@@ -111,7 +124,7 @@ class _Check:
         for key, faulty in channels.check_channels(settings, self._given):
             if not any(fault.key == key for fault in self.faults):
                 self._fault(key, *faulty.messages)
-        return self._with_keys(settings)
+        return self._with_extensions(self._with_keys(settings))
 
     def values(self) -> Settings:
         """Each value checked by itself, without looking at files."""
@@ -124,7 +137,7 @@ class _Check:
         if self._dev and "allow_loopback_urls" not in self._given:
             values["allow_loopback_urls"] = True
             self.sources["allow_loopback_urls"] = "dev"
-        settings = Settings(**values)
+        settings = Settings(**values, extension_settings=self._tables.values)
         if settings.database_url is not None and "database" in self._given:
             if self.sources["database"].startswith("flag"):  # it overrides the file's setting
                 return replace(settings, database_url=None, database_password_file=None)
@@ -177,6 +190,37 @@ class _Check:
         for key in named:
             settings = self._with_key(key, settings, alone=len(named) == 1)
         return settings
+
+    def _with_extensions(self, settings: Settings) -> Settings:
+        """Check what is about extensions: their tables and permissions, and themselves."""
+        found = self._extensions(settings)
+        self.faults += found.faults
+        known = ALL_PERMISSIONS | found.permissions
+        wrong = validators.unknown_permissions(settings.permissions, known)
+        if wrong:
+            self._fault("permissions", *wrong)
+        tables = {}
+        for name, table in self._tables.values.items():
+            if name in settings.disabled_extensions:
+                tables[name] = table
+            elif name not in found.tables:
+                self._unknown_table(name, found.tables)
+        for name, check in found.tables.items():
+            tables[name], faults = check(self._tables.values.get(name, {}), settings)
+            for path, message in faults:
+                key = f"{name}.{path}" if path else name
+                self.faults.append(Fault(key, self._tables.source_of(key), message))
+        return replace(settings, extension_settings=tables)
+
+    def _unknown_table(self, name: str, known: Mapping[str, Any]) -> None:
+        source = self._tables.source_of(name)
+        variable = source.removeprefix("env ") if source.startswith("env ") else ""
+        if variable:
+            names = (each.upper() for each in (*FIELDS, *known))
+            hint = validators.did_you_mean(name.upper(), names, PREFIX)
+        else:
+            hint = validators.did_you_mean(name, (*FIELDS, *known))
+        self.faults.append(Fault(variable or name, source, "is unknown" + hint))
 
     def _with_key(self, key: str, settings: Settings, *, alone: bool) -> Settings:
         if getattr(settings, key) is None:  # faulty already
@@ -268,6 +312,7 @@ _SPELLINGS: dict[str, Callable[[Any], Any]] = {
     "webhook_networks": _each(validators.network),
     "node": validators.node,
     "plugins": _each(validators.plugin),
+    "extensions": _each(validators.extension),
 }
 
 

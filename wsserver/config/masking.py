@@ -11,8 +11,10 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import msgspec
 
 from wsserver.addresses.redis import parse_redis_url
+from wsserver.config.faults import Faulty
 from wsserver.config.files import read_key_file, secret_bytes
-from wsserver.config.settings import SECRETS, URLS, Settings
+from wsserver.config.settings import EXTENSION_TABLES, SECRETS, URLS, Settings
+from wsserver.config.tables import is_secret, leaves, names_secret
 
 MASK = "********"
 
@@ -22,13 +24,27 @@ def masked(settings: Settings, sources: Mapping[str, str] | None = None) -> dict
 
     Secrets are ``********``; so are the parts of a URL that may be one: user name, password and
     query, for webhooks also the path, for apprise all but the scheme; and the values of
-    ``sms_headers``. ``sources`` is that of ``Loaded``; a key that it lacks says ``default``.
+    ``sms_headers``. ``sources`` is that of ``Loaded``; a key that it lacks says ``default``. Values
+    in tables of extensions have dotted keys: ``responders.fastgpt.url``.
     """
     shown = {}
     for key, value in msgspec.structs.asdict(settings).items():
         source = (sources or {}).get(key, "default")
-        shown[key] = {"value": _presentable(key, value), "source": source}
+        if key != EXTENSION_TABLES:
+            shown[key] = {"value": _presentable(key, value), "source": source}
+    for name, table in settings.extension_settings.items():
+        for path, value in leaves(table, name):
+            source = (sources or {}).get(path, "default")
+            shown[path] = {"value": _of_extension(path, value), "source": source}
     return shown
+
+
+def _of_extension(path: str, value: Any) -> Any:
+    if is_secret(path):
+        return MASK if value else None
+    if isinstance(value, str) and re.match(r"[a-z][a-z0-9+.-]*://", value):
+        return _url(path, value)
+    return value
 
 
 def _presentable(key: str, value: Any) -> Any:
@@ -88,7 +104,7 @@ def secret_texts(settings: Settings) -> list[str]:
     for file in (settings.database_password_file, settings.redis_password_file):
         if file is not None:
             found.add(read_key_file(file).decode("utf-8", "replace").strip())
-    words = [*_words_of_gateway(settings)]
+    words = [*_words_of_gateway(settings), *_words_of_extensions(settings)]
     for url in settings.apprise_urls:
         words += re.split(r"[/:@?&=]+", url.partition("://")[2])
     for url in settings.webhook_urls:
@@ -106,6 +122,17 @@ def _words_of_gateway(settings: Settings) -> Iterator[str]:
             yield from value.split()
     if settings.sms_body:
         yield from re.split(r"[^A-Za-z0-9+/_.~{}-]+", settings.sms_body)
+
+
+def _words_of_extensions(settings: Settings) -> Iterator[str]:
+    for path, value in leaves(settings.extension_settings, ""):
+        if isinstance(value, str) and is_secret(path):
+            yield value
+        elif isinstance(value, str) and names_secret(path):
+            try:
+                yield read_key_file(Path(value)).decode("utf-8", "replace").strip()
+            except Faulty:  # the extension reports it
+                continue
 
 
 def _words_of_url(url: str) -> Iterator[str]:

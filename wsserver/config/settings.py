@@ -165,6 +165,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node: str = msgspec.field(default_factory=host_name)
     plugins: tuple[str, ...] = ()
     """``module:function``, called at start with the ``Server``."""
+    extensions: tuple[str, ...] = ()
+    """``module:attribute``, besides the built-in and the installed ones."""
+    disabled_extensions: tuple[str, ...] = ()
+    """Names of built-in or installed extensions that are not loaded."""
+    extension_settings: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Name of an extension → its settings: a table of that name in the file."""
 
     def __post_init__(self) -> None:
         if self.database is _IN_DATA_DIR and self.data_dir != _IN_DATA_DIR.parent:
@@ -174,7 +180,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Without secrets: a repr ends up in logs and tracebacks."""
         shown = ", ".join(
-            f"{key}={'********' if key in HIDDEN and value else repr(value)}"
+            f"{key}={'********' if key in (*HIDDEN, EXTENSION_TABLES) and value else repr(value)}"
             for key, value in msgspec.structs.asdict(self).items()
         )
         return f"Settings({shown})"
@@ -196,5 +202,12 @@ UNQUOTED = HIDDEN | {"jwt_secret_file", "database_password_file", "redis_passwor
 
 KEY_SOURCES = ("jwt_secret", "jwt_secret_file", "jwt_public_key_file", "jwks_url")
 
-FIELDS: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+EXTENSION_TABLES = "extension_settings"
+"""The field for what is no key of the file itself: the tables of extensions (``config.tables``)."""
+
+FIELDS: dict[str, Any] = {
+    field.name: field.type
+    for field in msgspec.structs.fields(Settings)
+    if field.name != EXTENSION_TABLES
+}
 """Key → its type, with bounds."""

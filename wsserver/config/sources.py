@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from wsserver.config.faults import Fault, Faulty
 from wsserver.config.files import without_mark
-from wsserver.config.settings import FIELDS, Settings
+from wsserver.config.settings import EXTENSION_TABLES, FIELDS, Settings
+from wsserver.config.tables import Tables
 from wsserver.config.validators import did_you_mean
 from wsserver.config.values import from_text, list_from_text
 
@@ -33,6 +34,8 @@ class Layers:
 
     def __init__(self) -> None:
         self.given: dict[str, Given] = {}
+        self.tables = Tables()
+        """Of extensions, and unknown ones."""
         self.faults: list[Fault] = []
 
     def add_file(self, path: Path) -> None:
@@ -52,7 +55,10 @@ class Layers:
             self._fault("config", source, "is nested too deeply")
         else:
             for key, value in table.items():
-                self._take(key, value, source)
+                if key not in FIELDS and isinstance(value, dict):
+                    self.tables.add(key, value, source)
+                else:
+                    self._take(key, value, source)
 
     def add_environment(self, environ: Mapping[str, str]) -> None:
         """Read every variable that starts with ``WSSERVER_``; whole tables before their entries."""
@@ -60,7 +66,10 @@ class Layers:
         for name in sorted(ours, key=lambda name: "__" in name):
             key, separator, entry = name.removeprefix(PREFIX).partition("__")
             source = f"env {name}"
-            if name != name.upper() or key.lower() not in FIELDS:
+            is_known = name == name.upper() and key.lower() in FIELDS
+            if not is_known and name == name.upper() and key and entry:
+                self.tables.add_text(key.lower(), entry, environ[name], source)
+            elif not is_known:
                 hint = did_you_mean(key, (known.upper() for known in FIELDS), PREFIX)
                 self._fault(name, source, "is unknown" + hint)
             elif not separator:
@@ -85,6 +94,8 @@ class Layers:
             value = getattr(settings, key)
             if value != getattr(defaults, key):
                 self._take(key, str(value) if isinstance(value, Path) else value, "Settings")
+        for name, table in getattr(settings, EXTENSION_TABLES).items():
+            self.tables.add(name, table, "Settings")
 
     def _take(self, key: str, value: Any, source: str) -> None:
         if key in FIELDS:

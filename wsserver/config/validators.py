@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from urllib.parse import urlsplit
 
@@ -13,7 +13,6 @@ from wsserver.identity.claims import ROLES
 from wsserver.identity.ids import is_id
 from wsserver.identity.keys import FAMILIES
 from wsserver.identity.origins import OPAQUE_ORIGINS, is_loopback, parse_authority, parse_origin
-from wsserver.identity.permissions import ALL_PERMISSIONS
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
@@ -113,26 +112,39 @@ def algorithm(text: str) -> str:
 
 
 def permission_table(table: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Check the role → permissions table; names each unknown role and permission."""
-    messages = []
-    for role, permissions in table.items():
-        if role not in ROLES:
-            messages.append(f"has an unknown role {role[:40]!r}" + did_you_mean(role, ROLES))
-        messages += [
-            f"gives role {role[:40]!r} an unknown permission {permission[:40]!r}"
-            + did_you_mean(permission, ALL_PERMISSIONS)
-            for permission in permissions
-            if permission not in ALL_PERMISSIONS
-        ]
+    """Check the roles of the role → permissions table; names each unknown one."""
+    messages = [
+        f"has an unknown role {role[:40]!r}" + did_you_mean(role, ROLES)
+        for role in table
+        if role not in ROLES
+    ]
     if messages:
         raise Faulty(*messages)
     return table
+
+
+def unknown_permissions(table: dict[str, tuple[str, ...]], known: Collection[str]) -> list[str]:
+    """What is wrong with the permissions of the role → permissions table."""
+    return [
+        f"gives role {role[:40]!r} an unknown permission {permission[:40]!r}"
+        + did_you_mean(permission, known)
+        for role, permissions in table.items()
+        for permission in permissions
+        if permission not in known
+    ]
 
 
 def plugin(text: str) -> str:
     """Check the form ``module:function``; it is imported at the start."""
     if not _PLUGIN.fullmatch(text):
         raise Faulty(f"must list plugins as module:function, not {text[:80]!r}")
+    return text
+
+
+def extension(text: str) -> str:
+    """Check the form ``module:attribute``; it is imported at the start."""
+    if not _PLUGIN.fullmatch(text):
+        raise Faulty(f"must list extensions as module:attribute, not {text[:80]!r}")
     return text
 
 

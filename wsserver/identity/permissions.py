@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from wsserver.errors import Forbidden
 from wsserver.identity.claims import LATEST_S, ROLES, Claims
@@ -65,21 +65,32 @@ everything, whatever is configured for its role. No user can have its id (``ids.
 class Permissions:
     """The role table in force.
 
-    ``table`` replaces whole rows of ``DEFAULT_ROLES``; roles it leaves out keep theirs. Raises
-    ``ValueError`` that lists every unknown role and permission in it.
+    ``table`` replaces whole rows of ``DEFAULT_ROLES``; roles it leaves out keep theirs. ``more``:
+    permissions of extensions, each with the roles that have it by default. Raises ``ValueError``
+    that lists every unknown role and permission in the table.
     """
 
-    def __init__(self, table: Mapping[str, Iterable[str]] | None = None) -> None:
+    def __init__(
+        self,
+        table: Mapping[str, Iterable[str]] | None = None,
+        more: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
+        more = more or {}
+        known = ALL_PERMISSIONS | more.keys()
         rows = {role: frozenset(names) for role, names in (table or {}).items()}
         faults = [f"unknown role {role!r}" for role in sorted(rows.keys() - set(ROLES))]
         faults += [
             f"unknown permission {name!r} for role {role!r}"
             for role, names in rows.items()
-            for name in sorted(names - ALL_PERMISSIONS)
+            for name in sorted(names - known)
         ]
         if faults:
             raise ValueError("; ".join(faults))
-        self._rows = {**DEFAULT_ROLES, **rows}
+        defaults = {
+            role: names | {name for name, roles in more.items() if role in roles}
+            for role, names in DEFAULT_ROLES.items()
+        }
+        self._rows = {**defaults, **rows}
 
     def allows(self, claims: Claims, permission: str) -> bool:
         """Whether the bearer may do this: by the role's row, narrowed by the token's own list."""

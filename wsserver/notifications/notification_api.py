@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +15,16 @@ from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock, rfc3339
 from wsserver.errors import Forbidden, NotFound, ValidationFailed
 from wsserver.identity.permissions import Permissions
-from wsserver.notifications import parameters
 from wsserver.notifications.contacts import TenantContacts, contact_of
 from wsserver.notifications.delivery_policy import Sending, check_escalation
 from wsserver.notifications.notification_queue import NotificationQueue
+from wsserver.notifications.parameters import PARAMETERS, Kinds, check
 from wsserver.notifications.recipients import KINDS, kind_faults, recipients_of
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import Renderer, one_line
 from wsserver.paging import Window
 from wsserver.protocol.notifications import Contact, ContactsRequest, NotifyRequest
-from wsserver.protocol.validation import Fault, gather
+from wsserver.protocol.validation import Fault, gather, one_of
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.storage.notifications.notification_rows import Delivery, Filters, Notification
@@ -56,9 +56,20 @@ class NotificationApi:
     def __post_init__(self) -> None:
         self._trail = AuditRecorder(self.audit, self.clock)
 
+    def faults_of(self, request: NotifyRequest, bad: Collection[str] = ()) -> list[Fault]:
+        """Faults of a request; of the members in ``bad``, only the presence is known."""
+        return notify_faults(request, bad, self.renderer.templates.kinds)
+
+    def query_faults(self, query: Mapping[str, str]) -> list[Fault]:
+        """The fault of a filter by a template that there is not."""
+        template, kinds = query.get("template"), self.renderer.templates.kinds
+        if template is None or template in kinds:
+            return []
+        return [{"field": "template", "message": f"{template[:64]!r} is {one_of(tuple(kinds))}"}]
+
     async def notify(self, actor: Actor, request: NotifyRequest) -> dict[str, Any]:
         """Accept a notification; ``notification_id`` None: no new threshold, nothing sent."""
-        faults = notify_faults(request)
+        faults = self.faults_of(request)
         if faults:
             raise ValidationFailed(faults)
         recipients = recipients_of(request)
@@ -205,8 +216,13 @@ class NotificationApi:
         return {**notification_view(self.renderer, found), **counted}
 
 
-def notify_faults(request: NotifyRequest, bad: Collection[str] = ()) -> list[Fault]:
-    """Faults of a request; of the members in ``bad``, only the presence is known."""
+def notify_faults(
+    request: NotifyRequest, bad: Collection[str] = (), kinds: Kinds = PARAMETERS
+) -> list[Fault]:
+    """Faults of a request; of the members in ``bad``, only the presence is known.
+
+    ``kinds``: the parameters of all templates.
+    """
     given = {
         name
         for name in request.__struct_fields__
@@ -218,7 +234,7 @@ def notify_faults(request: NotifyRequest, bad: Collection[str] = ()) -> list[Fau
         faults += _each(text, "not together with template")
         if request.template is not None and "params" not in bad:
             template, params = request.template, request.params or {}
-            faults += gather(lambda: parameters.check(template, params))
+            faults += gather(lambda: check(template, params, kinds))
     else:
         if "params" in bad or request.params is not None:
             faults += _each(["params"], "only together with template")

@@ -132,7 +132,7 @@ PARAMETERS: dict[str, type] = {
     "feature_update": FeatureUpdate,
     "security_alert": SecurityAlert,
 }
-"""All templates."""
+"""The built-in templates; extensions have more."""
 
 DERIVED: dict[str, tuple[str, ...]] = {
     "cost_warning": ("percent", "threshold"),
@@ -141,34 +141,39 @@ DERIVED: dict[str, tuple[str, ...]] = {
 """Values derived from the parameters, which texts may name too."""
 
 
-def required(template: str) -> frozenset[str]:
+Kinds = Mapping[str, type]
+"""Template → a ``TypedDict`` of its parameters."""
+
+
+def required(template: str, kinds: Kinds = PARAMETERS) -> frozenset[str]:
     """Required parameters of a template."""
-    names: frozenset[str] = PARAMETERS[template].__required_keys__  # type: ignore[attr-defined]
+    names: frozenset[str] = kinds[template].__required_keys__  # type: ignore[attr-defined]
     return names
 
 
-def known(template: str) -> frozenset[str]:
+def known(template: str, kinds: Kinds = PARAMETERS) -> frozenset[str]:
     """All parameters of a template."""
-    return frozenset(PARAMETERS[template].__annotations__)
+    return frozenset(kinds[template].__annotations__)
 
 
-def check(template: str, given: Mapping[str, Any]) -> JsonObject:
+def check(template: str, given: Mapping[str, Any], kinds: Kinds = PARAMETERS) -> JsonObject:
     """Validate the parameters of a template.
 
     Raises ``ValidationFailed`` naming each one that is missing, unknown or of a wrong type.
     """
-    if template not in PARAMETERS:
-        message = f"{template[:64]!r} is {one_of(tuple(PARAMETERS))}"
+    if template not in kinds:
+        message = f"{template[:64]!r} is {one_of(tuple(kinds))}"
         raise ValidationFailed([{"field": "template", "message": message}])
+    all_of_them = known(template, kinds)
     faults = [
-        *[(name, "required") for name in sorted(required(template) - given.keys())],
+        *[(name, "required") for name in sorted(required(template, kinds) - given.keys())],
         *[
-            (name, f"unknown parameter; {template} takes {', '.join(sorted(known(template)))}")
-            for name in sorted(given.keys() - known(template))
+            (name, f"unknown parameter; {template} takes {', '.join(sorted(all_of_them))}")
+            for name in sorted(given.keys() - all_of_them)
         ],
     ]
-    kind = PARAMETERS[template]
-    for name in sorted(known(template) & given.keys()):
+    kind = kinds[template]
+    for name in sorted(all_of_them & given.keys()):
         try:
             msgspec.convert({name: given[name]}, _alone(kind, name))
         except ValidationError as error:

@@ -15,7 +15,7 @@ from wsserver.notifications.contacts import TenantContacts
 from wsserver.notifications.delivery_policy import AS_USUAL, DIGESTED, Step, plan
 from wsserver.notifications.delivery_policy import Sending as Sending  # part of its interface
 from wsserver.notifications.notification_queue import NotificationQueue
-from wsserver.notifications.parameters import THRESHOLDS, check, reached
+from wsserver.notifications.parameters import THRESHOLDS, reached
 from wsserver.notifications.recipients import RecipientFinder, Recipients
 from wsserver.notifications.template_methods import TemplateMethods
 from wsserver.notifications.templates import Renderer, Text
@@ -127,7 +127,7 @@ class NotificationService(TemplateMethods):
         sending: Sending = AS_USUAL,
     ) -> Notification | None:
         """Send a template, rendered in each recipient's language."""
-        parameters = check(template, params)
+        parameters = self._renderer.templates.check(template, params)
         said = _Said(
             self._renderer.templates.type_of(template, parameters),
             msgspec.json.encode(parameters).decode(),

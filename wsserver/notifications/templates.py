@@ -14,7 +14,15 @@ import msgspec
 from msgspec import Struct, ValidationError, convert
 
 from wsserver.errors import ValidationFailed
-from wsserver.notifications.parameters import DERIVED, check, derived, known, required
+from wsserver.notifications.parameters import (
+    DERIVED,
+    PARAMETERS,
+    Kinds,
+    check,
+    derived,
+    known,
+    required,
+)
 from wsserver.protocol.notifications import DEFAULT_LOCALE, Locale, NotificationType
 from wsserver.protocol.types import JsonObject, is_action_url
 from wsserver.protocol.validation import describe, one_of
@@ -84,12 +92,30 @@ class Language(NamedTuple):
     words: dict[str, dict[str, str]]
 
 
+class TemplateFiles(NamedTuple):
+    """Templates of an extension: ``texts/{common,zh-CN,en}.toml`` in its package."""
+
+    package: str
+    parameters: Kinds
+
+
 class Templates:
     """All templates in all languages."""
 
-    def __init__(self, forms: Mapping[str, Form], languages: Mapping[Locale, Language]) -> None:
+    def __init__(
+        self,
+        forms: Mapping[str, Form],
+        languages: Mapping[Locale, Language],
+        kinds: Kinds = PARAMETERS,
+    ) -> None:
         self._forms = forms
         self._languages = languages
+        self.kinds = kinds
+        """The parameters of each template."""
+
+    def check(self, template: str, given: Mapping[str, Any]) -> JsonObject:
+        """Validate the parameters of a template; raises ``ValidationFailed``."""
+        return check(template, given, self.kinds)
 
     def type_of(self, template: str, parameters: Mapping[str, Any]) -> NotificationType:
         """The type of a notification of a template; the parameters must be valid."""
@@ -102,7 +128,7 @@ class Templates:
     def render(self, template: str, parameters: Mapping[str, Any], locale: Locale) -> Rendered:
         """Fill in a template; raises ``ValidationFailed`` as ``parameters.check`` does."""
         form, language = self._form(template), self._languages[locale]
-        given = check(template, parameters)
+        given = self.check(template, parameters)
         values = {
             name: _text_of(value) for name, value in {**given, **derived(template, given)}.items()
         }
@@ -196,14 +222,17 @@ def one_line(text: str) -> str:
     return _CONTROL.sub(" ", text).strip()
 
 
-def load_templates(folder: Path | None = None) -> Templates:
-    """Read the built-in texts, overridden by the files of the same names in ``folder``.
+def load_templates(folder: Path | None = None, more: Sequence[TemplateFiles] = ()) -> Templates:
+    """Read the built-in texts and those of extensions, overridden by the files in ``folder``.
 
     A file there may have only some templates, and only some of their keys. Raises
     ``TemplateFaults``.
     """
     faults: list[str] = []
-    tables = {name: _built_in(name) for name in (COMMON, *LOCALES)}
+    tables = {name: _read("wsserver.notifications", name) for name in (COMMON, *LOCALES)}
+    kinds = dict(PARAMETERS)
+    for files in more:
+        _add(tables, kinds, files, faults)
     if folder is not None:
         _lay_over(tables, folder, faults)
     forms = {
@@ -211,17 +240,37 @@ def load_templates(folder: Path | None = None) -> Templates:
         for name, entry in tables[COMMON].items()
         if (form := _convert(entry, Form, f"{COMMON}.toml [{name}]", faults)) is not None
     }
-    languages = {locale: _language(locale, tables[locale], faults) for locale in LOCALES}
+    languages = {locale: _language(locale, tables[locale], kinds, faults) for locale in LOCALES}
     for name, form in forms.items():
-        faults += _faults_of_form(name, form)
+        faults += _faults_of_form(name, form, kinds)
     if faults:
         raise TemplateFaults(faults)
-    return Templates(forms, {name: each for name, each in languages.items() if each is not None})
+    known_languages = {name: each for name, each in languages.items() if each is not None}
+    return Templates(forms, known_languages, kinds)
 
 
-def _built_in(name: str) -> JsonObject:
-    file = resources.files("wsserver.notifications") / "texts" / f"{name}.toml"
+def _read(package: str, name: str) -> JsonObject:
+    file = resources.files(package) / "texts" / f"{name}.toml"
     return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def _add(
+    tables: dict[str, JsonObject], kinds: dict[str, type], files: TemplateFiles, faults: list[str]
+) -> None:
+    """Add the templates of an extension, if each is in all files and has a new name."""
+    for name, table in tables.items():
+        place = f"{files.package}: {name}.toml"
+        try:
+            own = _read(files.package, name)
+        except (OSError, ValueError) as error:  # also bad UTF-8, bad TOML
+            faults.append(f"{place}: cannot be read: {error}")
+            continue
+        taken = own.keys() & table.keys()
+        faults += [f"{place} [{each}]: there is one of this name already" for each in sorted(taken)]
+        odd = own.keys() ^ files.parameters.keys()
+        faults += [f"{place} [{each}]: text or parameters are missing" for each in sorted(odd)]
+        table |= {each: own[each] for each in own.keys() & files.parameters.keys() - taken}
+    kinds |= files.parameters
 
 
 def _lay_over(tables: dict[str, JsonObject], folder: Path, faults: list[str]) -> None:
@@ -257,7 +306,9 @@ def _merged(below: Any, above: JsonObject) -> JsonObject:
     return merged
 
 
-def _language(locale: Locale, table: JsonObject, faults: list[str]) -> Language | None:
+def _language(
+    locale: Locale, table: JsonObject, kinds: Kinds, faults: list[str]
+) -> Language | None:
     rest = dict(table)
     words = _convert(rest.pop("words"), dict[str, dict[str, str]], f"{locale}.toml [words]", faults)
     digest = _convert(rest.pop("digest"), DigestWording, f"{locale}.toml [digest]", faults)
@@ -270,7 +321,8 @@ def _language(locale: Locale, table: JsonObject, faults: list[str]) -> Language 
             wordings[name] = wording
             for key in ("title", "message"):
                 text = getattr(wording, key)
-                faults += [f"{place}: {key}: {fault}" for fault in _faults_of_text(name, text)]
+                found = _faults_of_text(name, text, kinds)
+                faults += [f"{place}: {key}: {fault}" for fault in found]
     for name, wording_, known_names in (
         ("digest", digest, {"title": {"title", "count"}, "more": {"count"}}),
         ("alert", alert, {"title": ALERT, "message": ALERT}),
@@ -283,35 +335,36 @@ def _language(locale: Locale, table: JsonObject, faults: list[str]) -> Language 
     return Language(wordings, digest, alert, words)
 
 
-def _faults_of_form(name: str, form: Form) -> Iterator[str]:
-    place, names = f"{COMMON}.toml [{name}]", _names(name)
+def _faults_of_form(name: str, form: Form, kinds: Kinds) -> Iterator[str]:
+    place, names = f"{COMMON}.toml [{name}]", _names(name, kinds)
     if form.type_by is not None and form.type_by not in names:
         yield f"{place}: type_by: no such parameter {form.type_by[:64]}"
     for parameter in form.words.keys() - names:
         yield f"{place}: words: no such parameter {parameter[:64]}"
-    for fault in _faults_of_text(name, form.action_url or ""):
+    for fault in _faults_of_text(name, form.action_url or "", kinds):
         yield f"{place}: action_url: {fault}"
     if form.action_url is not None and not is_action_url(_NAME.sub("x", form.action_url)):
         yield f"{place}: action_url: must be a path that begins with one /, or http(s)://host/…"
 
 
-def _faults_of_text(template: str, text: str) -> Iterator[str]:
+def _faults_of_text(template: str, text: str, kinds: Kinds) -> Iterator[str]:
     """Unknown parameters, optional ones outside of brackets, and unbalanced brackets."""
-    always = required(template)
+    always = required(template, kinds)
+    names = _names(template, kinds)
     if template == "cost_warning":
         always |= frozenset(DERIVED[template])  # always derived: its quota is above zero
     for name in _NAME.findall(text):
-        if name not in _names(template):
+        if name not in names:
             yield f"no such parameter {{{name[:64]}}}"
     for name in _NAME.findall(_OPTIONAL.sub("", text)):
-        if name in _names(template) - always:
+        if name in names - always:
             yield f"{{{name}}} is optional and must be inside [brackets]"
     if re.search(r"[{}\[\]]", _NAME.sub("", _OPTIONAL.sub(r"\1", text))):
         yield "unbalanced bracket"
 
 
-def _names(template: str) -> frozenset[str]:
-    return known(template) | frozenset(DERIVED.get(template, ()))
+def _names(template: str, kinds: Kinds) -> frozenset[str]:
+    return known(template, kinds) | frozenset(DERIVED.get(template, ()))
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

@@ -25,21 +25,11 @@ ChannelName = Literal["websocket", "email", "sms", "push"]
 CHANNELS: tuple[ChannelName, ...] = ("websocket", "push", "sms", "email")
 """All channels, the quickest first."""
 
-TemplateName = Literal[
-    "device_status",
-    "device_reconnect",
-    "risk_alert",
-    "ai_status",
-    "message_status",
-    "human_takeover",
-    "cost_warning",
-    "budget_exceeded",
-    "usage_report",
-    "maintenance",
-    "feature_update",
-    "security_alert",
+TemplateName = Annotated[
+    str,
+    Meta(max_length=64, description="name of a template", examples=["device_status"]),
 ]
-"""All templates."""
+"""Which templates there are is checked where they are known: extensions may have some."""
 
 DeliveryState = Literal[
     "pending",

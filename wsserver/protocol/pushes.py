@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
@@ -137,9 +138,12 @@ _NONE_GIVEN = (UNSET,) * len(_OF_RESERVED)
 """Of a custom message, as most are: then there is nothing more to check."""
 
 
-def require_publishable(type_: str) -> None:
-    """Raise ``ValidationFailed`` for a type that only the server itself sends."""
-    if type_ in RESERVED_TYPES and type_ not in PUBLISHABLE:
+def require_publishable(type_: str, more: Collection[str] = ()) -> None:
+    """Raise ``ValidationFailed`` for a type that only the server itself sends.
+
+    ``more``: types that extensions have reserved.
+    """
+    if (type_ in RESERVED_TYPES or type_ in more) and type_ not in PUBLISHABLE:
         message = (
             f"{type_} is reserved; of the reserved types, {', '.join(PUBLISHABLE)} may be sent"
         )

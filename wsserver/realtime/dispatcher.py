@@ -13,6 +13,7 @@ from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.commands import (
     CHAT_COMMANDS,
     MONITOR_COMMANDS,
+    Command,
     RefusedCommand,
     decode_command,
 )
@@ -51,8 +52,10 @@ class Dispatcher:
     ) -> None:
         self._handlers: dict[str, Handler] = {}
         self._monitor_handlers: dict[str, Handler] = {}
-        self._chat = (CHAT_COMMANDS, self._handlers)
-        self._monitor = (MONITOR_COMMANDS, self._monitor_handlers)
+        self._commands: dict[str, type[Command]] = dict(CHAT_COMMANDS)
+        self._monitor_commands: dict[str, type[Command]] = dict(MONITOR_COMMANDS)
+        self._chat = (self._commands, self._handlers)
+        self._monitor = (self._monitor_commands, self._monitor_handlers)
         self._limit = limit
         self._statistics = statistics
         self._clock = clock
@@ -62,6 +65,11 @@ class Dispatcher:
     def command_types(self) -> tuple[set[str], set[str]]:
         """The command types that have a handler: on all endpoints, and on a monitor's."""
         return set(self._handlers), set(self._monitor_handlers)
+
+    def add_commands(self, kinds: Mapping[str, type[Command]]) -> None:
+        """Accept more types of commands, on all endpoints; ``add_handlers`` has their handlers."""
+        self._commands.update(kinds)
+        self._monitor_commands.update(kinds)
 
     def add_handlers(self, handlers: Mapping[str, Handler]) -> None:
         """Register handlers by command type, for all endpoints."""

@@ -98,6 +98,8 @@ class LiveSettings:
     ack_timeout_s: float = 10.0
     ack_retries: int = 3
     trace_retention_s: float = 600.0
+    reserved_pushes: frozenset[str] = frozenset()
+    """Types that extensions send, and the API does not."""
     token_leeway_s: float = 0.0
     edit_window_s: float = 900.0
 
@@ -330,7 +332,15 @@ def build_live(
     access_changes.register(control)
     dry_runs = DryRuns(control, nodes, hub, members, tenancy)
     publishing = Publishing(
-        router, permissions, members, tenancy, audit, clock, dry_runs, conversations.require_term
+        router,
+        permissions,
+        members,
+        tenancy,
+        audit,
+        clock,
+        dry_runs,
+        conversations.require_term,
+        settings.reserved_pushes,
     )
     message_changes = MessageChanges(
         store,

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from wsserver.config import Settings
-from wsserver.config.settings import FIELDS
+from wsserver.config.settings import EXTENSION_TABLES, FIELDS
 from wsserver.config.values import convert
 
 DIVIDED_COUNTS = ("max_connections", "email_concurrency", "sms_concurrency", "push_concurrency")
@@ -47,7 +47,7 @@ def to_json(settings: Settings) -> dict[str, Any]:
 def from_json(values: dict[str, Any]) -> Settings:
     """Settings of ``to_json``; keys of another version of the program are ignored."""
     known = {key: convert(key, value) for key, value in values.items() if key in FIELDS}
-    return Settings(**known)
+    return Settings(**known, extension_settings=values.get(EXTENSION_TABLES, {}))
 
 
 def _path(value: object) -> str:

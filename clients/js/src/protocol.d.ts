@@ -439,6 +439,65 @@ export interface ServerDrainingPush {
   reconnect_after_ms: number;
 }
 
+/**
+ * A task is new or has changed; of two about one task, the higher `version` counts.
+ *
+ * That of the assignee is kept: it has an id and a place in a stream.
+ */
+export interface TaskUpdatePush {
+  type: "task_update";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  id?: string;
+  stream?: string;
+  epoch?: string;
+  offset?: number;
+  redelivered?: boolean;
+  task: TaskView;
+  /** names of the changed fields */
+  changed: string[];
+  /** user id; null: the server */
+  by: string | null;
+}
+
+/** A task. */
+export interface TaskView {
+  task_id: string;
+  title: string;
+  steps: StepView[];
+  state: "cancelled" | "done" | "failed" | "pending" | "running" | "waiting";
+  /** index of the current step, from 0 */
+  step: number;
+  /** from 0 to 1 */
+  progress: number;
+  /** grows by 1 with each change */
+  version: number;
+  assignee: AssigneeView | null;
+  session_id: string | null;
+  organization_id: string | null;
+  /** RFC 3339, UTC */
+  due_at: string | null;
+  /** open past its time */
+  overdue: boolean;
+  metadata: JsonObject;
+  /** RFC 3339, UTC */
+  created_at: string;
+  created_by: string;
+  /** RFC 3339, UTC */
+  updated_at: string;
+}
+
+/** A step of a task. */
+export interface StepView {
+  title: string;
+}
+
+/** Who has to do a task: a user, or everybody with a role. */
+export interface AssigneeView {
+  user?: string;
+  role?: string;
+}
+
 /** A push of another type, sent through the REST API. */
 export interface CustomPush {
   type: string;
@@ -811,6 +870,24 @@ export interface Pinged {
   rtt_ms: number | null;
 }
 
+/** Change a task as its assignee; without a change, read it. */
+export interface UpdateTaskCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  task_id: string;
+  state?: "cancelled" | "done" | "failed" | "pending" | "running" | "waiting";
+  /** from 0 */
+  step?: number;
+  progress?: number;
+  note?: string;
+  expected_version?: number;
+}
+
+/** The task after the change. */
+export interface TaskReply {
+  type: "task";
+  task: TaskView;
+}
+
 /** Every push that the server names, by its type. */
 export interface Pushes {
   connection_established: ConnectionEstablished;
@@ -830,6 +907,7 @@ export interface Pushes {
   event: EventPush;
   token_expiring: TokenExpiringPush;
   server_draining: ServerDrainingPush;
+  task_update: TaskUpdatePush;
 }
 
 /** Every command of the server, by its type: its fields and its reply. */
@@ -876,6 +954,8 @@ export interface Commands {
   disconnect_user: { fields: { args: DisconnectRequest }; reply: Result<Disconnected> };
   /** As `POST /ping/{user_id}`, with `user_id` in `args`. */
   ping_user: { fields: { args: PingUserRequest }; reply: Result<PingResult> };
+  /** Change a task as its assignee; without a change, read it. */
+  task: { fields: UpdateTaskCommand; reply: TaskReply };
 }
 
 /** The codes of the server's errors. */
@@ -920,7 +1000,9 @@ export type ServerErrorCode =
   | "draining"
   | "keys_unavailable"
   | "storage_unavailable"
-  | "storage_full";
+  | "storage_full"
+  | "version_changed"
+  | "bad_transition";
 
 /** Those where trying again can help. */
 export type TemporaryErrorCode =

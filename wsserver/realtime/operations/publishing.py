@@ -54,7 +54,7 @@ class Publishing:
     """``POST /broadcast``, ``/messages`` and similar, also over the monitor's socket.
 
     ``require_term`` compares the term of a session for live messages; kept ones are compared in
-    the transaction that stores them.
+    the transaction that stores them. ``reserved``: types that only extensions send.
     """
 
     def __init__(
@@ -67,7 +67,9 @@ class Publishing:
         clock: Clock,
         dry_runs: DryRuns,
         require_term: Callable[[str, int], Awaitable[None]],
+        reserved: Collection[str] = (),
     ) -> None:
+        self._reserved = reserved
         self._dry_runs = dry_runs
         self._require_term = require_term
         self._router = router
@@ -265,7 +267,7 @@ class Publishing:
 
     def _message(self, actor: Actor, body: Body, target: Target) -> Message:
         self._permissions.require(actor.claims, PUBLISH)
-        keep, fields = _checked(body, target)
+        keep, fields = _checked(body, target, self._reserved)
         wall = self._clock.wall()
         message_id = new_id("msg", wall)
         replies_to = None
@@ -387,9 +389,16 @@ def _check_term(body: Body, target: Target) -> None:
         raise ValidationFailed([{"field": "term", "message": "only for a session's messages"}])
 
 
-def _checked(body: Body, target: Target) -> tuple[bool, PublishableFields]:
+def _checked(
+    body: Body, target: Target, reserved: Collection[str]
+) -> tuple[bool, PublishableFields]:
     """Whether a message is kept, and its fields; raises ``ValidationFailed`` with all faults."""
     session_id = target.id if target.type is TargetType.SESSION else None
+    if body.type in reserved:
+        faults = gather(
+            lambda: require_publishable(body.type, reserved), lambda: _is_to_be_kept(body, target)
+        )
+        raise ValidationFailed(faults)
     try:
         _check_term(body, target)
         return _is_to_be_kept(body, target), publishable_fields(body, session_id)

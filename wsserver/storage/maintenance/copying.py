@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,14 @@ from wsserver.storage.engine.check import (
     read_schema,
 )
 from wsserver.storage.engine.errors import DatabaseUnusable
+from wsserver.storage.engine.extension_schema import (
+    POSTGRESQL,
+    ExtensionSchema,
+    UnknownSteps,
+    applied_steps,
+    apply_steps,
+    check_steps,
+)
 from wsserver.storage.engine.lock import ServerLock
 from wsserver.storage.engine.migrations import MIGRATIONS
 from wsserver.storage.engine.postgres.connecting import Server, check_server
@@ -26,7 +35,9 @@ from wsserver.storage.engine.postgres.errors import one_line, translate
 from wsserver.storage.engine.postgres.migrations import migrate
 from wsserver.storage.engine.postgres.writer import lock_database
 
-_BEGUN_WITH = frozenset({"meta", "numbered", "writers", "wsserver_migrations"})
+_BEGUN_WITH = frozenset(
+    {"meta", "numbered", "writers", "wsserver_migrations", "extension_migrations"}
+)
 """Tables of PostgreSQL with rows of their own in an empty database."""
 _ROWS_PER_READ = 1000
 
@@ -41,10 +52,13 @@ class CopiedDatabase(NamedTuple):
     took_s: float
 
 
-def copy_database(path: Path, server: Server, clock: Clock) -> CopiedDatabase:
+def copy_database(
+    path: Path, server: Server, clock: Clock, schemas: Sequence[ExtensionSchema] = ()
+) -> CopiedDatabase:
     """Copy all rows of a SQLite file into an empty database, in one transaction.
 
     Both are locked meanwhile, and the file is only read. If it is interrupted, nothing is copied.
+    ``schemas``: of all extensions that are installed, whether enabled or not.
     Raises ``DatabaseInUse`` while a server uses one of them, ``DatabaseUnusable`` for a file or a
     target that cannot be used, or that has rows; ``StorageUnavailable``, ``StorageFull``.
     """
@@ -59,7 +73,7 @@ def copy_database(path: Path, server: Server, clock: Clock) -> CopiedDatabase:
             check_server(server, target)
             lock_database(server, target, 0.0)
             migrate(server, target)
-            rows = _copy(path, server, source, target)
+            rows = _copy(path, server, source, target, _steps(path, source, schemas), clock.wall())
     except sqlite3.DatabaseError as error:
         raise read_failure(path, error) from error
     except psycopg.Error as error:
@@ -81,8 +95,40 @@ def _require_current_schema(path: Path, source: sqlite3.Connection) -> None:
         )
 
 
+def _steps(
+    path: Path, source: sqlite3.Connection, schemas: Sequence[ExtensionSchema]
+) -> list[ExtensionSchema]:
+    """The steps that extensions have made in the file; raises ``DatabaseUnusable`` for others."""
+    applied = applied_steps(source)
+    known = {schema.extension: schema for schema in schemas}
+    missing = sorted(applied.keys() - known.keys())
+    if missing:
+        raise DatabaseUnusable(
+            path,
+            f"has tables of extensions that are not installed here ({', '.join(missing)})",
+            "nothing was copied; install them, or name them in the setting 'extensions'",
+        )
+    try:
+        check_steps(schemas, applied)
+    except UnknownSteps as fault:
+        raise DatabaseUnusable(
+            path, str(fault), "nothing was copied; run it with that version"
+        ) from None
+    return [
+        ExtensionSchema(
+            name, tuple(step for step in known[name].migrations if step.name in applied[name])
+        )
+        for name in applied
+    ]
+
+
 def _copy(
-    path: Path, server: Server, source: sqlite3.Connection, target: PostgresConnection
+    path: Path,
+    server: Server,
+    source: sqlite3.Connection,
+    target: PostgresConnection,
+    steps: Sequence[ExtensionSchema],
+    now: float,
 ) -> dict[str, int]:
     tables = [
         name
@@ -93,6 +139,7 @@ def _copy(
     source.execute("BEGIN")
     rows = {}
     with target.raw.transaction():
+        apply_steps(target, POSTGRESQL, steps, now)
         for table in sorted(tables):
             target.run_script(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
             _require_empty(server, target, table)

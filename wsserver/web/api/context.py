@@ -93,6 +93,8 @@ class WebContext:
     """``status`` (``ok``, ``degraded``, ``starting``, ``draining``) and ``checks``."""
     metrics: MetricSource
     """Of this process, or of all workers of this machine."""
+    extensions: Mapping[str, Any] = field(default_factory=dict)
+    """By name, the object that the handlers of an extension's endpoints get."""
     traffic: Traffic = field(default_factory=Traffic)
     access_log: AccessLog = field(init=False)
     unsent: HeldBytes = field(default_factory=HeldBytes)

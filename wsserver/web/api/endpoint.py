@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from wsserver.protocol.requests import Rules
 from wsserver.protocol.types import NodeName, UserId
+from wsserver.protocol.validation import Fault
 from wsserver.realtime.access.actor import Actor
 from wsserver.web.api.context import WebContext
 from wsserver.web.http.headers import Headers
@@ -82,6 +83,10 @@ class Endpoint:
     answer_example: Any = None
     rules: Rules | None = None
     """Checks that the request's type cannot express; run when its shape has faults, to name all."""
+    rules_of: Callable[[WebContext], Rules] | None = None
+    """Instead of ``rules``, where they depend on the running server."""
+    query_rules: Callable[[WebContext, Mapping[str, str]], list[Fault]] | None = None
+    """Faults of query parameters that depend on the running server."""
     is_body_optional: bool = False
     is_open_to_loopback: bool = False
     """Needs no token from loopback."""
@@ -99,6 +104,10 @@ class Endpoint:
     errors: tuple[str, ...] = ()
     """Error codes beyond those common to all endpoints of the kind."""
 
+    def rules_in(self, context: WebContext) -> Rules | None:
+        """The checks that the request's type cannot express, on this server."""
+        return self.rules if self.rules_of is None else self.rules_of(context)
+
     @property
     def name(self) -> str:
         """Unique name, for OpenAPI's ``operationId``."""
@@ -111,11 +120,15 @@ class Endpoint:
 
 
 class Resource:
-    """Endpoints of one resource, in the order in which their handlers are defined."""
+    """Endpoints of one resource, in the order in which their handlers are defined.
 
-    def __init__(self, tag: str, prefix: str = PREFIX) -> None:
+    ``description``: of the tag, in the API description.
+    """
+
+    def __init__(self, tag: str, prefix: str = PREFIX, description: str = "") -> None:
         self.endpoints: list[Endpoint] = []
-        self._tag = tag
+        self.tag = tag
+        self.description = description
         self._prefix = prefix
 
     def endpoint(
@@ -129,7 +142,7 @@ class Resource:
         method, _, path = route.partition(" ")
 
         def register(handle: Handle) -> Handle:
-            details.setdefault("tag", self._tag)
+            details.setdefault("tag", self.tag)
             self.endpoints.append(
                 Endpoint(
                     method=method,

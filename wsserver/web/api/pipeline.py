@@ -116,6 +116,8 @@ class Exchange:
             for fault in faults_of(value, PART_TYPES.get(name, Id), name)
         ]
         pairs = parse_pairs(info.query)
+        if endpoint.query_rules is not None:
+            bad_ids += endpoint.query_rules(self._context, dict(pairs))
         has_json = endpoint.request is not None and info.has_body
         unsupported = _media_type_fault(info.headers) if has_json else ""
         self._refusal: BadRequest | None = None
@@ -132,8 +134,8 @@ class Exchange:
         """Read the body, run the handler, return its reply; after ``check``."""
         endpoint, info = self._endpoint, self._info
         if self._refusal is not None:
-            raise _with_faults_of_body(self._refusal, endpoint, raw)
-        decoded, body = _read_body(endpoint, raw)
+            raise _with_faults_of_body(self._refusal, endpoint, raw, self._context)
+        decoded, body = _read_body(endpoint, raw, self._context)
         call = Call(self._actor, info.parts, self._query, body, info.peer, info.headers)
         keys = info.headers.get_list("Idempotency-Key")
         if keys and endpoint.method == "POST":
@@ -250,7 +252,7 @@ def note_failure(
     )
 
 
-def _read_body(endpoint: Endpoint, raw: bytes) -> tuple[Any, Struct | None]:
+def _read_body(endpoint: Endpoint, raw: bytes, context: WebContext) -> tuple[Any, Struct | None]:
     """The body as decoded JSON, and as the endpoint's struct.
 
     A POST without a request type accepts an empty body or ``{}`` only: ignoring a member, such as
@@ -265,16 +267,19 @@ def _read_body(endpoint: Endpoint, raw: bytes) -> tuple[Any, Struct | None]:
     if not raw:
         raise BadJson("the body is empty")
     decoded = strict_json.decode(raw)
-    return decoded, read_request(decoded, endpoint.request, endpoint.rules)
+    return decoded, read_request(decoded, endpoint.request, endpoint.rules_in(context))
 
 
-def _with_faults_of_body(refusal: BadRequest, endpoint: Endpoint, raw: bytes) -> BadRequest:
+def _with_faults_of_body(
+    refusal: BadRequest, endpoint: Endpoint, raw: bytes, context: WebContext
+) -> BadRequest:
     """The refusal of path and query with the faults of the body added."""
     found: list[Fault] = list(refusal.details["errors"])
     try:
-        _, body = _read_body(endpoint, raw)
-        if body is not None and endpoint.rules is not None:
-            found += endpoint.rules(body, ())
+        _, body = _read_body(endpoint, raw, context)
+        rules = endpoint.rules_in(context)
+        if body is not None and rules is not None:
+            found += rules(body, ())
     except ValidationFailed as error:
         found += error.details["errors"]
     except WsServerError as error:

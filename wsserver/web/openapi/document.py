@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from wsserver.errors import MEANINGS
+from wsserver.errors import MEANINGS, Meaning
 from wsserver.protocol.types import Id
 from wsserver.version import __version__
 from wsserver.web.api.answers import Problem
@@ -51,10 +51,13 @@ class SocketRow(Protocol):
 
 
 def make_documents(
-    endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow], tags: Mapping[str, str]
+    endpoints: Sequence[Endpoint],
+    sockets: Sequence[SocketRow],
+    tags: Mapping[str, str],
+    errors: Mapping[str, Meaning] = MEANINGS,
 ) -> Documents:
     """Render the API description; ``tags`` has the description of each tag."""
-    document = build_document(endpoints, sockets, tags)
+    document = build_document(endpoints, sockets, tags, errors)
     return Documents(
         openapi=document,
         openapi_json=msgspec.json.encode(document),
@@ -65,7 +68,10 @@ def make_documents(
 
 
 def build_document(
-    endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow], tags: Mapping[str, str]
+    endpoints: Sequence[Endpoint],
+    sockets: Sequence[SocketRow],
+    tags: Mapping[str, str],
+    errors: Mapping[str, Meaning] = MEANINGS,
 ) -> dict[str, Any]:
     """The OpenAPI document, as JSON-compatible objects."""
     types = [each.request for each in endpoints if each.request is not None]
@@ -74,7 +80,7 @@ def build_document(
     _, components = msgspec.json.schema_components(types, ref_template=REF_TEMPLATE)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, errors)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -101,12 +107,12 @@ def build_document(
         ],
         "x-problem-codes": {
             code: {"status": meaning.status, "title": meaning.title, "temporary": meaning.temporary}
-            for code, meaning in MEANINGS.items()
+            for code, meaning in errors.items()
         },
     }
 
 
-def _operation(endpoint: Endpoint) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, errors: Mapping[str, Meaning]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
@@ -114,7 +120,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "tags": [endpoint.tag],
         "x-permission": endpoint.access,
         "parameters": _parameters(endpoint),
-        "responses": _responses(endpoint),
+        "responses": _responses(endpoint, errors),
     }
     if endpoint.access == PUBLIC:
         operation["security"] = []
@@ -188,7 +194,7 @@ def _query_parameters(kind: type[Struct]) -> list[dict[str, Any]]:
     return parameters
 
 
-def _responses(endpoint: Endpoint) -> dict[str, Any]:
+def _responses(endpoint: Endpoint, errors: Mapping[str, Meaning]) -> dict[str, Any]:
     answer: dict[str, Any] = {"headers": _headers()}
     if isinstance(endpoint.answer, str):
         answer["content"] = {
@@ -203,7 +209,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     responses = {
         str(status): {"description": text, **answer} for status, text in endpoint.statuses.items()
     }
-    for status, codes in sorted(_errors(endpoint).items()):
+    for status, codes in sorted(_errors(endpoint, errors).items()):
         if endpoint.tag == "Server" and status == 503 and "draining" in endpoint.errors:
             responses["503"] = {**answer, "description": "Starting, draining or full"}
             continue
@@ -215,7 +221,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     return responses
 
 
-def _errors(endpoint: Endpoint) -> dict[int, list[str]]:
+def _errors(endpoint: Endpoint, errors: Mapping[str, Meaning]) -> dict[int, list[str]]:
     """Error codes of an endpoint by status."""
     codes = ["bad_request", "origin_forbidden", "method_not_allowed", "internal_error"]
     if not endpoint.takes_any_host:
@@ -240,7 +246,7 @@ def _errors(endpoint: Endpoint) -> dict[int, list[str]]:
     codes += endpoint.errors
     by_status: dict[int, list[str]] = {}
     for code in codes:
-        by_status.setdefault(MEANINGS[code].status, []).append(code)
+        by_status.setdefault(errors[code].status, []).append(code)
     return by_status
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from wsserver.notifications.contacts import contact_faults
-from wsserver.notifications.notification_api import notify_faults
 from wsserver.protocol.notifications import (
     ChannelName,
     ContactsRequest,
@@ -171,7 +170,7 @@ _CONTACTS = {
     action="notify",
     request=NotifyRequest,
     request_example=_NOTIFY,
-    rules=notify_faults,
+    rules_of=lambda context: context.notifications.faults_of,
     statuses={
         202: "Accepted: stored, delivery has begun",
         200: "Nothing sent: no new threshold of the quota is reached",
@@ -184,7 +183,11 @@ async def _notify(context: WebContext, call: Call) -> Reply:
 
 
 @RESOURCE.endpoint(
-    "GET /notifications", "notifications:read", Notifications, query=NotificationsQuery
+    "GET /notifications",
+    "notifications:read",
+    Notifications,
+    query=NotificationsQuery,
+    query_rules=lambda context, query: context.notifications.query_faults(query),
 )
 async def _list_notifications(context: WebContext, call: Call) -> dict[str, Any]:
     """List notifications with their deliveries and attempts, newest first."""

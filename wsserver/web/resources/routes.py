@@ -1,16 +1,18 @@
 """The route table: every REST endpoint of the server, one module for each resource.
 
-An endpoint is added in the module of its resource; a new resource is added to ``_RESOURCES``.
+An endpoint is added in the module of its resource; a new resource is added to ``_RESOURCES``. Those
+of extensions are in their packages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from types import ModuleType
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType, ModuleType
 
 from tornado.routing import Rule
 
-from wsserver.web.api.endpoint import Endpoint
+from wsserver.errors import MEANINGS, Meaning
+from wsserver.web.api.endpoint import Endpoint, Resource
 from wsserver.web.api.handlers import ApiHandler, rule_for
 from wsserver.web.resources import (
     audit,
@@ -29,7 +31,6 @@ from wsserver.web.resources import (
     users,
     webhooks,
 )
-from wsserver.web.sockets.sockets import SOCKETS, SocketHandler
 
 _RESOURCES: tuple[ModuleType, ...] = (
     stats,
@@ -53,7 +54,7 @@ _RESOURCES: tuple[ModuleType, ...] = (
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     endpoint for module in _RESOURCES for endpoint in module.RESOURCE.endpoints
 )
-"""All endpoints; other paths are answered with 404."""
+"""All endpoints of the server itself."""
 
 TAGS = {
     "Statistics": "Current and past statistics: connections, users, rates, latencies.",
@@ -72,18 +73,30 @@ TAGS = {
 """Descriptions of the tags in the API description."""
 
 
+class RouteTable:
+    """All endpoints of a server, those of its extensions included.
+
+    Other paths are answered with 404. ``errors``: the codes that extensions add.
+    """
+
+    def __init__(
+        self, more: Iterable[Resource] = (), errors: Mapping[str, Meaning] = MappingProxyType({})
+    ) -> None:
+        more = tuple(more)
+        self.endpoints = ENDPOINTS + tuple(each for one in more for each in one.endpoints)
+        self.tags = {**TAGS, **{one.tag: one.description for one in more}}
+        self.errors = {**MEANINGS, **errors}
+
+    def rules(self) -> list[Rule]:
+        """Tornado's routes: fixed paths first, so that ``/users/disconnect`` is no id."""
+        paths = by_path(self.endpoints)
+        ordered = sorted(paths, key=lambda path: path.count("{"))
+        return [rule_for(path, ApiHandler, route=path, endpoints=paths[path]) for path in ordered]
+
+
 def by_path(endpoints: Iterable[Endpoint] = ENDPOINTS) -> dict[str, dict[str, Endpoint]]:
     """Endpoints by path and method."""
     paths: dict[str, dict[str, Endpoint]] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method] = endpoint
     return paths
-
-
-def rules() -> list[Rule]:
-    """Tornado's routes: fixed paths first, so that ``/users/disconnect`` is not taken for an id."""
-    paths = by_path()
-    ordered = sorted(paths, key=lambda path: path.count("{"))
-    return [rule_for(path, ApiHandler, route=path, endpoints=paths[path]) for path in ordered] + [
-        rule_for(socket.path, SocketHandler, socket=socket) for socket in SOCKETS
-    ]

@@ -5,29 +5,31 @@ from __future__ import annotations
 from tornado.web import Application, RequestHandler
 
 from wsserver.web.api.context import Documents, WebContext
-from wsserver.web.api.handlers import BaseHandler, NotFoundHandler
+from wsserver.web.api.handlers import BaseHandler, NotFoundHandler, rule_for
 from wsserver.web.openapi.document import make_documents
-from wsserver.web.resources.routes import ENDPOINTS, TAGS, rules
+from wsserver.web.resources.routes import RouteTable
 from wsserver.web.server.assets import asset_rules
 from wsserver.web.server.console_sign_in import console_rules
-from wsserver.web.sockets.sockets import SOCKETS
+from wsserver.web.sockets.sockets import SOCKETS, SocketHandler
 
 
-def api_documents() -> Documents:
+def api_documents(routes: RouteTable) -> Documents:
     """The description of the API, from its route table."""
-    return make_documents(ENDPOINTS, SOCKETS, TAGS)
+    return make_documents(routes.endpoints, SOCKETS, routes.tags, routes.errors)
 
 
-def make_application(context: WebContext) -> Application:
+def make_application(context: WebContext, routes: RouteTable) -> Application:
     """The Tornado application of one server."""
+    sockets = [rule_for(socket.path, SocketHandler, socket=socket) for socket in SOCKETS]
     return Application(
-        rules() + console_rules() + asset_rules(),
+        routes.rules() + sockets + console_rules() + asset_rules(),
         default_handler_class=NotFoundHandler,
         log_function=log_request,
         # BaseHandler checks origins. Tornado's check, on by default from 6.7 on, would refuse
         # those in ``allowed_origins``.
         cross_origin_protection=False,
         context=context,
+        routes=routes,
     )
 
 

@@ -16,7 +16,7 @@ from wsserver.config import Settings
 from wsserver.fd_limits import KEPT_BACK, descriptor_limit, lowest_free
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Paths
-from wsserver.web.resources.routes import ENDPOINTS
+from wsserver.web.resources.routes import RouteTable
 from wsserver.web.server.fast_path import FastPath
 from wsserver.web.server.tornado_server import MAX_BUFFER_BYTES, PrefilledStream, make_http_server
 
@@ -45,7 +45,8 @@ class Listener:
     ) -> None:
         self._context: WebContext = application.settings["context"]
         self._server = make_http_server(application, settings)
-        self._fast_path = FastPath(self._context, Paths(ENDPOINTS), self._serve_by_tornado)
+        routes: RouteTable = application.settings["routes"]
+        self._fast_path = FastPath(self._context, Paths(routes.endpoints), self._serve_by_tornado)
         self._is_stopped = False
         self._limit = limit
         self._head_timeout_s = settings.handshake_timeout_s

@@ -19,6 +19,7 @@ from wsserver.storage.engine.migrations import (
     m0050_webhook_messages,
     m0053_participants,
     m0054_console_sessions,
+    m0060_extensions,
 )
 from wsserver.storage.engine.migrations.m0020_and_later import MIGRATIONS
 
@@ -30,6 +31,7 @@ _WITH_MIGRATIONS = (
     m0050_webhook_messages,
     m0053_participants,
     m0054_console_sessions,
+    m0060_extensions,
 )
 """Modules that add their migrations to ``MIGRATIONS`` when they are imported."""
 

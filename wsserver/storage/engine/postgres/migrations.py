@@ -149,6 +149,14 @@ FROM (
 JOIN streams s ON s.id = w.stream_id WHERE substr(s.name, 1, 8) = 'session:'
 ON CONFLICT (user_id, session_id) DO UPDATE SET has_written = 1;
 """
+_EXTENSIONS = """
+CREATE TABLE extension_migrations (
+    extension TEXT NOT NULL,
+    name TEXT NOT NULL,
+    applied_at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (extension, name)
+);
+"""
 MIGRATIONS = (
     Migration("p0001_schema", SCHEMA_1),
     Migration("p0041_identity_and_shared_writers", _IDENTITY),
@@ -159,6 +167,7 @@ MIGRATIONS = (
     Migration("p0050_webhook_messages", _WEBHOOK_MESSAGES),
     Migration("p0053_participants", _PARTICIPANTS),
     Migration("p0054_console_sessions", _CONSOLE_SESSIONS),
+    Migration("p0060_extension_migrations", _EXTENSIONS),
 )
 
 

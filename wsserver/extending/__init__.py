@@ -1,0 +1,51 @@
+"""The seam for extensions, see ``docs/extending.rst``; nothing here knows a single one of them."""
+
+from __future__ import annotations
+
+from wsserver.config import Settings, TableFault
+from wsserver.errors import Meaning, WsServerError
+from wsserver.extending.context import Access, ExtensionContext, Pushes
+from wsserver.extending.extension import Extension, ExtensionResource, Job, NoOptions, Part
+from wsserver.notifications.templates import TemplateFiles
+from wsserver.protocol.commands import Command
+from wsserver.protocol.requests import Request
+from wsserver.protocol.targets import Target, TargetType
+from wsserver.realtime.access.actor import Actor
+from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.messages.message import Message
+from wsserver.storage.engine.connection import Connection
+from wsserver.storage.engine.extension_schema import Migration
+from wsserver.web.api.answers import Answer, Listing
+from wsserver.web.api.endpoint import PUBLIC, SIGNED_IN, Call
+from wsserver.web.api.queries import PageQuery
+
+__all__ = [
+    "PUBLIC",
+    "SIGNED_IN",
+    "Access",
+    "Actor",
+    "Answer",
+    "Call",
+    "Command",
+    "Connection",
+    "ConnectionInfo",
+    "Extension",
+    "ExtensionContext",
+    "ExtensionResource",
+    "Job",
+    "Listing",
+    "Meaning",
+    "Message",
+    "Migration",
+    "NoOptions",
+    "PageQuery",
+    "Part",
+    "Pushes",
+    "Request",
+    "Settings",
+    "TableFault",
+    "Target",
+    "TargetType",
+    "TemplateFiles",
+    "WsServerError",
+]

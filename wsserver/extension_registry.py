@@ -1,0 +1,33 @@
+"""The built-in extensions, by name; they are imported only where they are enabled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from wsserver.config import KnownExtensions, Settings
+from wsserver.extending.loading import Extensions, find, installed_schemas, load
+from wsserver.storage.engine.extension_schema import ExtensionSchema
+
+BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "tasks": "wsserver.extensions.tasks.extension:TASKS",
+    }
+)
+"""Name → ``module:attribute``; a new one is one line here and one package."""
+
+
+def load_extensions(settings: Settings) -> Extensions:
+    """The enabled extensions; raises ``ConfigFaults`` with everything that is wrong with them."""
+    return load(settings, BUILT_IN)
+
+
+def find_extensions(settings: Settings) -> KnownExtensions:
+    """What the enabled extensions add to the configuration: for ``load_settings``."""
+    return find(settings, BUILT_IN)
+
+
+def extension_schemas(settings: Settings) -> list[ExtensionSchema]:
+    """The tables of all extensions that are installed, whether enabled or not."""
+    return installed_schemas(settings, BUILT_IN)
