@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
 
-from setuptools import find_namespace_packages, setup
+from setuptools import Extension, find_namespace_packages, setup
 
 HERE = Path(__file__).parent
 REPOSITORY = "https://github.com/wsserver/wsserver"
@@ -20,6 +22,50 @@ def version() -> str:
     return found[1]
 
 
+COMPILED = [
+    "wsserver/protocol/strict_json.py",
+    "wsserver/realtime/connections/timer_wheel.py",
+    "wsserver/wire/carrier.py",
+    "wsserver/wire/closing_handshakes.py",
+    "wsserver/wire/cork.py",
+    "wsserver/wire/counters.py",
+    "wsserver/wire/deflate.py",
+    "wsserver/wire/event_stream.py",
+    "wsserver/wire/events.py",
+    "wsserver/wire/fanout.py",
+    "wsserver/wire/frames.py",
+    "wsserver/wire/outbox.py",
+    "wsserver/wire/parser.py",
+    "wsserver/wire/pings.py",
+    "wsserver/wire/poller.py",
+    "wsserver/wire/transport.py",
+]
+"""Modules that a compiled build has as extensions, made by mypyc from the same source.
+
+Left out are Protocols that other classes implement (``wire/interfaces.py``): one that is compiled
+could only be implemented by compiled classes.
+"""
+
+COMPILE = os.environ.get("WSSERVER_COMPILE") == "1"
+"""Whether to make a compiled build, which needs a C compiler: ``WSSERVER_COMPILE=1 pip install .``
+"""
+
+COMPILER = "mypy>=2.4,<2.5"
+"""Compiler and type checker are one package."""
+
+
+def extensions() -> list[Extension]:
+    """The extensions of a compiled build; none of a pure one.
+
+    None either while pip asks for ``setup_requires``, as the compiler is one of them.
+    """
+    if not COMPILE or "egg_info" in sys.argv:
+        return []
+    from mypyc.build import mypycify  # part of mypy, and only there for this build
+
+    return mypycify(COMPILED, opt_level="3", debug_level="0")
+
+
 UVLOOP_HAS_WHEELS = (
     'platform_python_implementation == "CPython" and python_version < "3.16"'
     ' and (sys_platform == "linux" or sys_platform == "darwin")'
@@ -27,6 +73,23 @@ UVLOOP_HAS_WHEELS = (
     ' or platform_machine == "arm64")'
 )
 """Elsewhere pip would have to compile it; the server runs on Python's own loop there."""
+
+INSTALL_REQUIRES = [
+    # 6.7 is announced to turn cross_origin_protection on (web/application.py sets it) and to
+    # drop arguments of HTTPServerRequest that are not used here (a warning in 6.6, and the
+    # tests make errors of warnings).
+    "tornado>=6.6.1,<6.8",
+    "pyjwt[crypto]>=2.15,<3",
+    "click>=8.3.1,<9",
+    "rich>=14,<16",
+    "sqlite-utils>=4.2.1,<5",
+    "msgspec>=0.22,<0.25",
+    "platformdirs>=4,<5",
+    "prometheus-client>=0.25,<1",
+    "websockets>=17,<18",
+    "httptools>=0.9,<0.10",  # the parser's strictness is tested for one minor release
+    f"uvloop>=0.23,<1; {UVLOOP_HAS_WHEELS}",
+]
 
 
 setup(
@@ -73,22 +136,10 @@ setup(
     entry_points={
         "console_scripts": ["wsserver=wsserver.cli:main", "wsctl=wsctl.__main__:main"],
     },
-    install_requires=[
-        # 6.7 is announced to turn cross_origin_protection on (web/application.py sets it) and to
-        # drop arguments of HTTPServerRequest that are not used here (a warning in 6.6, and the
-        # tests make errors of warnings).
-        "tornado>=6.6.1,<6.8",
-        "pyjwt[crypto]>=2.15,<3",
-        "click>=8.3.1,<9",
-        "rich>=14,<16",
-        "sqlite-utils>=4.2.1,<5",
-        "msgspec>=0.22,<0.25",
-        "platformdirs>=4,<5",
-        "prometheus-client>=0.25,<1",
-        "websockets>=17,<18",
-        "httptools>=0.9,<0.10",  # the parser's strictness is tested for one minor release
-        f"uvloop>=0.23,<1; {UVLOOP_HAS_WHEELS}",
-    ],
+    install_requires=INSTALL_REQUIRES,
+    ext_modules=extensions(),
+    # The types of these packages decide what is compiled.
+    setup_requires=[COMPILER, *INSTALL_REQUIRES] if COMPILE else [],
     extras_require={
         # For where the marker above leaves it out, and a compiler is at hand.
         "uvloop": ["uvloop>=0.23,<1"],
@@ -161,7 +212,7 @@ setup(
             "pip-audit>=2.10,<3",
             # Each minor release has new rules, which would fail the checks of unchanged code.
             "ruff>=0.17.6,<0.18",
-            "mypy>=2.4,<2.5",
+            COMPILER,
         ],
     },
 )

@@ -14,6 +14,7 @@ from tornado.ioloop import IOLoop
 from scripts.backends.postgres import PostgresServer
 from tests.support.fake_clock import FakeClock
 from tests.support.http_provider import HttpProvider
+from wsserver.wire import IS_COMPILED
 
 TESTS = Path(__file__).parent
 
@@ -119,6 +120,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if is_long(item.path):
             item.add_marker(pytest.mark.long)
+        if IS_COMPILED and item.get_closest_marker("pure"):
+            item.add_marker(pytest.mark.skip("replaces parts of modules that are compiled"))
         if item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.quick)
 

@@ -97,7 +97,8 @@ def test_all_is_well_is_0() -> None:
 
 def test_version() -> None:
     assert re.fullmatch(
-        rf"wsserver {re.escape(__version__)} \(CPython 3\.[\d.]+\w*, event loop uvloop [\d.]+\)\n",
+        rf"wsserver {re.escape(__version__)} \((pure Python|compiled), CPython 3\.[\d.]+\w*, "
+        r"event loop uvloop [\d.]+\)\n",
         run("--version").stdout,
     )
 

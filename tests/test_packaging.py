@@ -65,6 +65,22 @@ def test_files_that_are_installed_beside_the_packages_are_there() -> None:
         assert all((ROOT / name).is_file() for name in names)
 
 
+def test_modules_that_may_be_compiled_are_there_and_are_compiled_only_if_wanted() -> None:
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    listed = re.findall(r'"(wsserver/\S+\.py)"', text)
+    assert "wsserver/wire/poller.py" in listed
+    assert [name for name in listed if not (ROOT / name).is_file()] == []
+    shown = subprocess.run(
+        [sys.executable, "setup.py", "--help-commands"],
+        cwd=ROOT,
+        env=os.environ | {"WSSERVER_COMPILE": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "mypy" not in shown.stdout + shown.stderr, "the compiler is not even imported"
+
+
 def test_setuptools_is_new_enough_for_static_globs_and_old_enough_for_the_tests() -> None:
     build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
     assert build["requires"] == ["setuptools>=77,<82"]

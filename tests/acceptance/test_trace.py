@@ -207,4 +207,4 @@ def test_asking_in_the_wrong_way(server: RunningServer) -> None:
     assert server.get("/messages/msg_1?user=u1").problem == (400, "bad_request")
     assert server.get("/messages/msg_1?user_id=a%20b").problem == (400, "bad_request")
     assert server.get("/messages/explain").status == 405
-    assert server.delete("/messages/msg_1").status == 405
+    assert server.put("/messages/msg_1", {}).status == 405

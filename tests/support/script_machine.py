@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,11 @@ from tests.support.server_process import ROOT
 def setup_arguments() -> dict[str, Any]:
     """The arguments of ``setup()`` that are literals or made of constants of the file."""
     tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
-    constants = {
-        node.targets[0].id: ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
-        and node.targets[0].id.startswith("UVLOOP")
-    }
+    constants: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            with suppress(NameError):
+                constants[node.targets[0].id] = _evaluate(node.value, constants)
     call = next(
         node
         for node in ast.walk(tree)
@@ -30,12 +29,13 @@ def setup_arguments() -> dict[str, Any]:
     )
     arguments = {}
     for keyword in call.keywords:
-        source = ast.unparse(keyword.value)
-        try:
-            arguments[keyword.arg or ""] = eval(source, {"__builtins__": {}}, constants)
-        except NameError:
-            continue
+        with suppress(NameError):
+            arguments[keyword.arg or ""] = _evaluate(keyword.value, constants)
     return arguments
+
+
+def _evaluate(node: ast.expr, constants: dict[str, Any]) -> Any:
+    return eval(ast.unparse(node), {"__builtins__": {}}, constants)
 
 
 def make_machine(tmp_path: Path) -> Path:

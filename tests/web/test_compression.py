@@ -135,6 +135,7 @@ async def test_a_handshake_accepted_to_be_closed_gets_no_compression(
 # -- the messages
 
 
+@pytest.mark.pure
 @pytest.mark.gen_test
 async def test_a_broadcast_to_all_sorts_of_clients_is_compressed_once(
     start_server: StartServer, compressed: list[int]
@@ -165,6 +166,7 @@ async def test_a_broadcast_to_all_sorts_of_clients_is_compressed_once(
         assert len(compressed) == 2
 
 
+@pytest.mark.pure
 @pytest.mark.gen_test
 async def test_the_size_from_which_is_compressed_can_be_chosen(
     start_server: StartServer, compressed: list[int]

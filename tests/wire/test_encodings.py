@@ -38,6 +38,7 @@ def compressed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return made
 
 
+@pytest.mark.pure
 def test_a_message_is_compressed_once(compressed: list[bytes]) -> None:
     every = transports(0, 15, 0, 15, 15)
     (plain, plain_frame), (squeezed, frame) = encode_for(LONG, every)
@@ -48,12 +49,14 @@ def test_a_message_is_compressed_once(compressed: list[bytes]) -> None:
     assert compressed == [LONG]
 
 
+@pytest.mark.pure
 def test_without_compression_there_is_one_encoding(compressed: list[bytes]) -> None:
     every = transports(0, 0)
     assert encode_for(LONG, every) == [(every, build_frame(LONG))]
     assert compressed == []
 
 
+@pytest.mark.pure
 def test_windows_make_a_difference_only_to_messages_larger_than_them(
     compressed: list[bytes],
 ) -> None:

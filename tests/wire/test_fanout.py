@@ -126,6 +126,7 @@ async def test_several_encodings_of_a_message_are_one_round(
     assert await received(peers[2], B, D)
 
 
+@pytest.mark.pure
 @pytest.mark.gen_test
 async def test_a_large_audience_of_several_encodings_is_written_to_in_turns(
     room: Callable[..., Room], monkeypatch: pytest.MonkeyPatch
@@ -149,6 +150,7 @@ async def test_without_a_window_every_frame_is_sent_immediately(room: Callable[.
     assert all([await received(peer, A, B, C) for peer in peers])
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize("coalesce_s", [0, 0.005])
 @pytest.mark.gen_test
 async def test_a_large_audience_is_served_in_several_turns_in_order(

@@ -7,6 +7,7 @@ from tornado.ioloop import IOLoop
 
 from tests.support.frames import client_frame
 from tests.support.wire_peers import Connect, MakePoller, Recorder
+from wsserver.wire import IS_COMPILED
 from wsserver.wire import poller as poller_module
 from wsserver.wire.deflate import deflate, inflate
 from wsserver.wire.frames import build_frame
@@ -105,6 +106,7 @@ async def test_one_turn_delivers_a_bounded_share(
     await owner.until(21)
 
 
+@pytest.mark.pure
 @pytest.mark.gen_test
 async def test_one_turn_parses_a_bounded_share(
     make_poller: MakePoller,
@@ -274,6 +276,7 @@ async def test_bad_compressed_messages(
     assert owner.heard == [("text", b"a" * 1000)]
 
 
+@pytest.mark.pure
 @pytest.mark.gen_test
 async def test_what_grows_when_it_is_inflated_is_inflated_little_by_little(
     make_poller: MakePoller,
@@ -332,5 +335,6 @@ async def test_whether_anybody_takes_compressed_messages(
 
 
 def test_the_window_costs_no_memory() -> None:
-    # The allocator rounds up to 16 bytes, the 16 of the garbage collector included.
-    assert Transport.__basicsize__ + 16 <= 128
+    # The allocator rounds up to 16 bytes, the 16 of the garbage collector included. A compiled
+    # class has a pointer to its table of methods, too.
+    assert Transport.__basicsize__ + 16 <= (144 if IS_COMPILED else 128)

@@ -105,6 +105,7 @@ async def test_a_reset_connection(
     assert caplog.records == []
 
 
+@pytest.mark.pure
 @pytest.mark.gen_test
 async def test_when_many_connections_are_lost_together_others_are_served_between(
     make_poller: MakePoller, connect: Connect, io_loop: IOLoop, monkeypatch: pytest.MonkeyPatch

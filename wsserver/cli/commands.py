@@ -69,8 +69,10 @@ def _print_version(ctx: click.Context, param: click.Parameter, is_wanted: bool) 
     from platform import python_implementation, python_version
 
     from wsserver.event_loop import describe
+    from wsserver.wire import IS_COMPILED
 
-    runtime = f"{python_implementation()} {python_version()}, event loop {describe()}"
+    build = "compiled" if IS_COMPILED else "pure Python"
+    runtime = f"{build}, {python_implementation()} {python_version()}, event loop {describe()}"
     click.echo(f"wsserver {__version__} ({runtime})")
     ctx.exit()
 

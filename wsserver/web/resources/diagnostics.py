@@ -23,6 +23,7 @@ from wsserver.web.api.answers import Answer, ClusterAnswer, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import SIGNED_IN, Call, Resource
 from wsserver.web.http.proxies import FORWARDING_HEADERS
+from wsserver.wire import IS_COMPILED
 
 RESOURCE = Resource("Server")
 
@@ -129,6 +130,7 @@ class Diagnostics(ClusterAnswer):
     """
 
     version: str
+    build: Annotated[str, Meta(description="`compiled` or `pure`: Python")]
     node: str
     uptime_s: float
     connections: int
@@ -226,6 +228,7 @@ async def diagnostics_of(context: WebContext, _: ReadDiagnostics) -> dict[str, A
     database = context.health()["checks"]["database"]
     return {
         "version": __version__,
+        "build": "compiled" if IS_COMPILED else "pure",
         "node": settings.node,
         "uptime_s": stats["uptime_s"],
         "connections": stats["total_connections"],
