@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from tests.support.rst_blocks import block, table
 from tests.support.server_process import ServerProcess, refused
@@ -180,8 +181,9 @@ def test_a_chat_through_nginx(tmp_path: Path) -> None:
             with (
                 socket.create_connection((host, int(port))) as sock,
                 connect(
-                    "ws://chat.example.com/ws/chat",
+                    "ws://chat.example.com:8443/ws/chat",
                     sock=sock,
+                    origin=Origin("http://chat.example.com:8443"),  # the page's own, with its port
                     additional_headers={
                         "Authorization": f"Bearer {user}",
                         "X-Forwarded-For": "203.0.113.9",

@@ -279,6 +279,21 @@ async def test_the_inbox_gets_a_message_once_though_it_is_sent_twice(
 
 
 @pytest.mark.gen_test
+async def test_a_channel_that_cannot_be_closed_stops_no_other_from_it(
+    make_notified: MakeLiveNotifications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notified = await make_notified()
+    email, sms = notified.played["email"], notified.played["sms"]
+
+    async def fail() -> None:
+        raise OSError("gone")
+
+    monkeypatch.setattr(email, "close", fail)
+    await notified.queue.stop()
+    assert sms.is_closed
+
+
+@pytest.mark.gen_test
 async def test_an_orderly_stop_lets_attempts_finish(make_notified: MakeLiveNotifications) -> None:
     first = await make_notified()
     await first.reach("u1")

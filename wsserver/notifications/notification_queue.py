@@ -65,10 +65,13 @@ class NotificationQueue(DeliveryQueue[Claimed]):
         self._emit = emit
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
-        """Stop as ``DeliveryQueue`` does, then close the channels."""
+        """Stop as ``DeliveryQueue`` does, then close all channels, also if one of them fails."""
         await super().stop(grace_s)
-        for channel in self._channels.values():
-            await channel.close()
+        for name, channel in self._channels.items():
+            try:
+                await channel.close()
+            except Exception:  # the edge to a provider's library; logged
+                log.exception("channel not closed channel=%s", name)
 
     async def expire(self) -> None:
         """End deliveries whose time is over; periodic work. Raises ``StorageUnavailable``."""
