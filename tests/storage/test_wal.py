@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +15,15 @@ import pytest
 from tests.support.fake_clock import FakeClock
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.sqlite import SqliteDatabase
-from wsserver.storage.engine.wal import HEADER_BYTES, Log, is_cut_off, lost_commits, read_log
+from wsserver.storage.engine.wal import (
+    HEADER_BYTES,
+    Log,
+    damage,
+    is_cut_off,
+    lost_commits,
+    read_log,
+)
+from wsserver.storage.maintenance.database_report import inspect_database
 
 FRAME = 24 + 4096
 
@@ -80,12 +90,21 @@ async def test_damage_is_reported(
     change(data)
     log.write_bytes(data)
     caplog.clear()
+    is_serious = "not whole" not in words
+    reported = inspect_database(path, clock)
+    if words and is_serious:
+        (problem,) = reported.problems
+        assert problem.startswith("has a damaged -wal file: ")
+        assert words in problem
+        assert reported.remedy is not None
+    else:
+        assert (reported.ok, reported.problems) == (True, [])
+    assert inspect_database(path, clock, quick=True).ok
     database = SqliteDatabase(path, clock=clock)
     with caplog.at_level(logging.INFO):
         await database.open()
     said = [r for r in caplog.records if "write-ahead log" in r.getMessage()]
     assert [words in r.getMessage() for r in said] == ([True] if words else [])
-    is_serious = "not whole" not in words
     assert all((r.levelno == logging.ERROR) is is_serious for r in said)
     await database.close()
     assert read_log(path) is None
@@ -101,6 +120,20 @@ def test_lost_commits() -> None:
     assert "frame 3 of 9" in str(lost_commits(log, 2))
     behind_it = Log(9 * FRAME, True, 9, (2, 5))
     assert lost_commits(behind_it, 2) is not None, "something was written after it"
+
+
+def test_the_frames_of_an_earlier_round_are_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "live"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE kept (text TEXT)")
+        for count in (20, 3):
+            for number in range(count):
+                connection.execute("INSERT INTO kept VALUES (?)", [str(number) * 3000])
+                assert damage(path) is None
+            connection.execute("PRAGMA wal_checkpoint(RESTART)")
+            assert damage(path) is None
+    assert damage(path) is None
 
 
 def test_no_log(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def db() -> None:
 
 @db.command()
 @_common_flags
-@click.option("--quick", is_flag=True, help="Do not compare indexes with their tables.")
+@click.option("--quick", is_flag=True, help="Do not check indexes and the -wal file.")
 def check(config_file: Path | None, database: str | None, output: str, quick: bool) -> None:
     """Check every page of the file and show its tables. Changes nothing; a server may be running.
 

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from wsserver.clock import Clock
+from wsserver.storage.engine import wal
 from wsserver.storage.engine.check import (
     RESTORE,
     Schema,
@@ -31,6 +32,12 @@ LITTLE_SPACE_BYTES = 256 * 1024 * 1024
 LARGE_WAL_BYTES = 256 * 1024 * 1024
 TIMES = ("at", "hour", "claimed_at", "added_at", "touched_at", "created_at")
 """Columns with the time of a row; the first that a table has is used."""
+
+COMPARE = (
+    "a server starts without those transactions: keep copies of the file and of its -wal, and"
+    " compare it with a backup then"
+)
+"""What to do about a damaged write-ahead log."""
 
 SchemaState = Literal["current", "older", "newer", "foreign", "none"]
 
@@ -107,6 +114,8 @@ def _inspect(path: Path, quick: bool) -> DatabaseReport:
             )
         found.file_bytes, found.wal_bytes = file_size(path), file_size(wal_of(path))
         found.disk_free_bytes = free_bytes(path.parent)
+        if not quick and (lost := wal.damage(path)) is not None:
+            _fail(found, f"has a damaged -wal file: {lost}", COMPARE)
         try:
             with closing(open_untouched(path)) as connection:
                 _read(path, connection, found)
