@@ -14,7 +14,7 @@ from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright
 
-from scripts.pictures.world import World, world
+from scripts.pictures.world import SALES, World, world
 
 OUT = Path("build/screenshots")
 DESKTOP = {"width": 1440, "height": 900}
@@ -33,6 +33,8 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 SETTLE_MS = 3500
 """Until the live feed has drawn a few times."""
+LONG = {"connections", "users", "sessions"}
+"""Pages of which the first screen is enough."""
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 
@@ -42,6 +44,13 @@ def pages(made: World) -> dict[str, str]:
         "overview": "/console",
         "overview-24h": "/console?range=24h",
         "overview-30d": "/console?range=30d",
+        "connections": "/console/connections",
+        "connection": f"/console/connections/{made.connection_id}",
+        "users": "/console/users",
+        "user": f"/console/users/{SALES[0]}",
+        "user-offline": "/console/users/away.user",
+        "sessions": "/console/sessions",
+        "session": f"/console/sessions/{made.session_id}",
     }
 
 
@@ -87,8 +96,9 @@ async def _take_look(browser: Browser, made: World, look: str, options: argparse
         if options.only and name not in options.only:
             continue
         await page.goto(made.url + address)
-        await page.wait_for_timeout(SETTLE_MS)
-        await _shoot(page, options.out / f"{name}-{look}.png", is_whole=options.whole)
+        await page.wait_for_timeout(SETTLE_MS if "overview" in name else SETTLE_MS / 3)
+        is_whole = options.whole and name not in LONG
+        await _shoot(page, options.out / f"{name}-{look}.png", is_whole=is_whole)
     await context.close()
 
 

@@ -35,7 +35,14 @@ LINES = (
     "可以开增值税发票吗？",
     "Perfect, that works for me.",
 )
-AGENTS = ("Mozilla/5.0 (iPhone)", "Mozilla/5.0 (X11; Linux)", "okhttp/4.12")
+AGENTS = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like"
+    " Gecko) Version/17.5 Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
+    " Chrome/131.0.0.0 Safari/537.36",
+    "okhttp/4.12.0",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0",
+)
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -48,6 +55,12 @@ class World:
         self.message_id = ""
         self.notification_id = ""
         self.clients: list[ClientConnection] = []
+
+    @property
+    def connection_id(self) -> str:
+        """Of one of the sales people."""
+        (first, *_) = self.server.connections(user_id=SALES[0])
+        return first.connection_id
 
     @property
     def url(self) -> str:

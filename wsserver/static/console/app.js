@@ -34,7 +34,7 @@ async function start() {
     }
   }
   onSignedOut(signInAgain);
-  shell = new Shell(account, PAGES, signOut);
+  shell = new Shell(account, PAGES.filter(isShown), signOut);
   router = new Router(showPage);
   if (account.may("monitor") && !account.isConfined) {
     feed.addEventListener("state", () => onFeedState());
@@ -49,7 +49,10 @@ function onFeedState() {
   shell.showFeed(feed.state, feed.reason);
   if (feed.state !== "open") return;
   shell.showAway(false);
-  account.refresh().then(() => shell.showVersion(account.identity.version), () => {});
+  account.refresh().then(
+    () => shell.showVersion(account.identity.version),
+    () => {},
+  );
 }
 
 /** Ask for another sign-in, once for all requests that wait for it. */
@@ -84,16 +87,22 @@ function showPage(name, id, query) {
   const page = PAGES.find((each) => each.name === name && !each.href);
   const root = byId("page");
   shell.mark(page?.name ?? null);
-  const isHidden = page && (!account.may(page.permission) || (page.isUnconfined && account.isConfined));
-  if (!page || isHidden) return fill(root, h("h1", {}, t(page ? "not_permitted" : "not_found")));
+  if (!page || !isShown(page))
+    return fill(root, h("h1", {}, t(page ? "not_permitted" : "not_found")));
   document.title = `${t(page.title)} – wsserver`;
   mount(page, id, query, root, shown.signal);
+}
+
+/** Whether the user may see a page. */
+function isShown(page) {
+  return account.may(page.permission) && !(page.isUnconfined && account.isConfined);
 }
 
 async function mount(page, id, query, root, signal) {
   const isFirst = !root.querySelector("h1");
   fill(root, h("h1", {}, t(page.title)), h("p", { className: "hint loading" }, t("loading")));
-  const context = { root, id, query, signal, account, feed, router, shell };
+  const has = (name) => PAGES.some((each) => each.name === name && isShown(each));
+  const context = { root, id, query, signal, account, feed, router, shell, has };
   try {
     const { show } = await page.load();
     if (signal.aborted) return;

@@ -12,6 +12,27 @@ export const PAGES = [
     permission: "stats:read",
     load: () => import("./pages/overview.js"),
   },
+  {
+    name: "connections",
+    title: "page_connections",
+    group: "now",
+    permission: "connections:read",
+    load: () => import("./pages/connections.js"),
+  },
+  {
+    name: "users",
+    title: "page_users",
+    group: "now",
+    permission: "connections:read",
+    load: () => import("./pages/users.js"),
+  },
+  {
+    name: "sessions",
+    title: "page_sessions",
+    group: "now",
+    permission: "connections:read",
+    load: () => import("./pages/sessions.js"),
+  },
   { name: "chat", title: "page_chat", group: "send", permission: null, href: "/console/chat" },
   { name: "api", title: "page_api", group: "server", permission: null, href: "/api/v1/docs" },
 ];

@@ -36,7 +36,9 @@ const live = new LivePoints(); // goes on while other pages are shown, as far as
 
 export async function show(context) {
   const { root, query, signal, feed, router, account, shell } = context;
-  const ranges = Object.keys(RANGES).filter((each) => !account.isConfined || LIVE_RANGES.includes(each));
+  const ranges = Object.keys(RANGES).filter(
+    (each) => !account.isConfined || LIVE_RANGES.includes(each),
+  );
   const wanted = query.get("range");
   let range = ranges.includes(wanted) ? wanted : account.isConfined ? "15m" : DEFAULT_RANGE;
   let zoom = zoomIn(query);
@@ -61,8 +63,16 @@ export async function show(context) {
     ),
     account.isConfined ? h("p", { className: "hint" }, t("own_only")) : "",
     side.attention,
-    h("div", { className: "tiles" }, tiles.map(({ element }) => element)),
-    h("div", { className: "plots" }, plots.map(({ element }) => element)),
+    h(
+      "div",
+      { className: "tiles" },
+      tiles.map(({ element }) => element),
+    ),
+    h(
+      "div",
+      { className: "plots" },
+      plots.map(({ element }) => element),
+    ),
     side.element,
   );
 
@@ -128,20 +138,34 @@ export async function show(context) {
   const reload = poll(loadHistory, HISTORY_S, signal, outcome);
   if (account.may("monitor") && !account.isConfined) {
     feed.want({ intervalS: STATS_S });
-    feed.on("stats", ({ stats, busiest }) => {
-      take(stats);
-      side.showBusiest(busiest);
-    }, signal);
+    feed.on(
+      "stats",
+      ({ stats, busiest }) => {
+        take(stats);
+        side.showBusiest(busiest);
+      },
+      signal,
+    );
   }
   // Without the feed, and while it reconnects.
-  poll(async () => feed.state === "open" || take(await get("/stats", {}, signal)), STATS_S + 1, signal, outcome);
+  poll(
+    async () => feed.state === "open" || take(await get("/stats", {}, signal)),
+    STATS_S + 1,
+    signal,
+    outcome,
+  );
   side.start();
   signal.addEventListener("abort", draw.cancel);
 }
 
 function makeTile({ label, format, read, page, isBad }) {
   const value = h("b", {}, "–");
-  const spark = svg("svg", { class: "spark", viewBox: `0 0 ${SPARK.width} ${SPARK.height}`, "aria-hidden": "true", preserveAspectRatio: "none" });
+  const spark = svg("svg", {
+    class: "spark",
+    viewBox: `0 0 ${SPARK.width} ${SPARK.height}`,
+    "aria-hidden": "true",
+    preserveAspectRatio: "none",
+  });
   const inside = [h("span", {}, label), value, spark];
   const element = page
     ? h("a", { className: "tile", href: pathTo(page) }, inside)
@@ -156,7 +180,9 @@ function makeTile({ label, format, read, page, isBad }) {
       const top = Math.max(...values.v.map((each) => each ?? 0), 1e-9);
       const x = (n) => (1 - (now - times[n]) / SPARK.ms) * SPARK.width;
       const y = (n) => SPARK.height - 1 - (values.v[n] / top) * (SPARK.height - 3);
-      const path = runsOf(times, values.v).map((run) => linePath(run, x, y)).join("");
+      const path = runsOf(times, values.v)
+        .map((run) => linePath(run, x, y))
+        .join("");
       fill(spark, svg("path", { d: path }));
     },
   };

@@ -32,7 +32,17 @@ export class Side {
     const table = h(
       "table",
       {},
-      h("thead", {}, h("tr", {}, columns.map((each) => h("th", { scope: "col", className: each === "connections" ? "number" : "" }, t(each))))),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          columns.map((each) =>
+            h("th", { scope: "col", className: each === "connections" ? "number" : "" }, t(each)),
+          ),
+        ),
+      ),
       this.#nodeRows,
     );
     const mayMonitor = context.account.may("monitor") && !context.account.isConfined;
@@ -40,15 +50,28 @@ export class Side {
       "div",
       { className: "columns three" },
       panel(t("health"), this.#checks),
-      context.account.may("connections:read") ? panel(t("nodes"), h("div", { className: "scroll" }, table)) : null,
+      context.account.may("connections:read")
+        ? panel(t("nodes"), h("div", { className: "scroll" }, table))
+        : null,
       mayMonitor ? panel(t("busiest"), this.#busiest) : null,
     );
   }
 
   start() {
     const { signal, feed, account } = this.#context;
-    poll(() => this.#readHealth(), HEALTH_S, signal, () => {});
-    if (account.may("stats:read")) poll(() => this.#readChannels(), DIAGNOSTICS_S, signal, () => {});
+    poll(
+      () => this.#readHealth(),
+      HEALTH_S,
+      signal,
+      () => {},
+    );
+    if (account.may("stats:read"))
+      poll(
+        () => this.#readChannels(),
+        DIAGNOSTICS_S,
+        signal,
+        () => {},
+      );
     feed.on("event", (event) => this.#onEvent(event), signal);
     this.showBusiest(null);
   }
@@ -57,8 +80,20 @@ export class Side {
     const users = (busiest?.users ?? []).slice(0, BUSIEST);
     const sessions = (busiest?.sessions ?? []).slice(0, BUSIEST);
     const rows = (list, page, key) =>
-      h("ol", {}, list.map((each) => h("li", {}, h("a", { href: pathTo(page, each[key]) }, each.username ?? each[key]), h("span", {}, t("per_second", { n: number(each.messages_per_s) })))));
-    if (!users.length && !sessions.length) return fill(this.#busiest, h("p", { className: "hint" }, t("busiest_none")));
+      h(
+        "ol",
+        {},
+        list.map((each) =>
+          h(
+            "li",
+            {},
+            h("a", { href: pathTo(page, each[key]) }, each.username ?? each[key]),
+            h("span", {}, t("per_second", { n: number(each.messages_per_s) })),
+          ),
+        ),
+      );
+    if (!users.length && !sessions.length)
+      return fill(this.#busiest, h("p", { className: "hint" }, t("busiest_none")));
     fill(
       this.#busiest,
       h("div", {}, h("h3", {}, t("users")), rows(users, "users", "user_id")),
@@ -95,34 +130,58 @@ export class Side {
     const { status, checks } = this.#health;
     const problems = this.#problems();
     this.status.textContent = t(status);
-    this.status.dataset.kind = status === "ok" ? "success" : status === "degraded" ? "error" : "warning";
-    fill(this.attention, problems.map(([kind, text]) => h("li", { dataset: { kind } }, text)));
+    this.status.dataset.kind =
+      status === "ok" ? "success" : status === "degraded" ? "error" : "warning";
+    fill(
+      this.attention,
+      problems.map(([kind, text]) => h("li", { dataset: { kind } }, text)),
+    );
     this.attention.hidden = problems.length === 0;
-    fill(this.#checks, Object.entries(checks).map(([name, check]) => checkRow(name, check)));
+    fill(
+      this.#checks,
+      Object.entries(checks).map(([name, check]) => checkRow(name, check)),
+    );
     fill(this.#nodeRows, this.#nodes.nodes.map(nodeRow));
   }
 
   #problems() {
+    const { has } = this.#context;
     const found = [];
     for (const [name, check] of Object.entries(this.#health.checks)) {
       if (!check.ok) found.push(["error", t("check_failed", { name: checkName(name) })]);
     }
     for (const { alert, value, threshold } of this.#alerts.values()) {
-      found.push(["error", t("alert", { alert, value: number(value), threshold: number(threshold) })]);
+      found.push([
+        "error",
+        t("alert", { alert, value: number(value), threshold: number(threshold) }),
+      ]);
     }
     for (const { node, state } of this.#nodes.nodes) {
       if (state !== "up") found.push(["warning", t("node_state", { node, state: t(state) })]);
     }
-    for (const node of this.#nodes.unreachable ?? []) found.push(["error", t("node_silent", { node })]);
+    for (const node of this.#nodes.unreachable ?? [])
+      found.push(["error", t("node_silent", { node })]);
     for (const [channel, state] of Object.entries(this.#channels)) {
-      if (state.failed) found.push(["warning", link("failed", channel, t("channel_failed", { channel, n: count(state.failed) }))]);
+      if (state.failed)
+        found.push([
+          "warning",
+          link("failed", channel, t("channel_failed", { channel, n: count(state.failed) })),
+        ]);
       if (state.due_since && Date.now() - Date.parse(state.due_since) > 60_000) {
-        found.push(["warning", link("pending", channel, t("channel_late", { channel, n: count(state.waiting), since: ago(state.due_since) }))]);
+        found.push([
+          "warning",
+          link(
+            "pending",
+            channel,
+            t("channel_late", { channel, n: count(state.waiting), since: ago(state.due_since) }),
+          ),
+        ]);
       }
     }
     return found;
 
     function link(state, channel, text) {
+      if (!has("notifications")) return text;
       return h("a", { href: `${pathTo("notifications")}?state=${state}&channel=${channel}` }, text);
     }
   }
@@ -150,9 +209,16 @@ function checkText(name, check) {
     case "loop":
       return t("loop_shown", { lag: ms(check.lag_ms) });
     case "database":
-      return t("database_shown", { kind: check.kind, commit: ms(check.last_commit_ms), queued: count(check.queued) });
+      return t("database_shown", {
+        kind: check.kind,
+        commit: ms(check.last_commit_ms),
+        queued: count(check.queued),
+      });
     case "errors":
-      return t("errors_shown", { limit: `${number(check.threshold * 100)} %`, window: number(check.window_s) });
+      return t("errors_shown", {
+        limit: `${number(check.threshold * 100)} %`,
+        window: number(check.window_s),
+      });
     default:
       return check.last_error ?? check.kind ?? t(check.ok ? "ok" : "degraded");
   }

@@ -72,13 +72,25 @@ export const TEXTS = {
   check_failed: ["Check failed: {name}", "检查失败：{name}"],
   check_shown: ["{value} of {limit}", "{value} / {limit}"],
   loop_shown: ["{lag} late", "延迟 {lag}"],
-  database_shown: ["{kind}, commit {commit}, {queued} queued", "{kind}，提交 {commit}，排队 {queued}"],
+  database_shown: [
+    "{kind}, commit {commit}, {queued} queued",
+    "{kind}，提交 {commit}，排队 {queued}",
+  ],
   errors_shown: ["limit {limit} in {window} s", "{window} 秒内上限 {limit}"],
   node_state: ["Node {node} is {state}", "节点 {node}：{state}"],
   node_silent: ["Node {node} does not answer", "节点 {node} 没有响应"],
-  channel_failed: ["{channel}: {n} deliveries failed within 24 h", "{channel}：24 小时内 {n} 条投递失败"],
-  channel_late: ["{channel}: {n} deliveries wait since {since}", "{channel}：{n} 条投递自 {since} 起等待"],
-  alert: ["Alert {alert}: {value} (limit {threshold})", "告警 {alert}：{value}（上限 {threshold}）"],
+  channel_failed: [
+    "{channel}: {n} deliveries failed within 24 h",
+    "{channel}：24 小时内 {n} 条投递失败",
+  ],
+  channel_late: [
+    "{channel}: {n} deliveries wait since {since}",
+    "{channel}：{n} 条投递自 {since} 起等待",
+  ],
+  alert: [
+    "Alert {alert}: {value} (limit {threshold})",
+    "告警 {alert}：{value}（上限 {threshold}）",
+  ],
 
   nodes: ["Nodes", "节点"],
   node: ["Node", "节点"],

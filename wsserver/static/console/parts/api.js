@@ -99,6 +99,8 @@ async function problemOf(response) {
 }
 
 function queryOf(query) {
-  const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const given = Object.entries(query).filter(
+    ([, value]) => value !== null && value !== undefined && value !== "",
+  );
   return given.length ? `?${new URLSearchParams(given)}` : "";
 }

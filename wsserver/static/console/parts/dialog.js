@@ -9,7 +9,11 @@ let counter = 0;
 export function openDialog({ title, content, buttons = null, className = "" }) {
   counter += 1;
   const heading = h("h2", { id: `dialog-${counter}` }, title);
-  const close = h("button", { type: "button", className: "icon", onclick: () => dialog.close() }, "×");
+  const close = h(
+    "button",
+    { type: "button", className: "icon", onclick: () => dialog.close() },
+    "×",
+  );
   close.setAttribute("aria-label", t("close"));
   const dialog = h(
     "dialog",
@@ -37,11 +41,24 @@ export function openDialog({ title, content, buttons = null, className = "" }) {
  */
 export function confirmAction({ title, confirm, isDanger = false, preview, fields = [], act }) {
   const { promise, resolve } = Promise.withResolvers();
-  const body = h("div", { className: "preview", "aria-live": "polite" }, h("p", { className: "hint" }, t("loading")));
+  const body = h(
+    "div",
+    { className: "preview", "aria-live": "polite" },
+    h("p", { className: "hint" }, t("loading")),
+  );
   const problem = h("p", { className: "problem", role: "alert" });
-  const button = h("button", { type: "submit", disabled: true, className: isDanger ? "danger" : "" }, confirm);
-  const cancel = h("button", { type: "button", className: "quiet", onclick: () => dialog.close() }, t("cancel"));
-  const form = h("form", { id: `confirm-${counter + 1}` }, body, fields, problem);
+  const entry = h("fieldset", { disabled: true, hidden: !fields.length }, fields);
+  const button = h(
+    "button",
+    { type: "submit", disabled: true, className: isDanger ? "danger" : "" },
+    confirm,
+  );
+  const cancel = h(
+    "button",
+    { type: "button", className: "quiet", onclick: () => dialog.close() },
+    t("cancel"),
+  );
+  const form = h("form", { id: `confirm-${counter + 1}` }, body, entry, problem);
   button.setAttribute("form", form.id);
   const dialog = openDialog({ title, content: form, buttons: [cancel, button] });
   let result = null;
@@ -63,7 +80,7 @@ export function confirmAction({ title, confirm, isDanger = false, preview, field
     .then(preview)
     .then((shown) => {
       fill(body, shown);
-      button.disabled = false;
+      button.disabled = entry.disabled = false;
       (fields.length ? form.querySelector("input, textarea, select") : cancel)?.focus();
     })
     .catch((error) => {

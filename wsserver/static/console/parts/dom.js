@@ -28,6 +28,17 @@ export function svg(tag, attributes = {}, ...children) {
   return put(element, ...children);
 }
 
+const ICONS = {
+  copy: ["M6 6V2.5h7.5V10H10", "M2.5 6H10v7.5H2.5z"],
+  table: ["M2 3h12v10H2z", "M2 6.5h12M2 9.8h12M6.5 3v10"],
+};
+
+/** A small picture for a button. */
+export function icon(name) {
+  const paths = ICONS[name].map((d) => svg("path", { d }));
+  return svg("svg", { class: "icon-image", viewBox: "0 0 16 16", "aria-hidden": "true" }, paths);
+}
+
 /** Append children, as `h` does, and return the element. */
 export function put(element, ...children) {
   for (const child of children.flat(Infinity)) {

@@ -1,6 +1,6 @@
 /** Plots over time, as SVG: crosshair in all plots of a page, zoom by dragging, a table behind each. */
 
-import { fill, h, oncePerFrame, setText, svg } from "./dom.js";
+import { fill, h, icon, oncePerFrame, setText, svg } from "./dom.js";
 import { dateTime, dayOf, minuteOf, timeOf } from "./format.js";
 import * as math from "./plot_math.js";
 import { openDialog } from "./dialog.js";
@@ -56,7 +56,7 @@ export class Plot {
     const table = h(
       "button",
       { type: "button", className: "icon", onclick: () => this.#showTable(), title: t("as_table") },
-      "▦",
+      icon("table"),
     );
     table.setAttribute("aria-label", t("as_table_of", { title: options.title }));
     this.element = h(
@@ -64,7 +64,11 @@ export class Plot {
       { className: "plot" },
       h("figcaption", {}, h("span", {}, options.title), table),
       this.#svg,
-      h("ul", { className: "legend" }, this.#legend.map(({ item }) => item)),
+      h(
+        "ul",
+        { className: "legend" },
+        this.#legend.map(({ item }) => item),
+      ),
       this.#spoken,
     );
     this.#listen(options.signal);
@@ -162,32 +166,58 @@ export class Plot {
     const x = (n) => this.#xOf(times[n]);
     const grid = ticks.map((value) => {
       const y = Math.round(this.#yOf(value)) + 0.5;
-      const label = svg("text", { x: LEFT - 6, y: y + 3, "text-anchor": "end" }, (axis ?? format)(value));
+      const label = svg(
+        "text",
+        { x: LEFT - 6, y: y + 3, "text-anchor": "end" },
+        (axis ?? format)(value),
+      );
       return [svg("path", { d: `M${LEFT} ${y}H${this.#width - RIGHT}` }), label];
     });
     const { ticks: moments, step } = math.timeTicks(from, to, this.#inner() / 75);
     const marks = moments.map((time) => {
       const at = Math.round(this.#xOf(time)) + 0.5;
       const anchor = at > this.#width - 24 ? "end" : "middle";
-      const label = svg("text", { x: at, y: HEIGHT - 4, "text-anchor": anchor }, momentText(time, step));
+      const label = svg(
+        "text",
+        { x: at, y: HEIGHT - 4, "text-anchor": anchor },
+        momentText(time, step),
+      );
       return [svg("path", { d: `M${at} ${TOP}V${base}` }), label];
     });
     const lines = lists.map((list, n) => {
       const y = (index) => this.#yOf(list[index]);
       const runs = math.runsOf(times, list);
-      const area = isArea && n === 0 ? runs.map((run) => math.areaPath(run, x, y, base)).join("") : "";
+      const area =
+        isArea && n === 0 ? runs.map((run) => math.areaPath(run, x, y, base)).join("") : "";
       return svg(
         "g",
         { class: `s${n}` },
         area && svg("path", { class: "plot-fill", d: area }),
-        svg("path", { class: "plot-line", d: runs.map((run) => math.linePath(run, x, y)).join("") }),
+        svg("path", {
+          class: "plot-line",
+          d: runs.map((run) => math.linePath(run, x, y)).join(""),
+        }),
       );
     });
-    const empty = lists.every((list) => list.every((value) => value === null || value === undefined));
+    const empty = lists.every((list) =>
+      list.every((value) => value === null || value === undefined),
+    );
     const note = empty
-      ? svg("text", { class: "plot-empty", x: LEFT + this.#inner() / 2, y: HEIGHT / 2, "text-anchor": "middle" }, t("no_data"))
+      ? svg(
+          "text",
+          {
+            class: "plot-empty",
+            x: LEFT + this.#inner() / 2,
+            y: HEIGHT / 2,
+            "text-anchor": "middle",
+          },
+          t("no_data"),
+        )
       : null;
-    const [gridLayer, markLayer] = [svg("g", { class: "plot-grid" }, grid), svg("g", { class: "plot-grid" }, marks)];
+    const [gridLayer, markLayer] = [
+      svg("g", { class: "plot-grid" }, grid),
+      svg("g", { class: "plot-grid" }, marks),
+    ];
     // The first line is drawn last, on top.
     fill(this.#svg, gridLayer, markLayer, lines.reverse(), note, this.#cursor);
     this.#svg.setAttribute("viewBox", `0 0 ${this.#width} ${HEIGHT}`);
@@ -243,10 +273,39 @@ export class Plot {
     const table = h(
       "table",
       {},
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("time")), series.map(({ label }) => h("th", { scope: "col", className: "number" }, label)))),
-      h("tbody", {}, rows.map((n) => h("tr", {}, h("th", { scope: "row" }, dateTime(times[n])), series.map(({ key }) => h("td", { className: "number" }, format(values[key]?.[n] ?? NaN)))))),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          h("th", { scope: "col" }, t("time")),
+          series.map(({ label }) => h("th", { scope: "col", className: "number" }, label)),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        rows.map((n) =>
+          h(
+            "tr",
+            {},
+            h("th", { scope: "row" }, dateTime(times[n])),
+            series.map(({ key }) =>
+              h("td", { className: "number" }, format(values[key]?.[n] ?? NaN)),
+            ),
+          ),
+        ),
+      ),
     );
-    openDialog({ title, content: h("div", { className: "scroll", tabIndex: 0, role: "group", "aria-label": title }, table) });
+    openDialog({
+      title,
+      content: h(
+        "div",
+        { className: "scroll", tabIndex: 0, role: "group", "aria-label": title },
+        table,
+      ),
+    });
   }
 }
 

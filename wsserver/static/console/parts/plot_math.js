@@ -35,7 +35,8 @@ export function timeTicks(from, to, wanted) {
   const step = TIME_STEPS.find((each) => each >= rough) ?? TIME_STEPS.at(-1);
   const shift = new Date(from).getTimezoneOffset() * MINUTE;
   const ticks = [];
-  for (let at = Math.ceil((from - shift) / step) * step + shift; at <= to; at += step) ticks.push(at);
+  for (let at = Math.ceil((from - shift) / step) * step + shift; at <= to; at += step)
+    ticks.push(at);
   return { ticks, step };
 }
 

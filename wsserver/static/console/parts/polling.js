@@ -15,9 +15,11 @@ export function poll(work, everyS, signal, onOutcome) {
   let timer = 0;
   let failures = 0;
   let isRunning = false;
+  let isWanted = false; // called while it was running
 
   async function run() {
     clearTimeout(timer);
+    isWanted = isRunning;
     if (isRunning || signal.aborted) return;
     isRunning = true;
     let failure = null;
@@ -31,7 +33,8 @@ export function poll(work, everyS, signal, onOutcome) {
     isRunning = false;
     if (signal.aborted) return;
     onOutcome(failure);
-    schedule();
+    if (isWanted) run();
+    else schedule();
   }
 
   function schedule() {

@@ -64,7 +64,8 @@ export class Router {
 
   #onClick(event) {
     const link = event.target.closest?.("a[href]");
-    const isPlain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+    const isPlain =
+      event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
     if (!link || !isPlain || link.target || link.hasAttribute("download")) return;
     const url = new URL(link.href);
     const isPage = url.pathname === ROOT || url.pathname.startsWith(`${ROOT}/`);

@@ -8,7 +8,12 @@ import { pathTo } from "./router.js";
 import { t } from "./texts.js";
 import { toast } from "./toasts.js";
 
-const FEED_TEXTS = { open: "feed_open", connecting: "feed_connecting", waiting: "feed_waiting", closed: "feed_closed" };
+const FEED_TEXTS = {
+  open: "feed_open",
+  connecting: "feed_connecting",
+  waiting: "feed_waiting",
+  closed: "feed_closed",
+};
 
 export class Shell {
   #account;
@@ -16,12 +21,17 @@ export class Shell {
   #away = null; // the notice that the server does not answer
   #version = null;
 
-  /** `pages`: the table of pages; `signOut` ends the sign-in. */
+  /** `pages`: those that the user may see; `signOut` ends the sign-in. */
   constructor(account, pages, signOut) {
     this.#account = account;
     const menu = byId("menu");
-    menu.addEventListener("click", () => this.#openMenu(menu.getAttribute("aria-expanded") !== "true"));
-    document.addEventListener("keydown", (event) => event.key === "Escape" && this.#openMenu(false));
+    menu.addEventListener("click", () =>
+      this.#openMenu(menu.getAttribute("aria-expanded") !== "true"),
+    );
+    document.addEventListener(
+      "keydown",
+      (event) => event.key === "Escape" && this.#openMenu(false),
+    );
     this.#showNav(pages);
     this.#showAccount(signOut);
     this.#version = account.identity.version;
@@ -68,22 +78,27 @@ export class Shell {
   }
 
   #showNav(pages) {
-    const groups = Map.groupBy(
-      pages.filter((page) => page.group && this.#account.may(page.permission) && !(page.isUnconfined && this.#account.isConfined)),
-      (page) => page.group,
-    );
+    const groups = Map.groupBy(pages, (page) => page.group);
     fill(
       byId("nav"),
       [...groups].map(([group, members]) => [
         h("h2", { id: `nav-${group}` }, t(`group_${group}`)),
-        h("ul", { "aria-labelledby": `nav-${group}` }, members.map((page) => h("li", {}, this.#link(page)))),
+        h(
+          "ul",
+          { "aria-labelledby": `nav-${group}` },
+          members.map((page) => h("li", {}, this.#link(page))),
+        ),
       ]),
       h("p", { className: "version" }, `wsserver ${this.#account.identity.version}`),
     );
   }
 
   #link(page) {
-    const link = h("a", { href: page.href ?? pathTo(...(page.name ? [page.name] : [])) }, t(page.title));
+    const link = h(
+      "a",
+      { href: page.href ?? pathTo(...(page.name ? [page.name] : [])) },
+      t(page.title),
+    );
     if (page.href) link.dataset.reload = "";
     this.#links.set(page.name, link);
     return link;
@@ -92,8 +107,21 @@ export class Shell {
   #showAccount(signOut) {
     const { identity } = this.#account;
     const name = identity.username ?? identity.user_id;
-    const colours = select("theme", ["auto", "light", "dark"].map((each) => [each, t(`theme_${each}`)]), theme(), chooseTheme);
-    const languages = select("language", [["en", "English"], ["zh-CN", "中文"]], LANGUAGE, chooseLanguage);
+    const colours = select(
+      "theme",
+      ["auto", "light", "dark"].map((each) => [each, t(`theme_${each}`)]),
+      theme(),
+      chooseTheme,
+    );
+    const languages = select(
+      "language",
+      [
+        ["en", "English"],
+        ["zh-CN", "中文"],
+      ],
+      LANGUAGE,
+      chooseLanguage,
+    );
     const facts = [
       [t("your_role"), identity.role],
       [t("your_organization"), identity.organization_id],
@@ -102,12 +130,20 @@ export class Shell {
     const details = h(
       "details",
       { className: "account" },
-      h("summary", { "aria-label": t("signed_in_as", { user: name }) }, h("span", { className: "who" }, name)),
+      h(
+        "summary",
+        { "aria-label": t("signed_in_as", { user: name }) },
+        h("span", { className: "who" }, name),
+      ),
       h(
         "div",
         { className: "menu-panel" },
         h("p", {}, h("b", {}, name), h("br"), h("code", {}, identity.user_id)),
-        h("dl", { className: "facts" }, facts.map(([term, value]) => [h("dt", {}, term), h("dd", {}, value)])),
+        h(
+          "dl",
+          { className: "facts" },
+          facts.map(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]),
+        ),
         colours,
         languages,
         h("button", { type: "button", className: "quiet", onclick: signOut }, t("sign_out")),

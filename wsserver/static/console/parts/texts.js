@@ -78,7 +78,10 @@ export const TEXTS = {
   no_data: ["No data", "无数据"],
   as_table: ["As a table", "表格"],
   as_table_of: ["{title} as a table", "{title}（表格）"],
-  plot_summary: ["{label}: now {now}, {low} to {high}", "{label}：当前 {now}，范围 {low} 至 {high}"],
+  plot_summary: [
+    "{label}: now {now}, {low} to {high}",
+    "{label}：当前 {now}，范围 {low} 至 {high}",
+  ],
 };
 
 export const t = texts(TEXTS);

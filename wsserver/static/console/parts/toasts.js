@@ -9,9 +9,19 @@ const LIMIT = 4;
 /** Show a notice; `kind` is info, success, warning or error; errors stay until they are closed. */
 export function toast(message, { kind = "info", stays = kind === "error", action = null } = {}) {
   const box = byId("toasts");
-  const close = h("button", { type: "button", className: "icon", onclick: () => notice.remove() }, "×");
+  const close = h(
+    "button",
+    { type: "button", className: "icon", onclick: () => notice.remove() },
+    "×",
+  );
   close.setAttribute("aria-label", t("dismiss"));
-  const notice = h("div", { className: "toast", dataset: { kind } }, h("p", {}, message), action, close);
+  const notice = h(
+    "div",
+    { className: "toast", dataset: { kind } },
+    h("p", {}, message),
+    action,
+    close,
+  );
   box.append(notice);
   while (box.childElementCount > LIMIT) box.firstElementChild.remove();
   if (!stays) setTimeout(() => notice.remove(), SHOWN_MS);

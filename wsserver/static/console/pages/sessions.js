@@ -1,0 +1,188 @@
+/** Sessions: the active ones, or one with its members, positions and history. */
+
+import { editMembers } from "../parts/actions.js";
+import { t as act } from "../parts/action_texts.js";
+import { get, id } from "../parts/api.js";
+import {
+  button,
+  copyable,
+  facts,
+  heading,
+  missing,
+  panel,
+  sessionLink,
+  userLink,
+} from "../parts/blocks.js";
+import { fill, h } from "../parts/dom.js";
+import { count } from "../parts/format.js";
+import { keepLoaded } from "../parts/list_loader.js";
+import { poll } from "../parts/polling.js";
+import { pathTo } from "../parts/router.js";
+import { DataTable } from "../parts/table.js";
+import { History } from "./session_history.js";
+import { t } from "./list_texts.js";
+
+const ONE_S = 3;
+const SHOWN_USERS = 3;
+
+export function show(context) {
+  return context.id === null ? showAll(context) : showOne(context);
+}
+
+function showAll({ root, query, signal, router, shell }) {
+  const columns = [
+    {
+      key: "session",
+      label: t("session"),
+      value: (row) => row.session_id,
+      cell: (row) => sessionLink(row.session_id),
+    },
+    {
+      key: "present",
+      label: t("present"),
+      value: (row) => row.users.map((each) => `${each.user_id} ${each.username ?? ""}`).join(" "),
+      cell: (row) => usersCell(row.users),
+    },
+    {
+      key: "connections",
+      label: t("connections"),
+      value: (row) => row.connections,
+      cell: (row) => count(row.connections),
+      isNumber: true,
+    },
+    {
+      key: "members",
+      label: t("members"),
+      value: (row) => row.members.length,
+      cell: (row) => count(row.members.length),
+      isNumber: true,
+      isWide: true,
+    },
+    {
+      key: "messages",
+      label: t("offset"),
+      value: (row) => row.offset,
+      cell: (row) => count(row.offset),
+      isNumber: true,
+    },
+  ];
+  const table = new DataTable({
+    label: t("sessions"),
+    columns,
+    keyOf: (row) => row.session_id,
+    file: "sessions",
+    router,
+    query,
+  });
+  const note = h("div", { className: "note" });
+  root.append(
+    heading(t("sessions"), { actions: [button(t("refresh"), () => reload())] }),
+    note,
+    table.element,
+  );
+  const reload = keepLoaded({ path: "/sessions", name: "sessions", table, note, signal, shell });
+}
+
+function usersCell(users) {
+  if (!users.length) return "–";
+  const shown = users
+    .slice(0, SHOWN_USERS)
+    .map((each, n) => [n ? ", " : "", userLink(each.user_id, each.username)]);
+  const more = users.length > SHOWN_USERS ? ` ${t("more", { n: users.length - SHOWN_USERS })}` : "";
+  return [shown, h("span", { className: "hint" }, more)];
+}
+
+async function showOne({ root, id: sessionId, signal, account, shell, has }) {
+  const path = `/sessions/${id(sessionId)}`;
+  let session = await get(path, {}, signal);
+  const actions = [];
+  if (has("publish")) {
+    actions.push(
+      h(
+        "a",
+        {
+          className: "button quiet",
+          href: `${pathTo("publish")}?target=session&id=${id(sessionId)}`,
+        },
+        t("send_here"),
+      ),
+    );
+  }
+  const edit = account.may("sessions:manage")
+    ? [button(act("edit_members"), async () => (await editMembers(sessionId)) && reload())]
+    : [];
+  const [present, members, position] = [h("div"), h("div"), h("div")];
+  const note = h("div", { className: "note" });
+  const history = account.may("messages:read")
+    ? new History(sessionId, signal, has("trace"))
+    : null;
+  root.append(
+    heading(t("session"), {
+      back: { href: pathTo("sessions"), label: t("sessions") },
+      beside: [copyable(sessionId)],
+      actions,
+    }),
+    note,
+    h(
+      "div",
+      { className: "columns" },
+      panel(t("present"), present),
+      panel(t("members"), members, { actions: edit }),
+      panel(t("position"), position),
+    ),
+    history?.element ?? "",
+  );
+
+  function draw() {
+    fill(note, missing(session.unreachable));
+    fill(
+      present,
+      session.users.length
+        ? h(
+            "ul",
+            { className: "listed" },
+            session.users.map((each) =>
+              h(
+                "li",
+                {},
+                userLink(each.user_id, each.username),
+                each.connections > 1
+                  ? h("span", { className: "hint" }, ` × ${count(each.connections)}`)
+                  : null,
+              ),
+            ),
+          )
+        : h("p", { className: "hint" }, t("nobody_present")),
+    );
+    fill(
+      members,
+      session.members.length
+        ? h(
+            "ul",
+            { className: "listed" },
+            session.members.map((each) => h("li", {}, userLink(each))),
+          )
+        : h("p", { className: "hint" }, t("no_members")),
+    );
+    fill(
+      position,
+      facts([
+        [t("offset"), count(session.offset)],
+        [t("epoch"), h("code", {}, session.epoch)],
+        [t("connections"), count(session.connections)],
+      ]),
+    );
+    history?.follow(session.epoch, session.offset);
+  }
+
+  draw();
+  const reload = poll(
+    async () => {
+      session = await get(path, {}, signal);
+      draw();
+    },
+    ONE_S,
+    signal,
+    (error) => shell.showAway(error?.status === 0),
+  );
+}
