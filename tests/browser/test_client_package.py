@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,17 +14,14 @@ from playwright.async_api import expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM, browser
 from tests.support.rst_blocks import block
+from tests.support.vue_pages import NEEDS_NPM, PACKAGE, copy_package, install, served
 from tests.support.web_server import StartServer, token
 from wsserver import __version__
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "clients" / "js"
-LARGEST = {"client": 12 * 1024, "vue": 15 * 1024}
-"""Bytes as a bundler makes them, gzipped: what a page loads first, and the parts for Vue."""
-NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "network")
-
+LARGEST = {"client": 12 * 1024, "vue": 15 * 1024, "style": 5 * 1024}
+"""Bytes as a bundler makes them, gzipped: what a page loads first, parts for Vue, their style."""
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="no node on PATH")
-needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="no npm on PATH")
 
 
 def run(folder: Path, *command: str) -> str:
@@ -40,29 +32,19 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
-def install(folder: Path, *arguments: str) -> None:
-    """Install packages, or skip the test where there is no network."""
-    command = ["npm", *arguments, "--no-audit", "--no-fund", "--prefer-offline"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
-    if done.returncode != 0 and any(word in done.stderr for word in NO_NETWORK):
-        pytest.skip("no npm registry can be reached")
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """A copy of the package, in which something may be installed."""
-    ignored = shutil.ignore_patterns("node_modules", "build")
-    return shutil.copytree(PACKAGE, tmp_path / "clients" / "js", ignore=ignored)
+    return copy_package(tmp_path)
 
 
-@needs_npm
+@NEEDS_NPM
 def test_its_own_tests_pass(package: Path) -> None:
     install(package, "ci")
     run(package, "npm", "test")
 
 
-@needs_npm
+@NEEDS_NPM
 def test_the_types_are_those_of_the_code_and_say_what_an_application_may_write(
     package: Path,
 ) -> None:
@@ -75,7 +57,7 @@ def test_the_types_are_those_of_the_code_and_say_what_an_application_may_write(
     assert "same.ts" in done.stdout
 
 
-@needs_npm
+@NEEDS_NPM
 def test_it_is_small_and_loads_the_modules_of_tabs_and_push_only_when_it_needs_them(
     package: Path,
 ) -> None:
@@ -111,26 +93,7 @@ def test_the_modules_load_without_a_browser_and_without_a_websocket() -> None:
     assert "pass a class as the option WebSocket, or use Node 22" in message
 
 
-@contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a folder's files."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listener:
-        thread = threading.Thread(target=listener.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.server_port}"
-        finally:
-            listener.shutdown()
-            thread.join()
-
-
-@needs_npm
+@NEEDS_NPM
 def test_the_examples_of_the_documentation_do_what_they_say(package: Path, tmp_path: Path) -> None:
     project = tmp_path / "a project"
     project.mkdir()
@@ -160,7 +123,7 @@ def test_the_documentation_has_every_option_and_call() -> None:
         assert name == "constructor" or re.search(rf"``{name}\b", page), name
 
 
-@needs_npm
+@NEEDS_NPM
 @NEEDS_CHROMIUM[0]
 @NEEDS_CHROMIUM[1]
 @pytest.mark.gen_test(timeout=300)
@@ -171,6 +134,7 @@ async def test_a_fresh_vite_project_builds_with_it_and_talks(
     names = {file["path"].partition("/")[0] for file in packed["files"]}
     assert names == {"LICENSE", "README.md", "package.json", "src", "testing", "vue"}
     project = shutil.copytree(package / "tests" / "project", tmp_path / "project")
+    (project / "src" / "Chat.vue").write_text(block("docs/browser.rst", "chat.vue").text)
     install(project, "install", str(tmp_path / packed["filename"]))
     run(project, "npm", "run", "build")
     render = "import('./ssr/render.js').then(({ render }) => render()).then(console.log)"
@@ -183,3 +147,4 @@ async def test_a_fresh_vite_project_builds_with_it_and_talks(
             await page.goto(f"{url}/#url=http://127.0.0.1:{server.port}&token={bearer}")
             await expect(page.locator("li")).to_have_text("Hello from Vite")
             await expect(page.locator("#state")).to_have_text("open")
+            await expect(page.locator(".ws-bubble")).to_contain_text("Hello from Vite (u1)")

@@ -37,5 +37,6 @@ console.log(
     client: sum(loaded),
     later: sum(client.filter((each) => !loaded.includes(each))),
     vue: sum(vue),
+    style: size(readFileSync(join(ROOT, "vue/style.css"))),
   }),
 );

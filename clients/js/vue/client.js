@@ -1,15 +1,19 @@
 /** The client of a component and those below it. */
 
-import { inject, onMounted, onScopeDispose, provide } from "vue";
+import { getCurrentInstance, inject, onMounted, onScopeDispose, provide } from "vue";
 
 import { WsClient } from "../src/index.js";
+import { installLocale } from "./locale.js";
 
 const CLIENT = Symbol.for("@wsserver/client");
+/** What a component itself has provided, which `inject` gives only to those below it. */
+const own = new WeakMap();
 
-/** For `app.use(wsClient, client)`: every component has it. */
+/** For `app.use(wsClient, client, {locale, texts})`: every component has it. */
 export const wsClient = {
-  install(app, client) {
+  install(app, client, language) {
     app.provide(CLIENT, client);
+    if (language) installLocale(app, language);
   },
 };
 
@@ -20,13 +24,16 @@ export const wsClient = {
  */
 export function useWsClient(given) {
   if (given === undefined) {
-    const client = inject(CLIENT, null);
+    const client = own.get(getCurrentInstance()) ?? inject(CLIENT, null);
     if (client !== null) return client;
-    throw new Error("no client: call useWsClient({…}) in a component above, or app.use(wsClient, …)");
+    throw new Error(
+      "no client: call useWsClient({…}) in a component above, or app.use(wsClient, …)",
+    );
   }
   const isOurs = !(given instanceof WsClient);
   const client = isOurs ? new WsClient(given) : given;
   provide(CLIENT, client);
+  own.set(getCurrentInstance(), client);
   onMounted(() => client.connect().catch(() => {})); // `useConnection` says why
   if (isOurs) onScopeDispose(() => client.close());
   return client;

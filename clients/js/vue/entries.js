@@ -8,10 +8,14 @@ export class Entries {
   #pending = []; // own ones that have not come back
   #byId = new Map();
   #loaded = 0; // how many of `kept` were loaded on demand, beyond the limit
-  unread = 0;
+  #unread = new Set();
 
   constructor(limit) {
     this.#limit = limit;
+  }
+
+  get unread() {
+    return this.#unread.size;
   }
 
   get all() {
@@ -43,7 +47,7 @@ export class Entries {
   #forget() {
     this.#byId.clear();
     this.#loaded = 0;
-    this.unread = 0;
+    this.#unread.clear();
   }
 
   /**
@@ -62,7 +66,7 @@ export class Entries {
     const entry = waiting ?? entryOf(isOwn && ownKey ? ownKey : push.id);
     Object.assign(entry, { id: push.id, message, offset: offset ?? Infinity, isOwn });
     entry.isUnread = isUnread && !isOwn;
-    if (entry.isUnread) this.unread += 1;
+    if (entry.isUnread) this.#unread.add(entry);
     if (entry.status === "sending" || entry.status === "failed") entry.status = "sent";
     entry.error = null;
     if (waiting) this.#pending = this.#pending.filter((each) => each !== waiting);
@@ -82,7 +86,7 @@ export class Entries {
     this.#loaded = 0;
     for (const entry of gone) {
       this.#byId.delete(entry.id);
-      if (entry.isUnread) this.unread -= 1;
+      this.#unread.delete(entry);
     }
     return true;
   }
@@ -108,9 +112,9 @@ export class Entries {
 
   /** The ids of what is unread, which it is no longer. */
   takeUnread() {
-    const unread = this.unread === 0 ? [] : this.#kept.filter((entry) => entry.isUnread);
+    const unread = [...this.#unread];
+    this.#unread.clear();
     for (const entry of unread) entry.isUnread = false;
-    this.unread = 0;
     return unread.map(({ id }) => id);
   }
 

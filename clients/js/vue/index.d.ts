@@ -1,5 +1,6 @@
-/** Composables for Vue 3. */
+/** Composables and components for Vue 3. */
 
+import type { Texts } from "./components/index.js";
 import type { App, ComputedRef, MaybeRefOrGetter, ShallowRef, Ref } from "vue";
 
 import type {
@@ -13,8 +14,72 @@ import type {
   WsError,
 } from "../src/index.js";
 
+export type * from "./components/index.js";
+export {
+  WsComposer,
+  WsConnectionStatus,
+  WsMessageList,
+  WsNotifications,
+  WsTyping,
+} from "./components/index.js";
+
+/** Names of the texts of the components. */
+export type TextName =
+  | "today"
+  | "yesterday"
+  | "you"
+  | "messages"
+  | "noMessages"
+  | "loading"
+  | "newMessages"
+  | "toTheEnd"
+  | "showAll"
+  | "showLess"
+  | "sending"
+  | "sent"
+  | "delivered"
+  | "read"
+  | "failed"
+  | "retry"
+  | "discard"
+  | "message"
+  | "writeMessage"
+  | "send"
+  | "tooLong"
+  | "typingOne"
+  | "typingMany"
+  | "typingSeveral"
+  | "connected"
+  | "connecting"
+  | "waiting"
+  | "waitingFor"
+  | "elsewhere"
+  | "closed"
+  | "connect"
+  | "notifications"
+  | "noNotifications"
+  | "unread"
+  | "markRead"
+  | "markAllRead"
+  | "close";
+
 /** For `app.use(wsClient, client)`: every component has it. */
-export const wsClient: { install(app: App, client: WsClient): void };
+export const wsClient: {
+  install(
+    app: App,
+    client: WsClient,
+    language?: { locale?: MaybeRefOrGetter<string>; texts?: MaybeRefOrGetter<Texts> },
+  ): void;
+};
+
+/**
+ * The language of the components below this one, such as `zh-CN`; texts of your own replace those of
+ * the same name. Default: the language of the page, English or Chinese.
+ */
+export function useWsLocale(
+  locale: MaybeRefOrGetter<string | undefined>,
+  texts?: MaybeRefOrGetter<Texts>,
+): void;
 
 /**
  * The client of this component and those below it: made of options, or given. It is connected when
@@ -64,6 +129,9 @@ export interface SessionOptions {
 }
 
 export interface Session {
+  /** Which one it is now. */
+  sessionId: Readonly<Ref<string | null>>;
+  client: WsClient;
   /** In the order of the session, and after them those that are being sent. */
   messages: Readonly<ShallowRef<readonly MessageEntry[]>>;
   unread: Readonly<Ref<number>>;
@@ -110,6 +178,9 @@ export interface Notifications {
   unread: ComputedRef<number>;
   /** Take one off the pop-ups. */
   dismiss(entry: NotificationEntry): void;
+  /** One that closes by itself stays, until `release`. */
+  hold(entry: NotificationEntry): void;
+  release(entry: NotificationEntry): void;
   /** The user has seen these, or all of them; on all devices. */
   markRead(...entries: NotificationEntry[]): void;
 }

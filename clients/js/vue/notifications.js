@@ -16,9 +16,9 @@ export function useNotifications({
 } = {}) {
   const notifications = shallowRef([]);
   const popups = shallowRef([]);
-  const timers = new Set();
-  const unread = computed(
-    () => notifications.value.reduce((n, each) => n + (each.isRead ? 0 : 1), 0),
+  const timers = new Map(); // entry -> timer of its end, of those that close by themselves
+  const unread = computed(() =>
+    notifications.value.reduce((n, each) => n + (each.isRead ? 0 : 1), 0),
   );
 
   on(client, "notification", ({ notification }) => {
@@ -30,18 +30,29 @@ export function useNotifications({
     });
     notifications.value = [entry, ...notifications.value].slice(0, limit);
     popups.value = [...popups.value, entry];
-    if (!notification.auto_close) return;
-    const timer = setTimeout(() => {
-      timers.delete(timer);
-      dismiss(entry);
-    }, popupMs);
-    timers.add(timer);
+    if (notification.auto_close) startTimer(entry);
   });
   onScopeDispose(() => timers.forEach((timer) => clearTimeout(timer)));
 
+  function startTimer(entry) {
+    clearTimeout(timers.get(entry));
+    timers.set(entry, setTimeout(dismiss, popupMs, entry));
+  }
+
   /** Take it off the pop-ups. */
   function dismiss(entry) {
+    clearTimeout(timers.get(entry));
+    timers.delete(entry);
     popups.value = popups.value.filter((each) => each !== entry);
+  }
+
+  /** Somebody reads it: it does not close by itself, until `release`. */
+  function hold(entry) {
+    clearTimeout(timers.get(entry));
+  }
+
+  function release(entry) {
+    if (timers.has(entry)) startTimer(entry);
   }
 
   /** The user has seen it: on all devices. */
@@ -54,5 +65,5 @@ export function useNotifications({
     notifications.value = [...notifications.value];
   }
 
-  return { notifications, popups, unread, dismiss, markRead };
+  return { notifications, popups, unread, dismiss, hold, release, markRead };
 }

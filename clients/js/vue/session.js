@@ -25,6 +25,7 @@ export function useSession(
   sessionId,
   { pageSize = PAGE, limit = LIMIT, client = useWsClient() } = {},
 ) {
+  const current = ref(null); // the id of the session
   const messages = shallowRef([]);
   const unread = ref(0);
   const present = shallowRef([]);
@@ -43,7 +44,6 @@ export function useSession(
     if (isJoined.value) client.typing(id, isTyping).catch(() => {});
   });
 
-  const isNone = () => id === null || id === undefined;
   const isOurs = (push) => push.session_id === id;
   const userId = () => client.connection?.user_id;
 
@@ -67,9 +67,9 @@ export function useSession(
 
   function enter(next) {
     run += 1;
-    id = next;
+    id = current.value = next ?? null;
     clear();
-    if (isNone()) return;
+    if (id === null) return;
     const count = countOf(client);
     count.set(id, (count.get(id) ?? 0) + 1);
     if (client.state === "open") join();
@@ -78,14 +78,15 @@ export function useSession(
   function leave() {
     const left = id;
     run += 1;
-    id = null;
+    id = current.value = null;
     clear();
-    if (left === null || left === undefined) return;
+    if (left === null) return;
     const count = countOf(client);
     count.set(left, count.get(left) - 1);
     if (count.get(left) > 0) return;
     count.delete(left);
-    if (client.sessions.includes(left) || client.state === "open") client.leave(left).catch(() => {});
+    if (client.sessions.includes(left) || client.state === "open")
+      client.leave(left).catch(() => {});
   }
 
   async function join() {
@@ -141,10 +142,7 @@ export function useSession(
     const pushes = arrived;
     arrived = [];
     if (pushes.length === 0) return;
-    for (const push of pushes) {
-      entries.add(push, { userId: userId(), isUnread: true });
-      stopped(push.message.sender.user_id);
-    }
+    for (const push of pushes) entries.add(push, { userId: userId(), isUnread: true });
     if (entries.trim()) hasOlder.value = true;
     show();
   });
@@ -197,7 +195,7 @@ export function useSession(
     const ids = entries.takeUnread();
     if (ids.length === 0) return;
     client.markRead(ids);
-    show();
+    unread.value = entries.unread;
   }
 
   function lookAround() {
@@ -213,7 +211,7 @@ export function useSession(
   }
 
   on(client, "ws:open", () => {
-    if (!isNone() && !client.sessions.includes(id)) join();
+    if (id !== null && !client.sessions.includes(id)) join();
   });
   on(client, "ws:rejoined", (detail) => isOurs(detail) && lookAround());
   on(client, "ws:lost", (detail) => {
@@ -229,6 +227,7 @@ export function useSession(
   });
   on(client, "new_message", (push) => {
     if (!isOurs(push)) return;
+    stopped(push.message.sender.user_id);
     arrived.push(push);
     showArrived();
   });
@@ -253,6 +252,8 @@ export function useSession(
   onScopeDispose(leave);
 
   return {
+    sessionId: current,
+    client,
     messages,
     unread,
     users: present,

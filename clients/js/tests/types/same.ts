@@ -5,6 +5,7 @@ import * as writtenTesting from "@wsserver/client/testing";
 import * as writtenVue from "@wsserver/client/vue";
 import * as made from "../../build/src/index.js";
 import * as madeTesting from "../../build/testing/index.js";
+import * as madeTexts from "../../build/vue/texts.js";
 import * as madeVue from "../../build/vue/index.js";
 
 type Equal<A, B> = [A] extends [B] ? ([B] extends [A] ? true : [A, "is not", B]) : [A, "is not", B];
@@ -44,3 +45,19 @@ same<
   keyof ReturnType<typeof madeVue.useConnection>,
   keyof ReturnType<typeof writtenVue.useConnection>
 >(true);
+
+/** Names of the properties of components; listeners are events of theirs. */
+type Properties<T> = T extends new (...parameters: any[]) => { $props: infer P }
+  ? Exclude<keyof P, `on${string}` | "key" | "ref" | "ref_for" | "ref_key" | "class" | "style">
+  : never;
+same<
+  Properties<typeof madeVue.WsMessageList>,
+  Properties<typeof writtenVue.WsMessageList>
+>(true);
+same<Properties<typeof madeVue.WsComposer>, Properties<typeof writtenVue.WsComposer>>(true);
+same<
+  Properties<typeof madeVue.WsNotifications>,
+  Properties<typeof writtenVue.WsNotifications>
+>(true);
+same<keyof typeof madeTexts.en, writtenVue.TextName>(true);
+same<keyof typeof madeTexts.zhCN, writtenVue.TextName>(true);

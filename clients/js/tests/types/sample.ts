@@ -11,8 +11,17 @@ import {
   type WsClientOptions,
 } from "@wsserver/client";
 import { FakeServer } from "@wsserver/client/testing";
-import { useConnection, useNotifications, useSession, useWsClient } from "@wsserver/client/vue";
-import { ref } from "vue";
+import {
+  WsComposer,
+  WsMessageList,
+  WsNotifications,
+  useConnection,
+  useNotifications,
+  useSession,
+  useWsClient,
+  useWsLocale,
+} from "@wsserver/client/vue";
+import { h, ref } from "vue";
 
 const options: WsClientOptions = {
   url: "https://chat.example.com",
@@ -133,6 +142,14 @@ export function setup(): void {
   const { popups, dismiss } = useNotifications();
   for (const popup of popups.value) dismiss(popup);
   void [state.value, lastClose.value?.code, useSession(() => null)];
+  useWsLocale("zh-CN", { send: "Los", newMessages: ({ n }) => `${n} neu` });
+  // @ts-expect-error: there is no such text
+  useWsLocale("de", { sendIt: "Los" });
+  h(WsMessageList, { session, class: "messages" }, { content: () => "text" });
+  h(WsComposer, { sessionId: "s1", onSent: (entry) => void entry.key });
+  h(WsNotifications, { onOpen: (entry, event) => entry.action_url && event.preventDefault() });
+  // @ts-expect-error: it takes no number
+  h(WsComposer, { placeholder: 7 });
   // @ts-expect-error: the composable's to set
   session.messages.value = [];
   // @ts-expect-error: a number is no content

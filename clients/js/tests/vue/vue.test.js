@@ -4,7 +4,21 @@ import { createRenderer, createSSRApp, defineComponent, h, nextTick, ref } from 
 import { renderToString } from "vue/server-renderer";
 
 import { FakeServer } from "../../testing/index.js";
-import { useConnection, useNotifications, useSession, useWsClient, wsClient } from "../../vue/index.js";
+import {
+  WsComposer,
+  WsConnectionStatus,
+  WsMessageList,
+  WsNotifications,
+  WsTyping,
+  useConnection,
+  useNotifications,
+  useSession,
+  useWsClient,
+  useWsLocale,
+  wsClient,
+} from "../../vue/index.js";
+import { useTexts } from "../../vue/locale.js";
+import { en, zhCN } from "../../vue/texts.js";
 
 const nothing = () => {};
 const node = () => ({ children: [] });
@@ -265,4 +279,55 @@ test("on a server it renders, connects to nothing, and misses a client clearly",
   await server.idle();
   assert.deepEqual(server.users, []);
   await assert.rejects(renderToString(createSSRApp(Page)), /no client: call useWsClient/);
+});
+
+test("components render on a server, in the language that is given", async () => {
+  const server = new FakeServer();
+  const Page = defineComponent(() => {
+    const session = useSession("s1");
+    return () => [
+      h(WsConnectionStatus, { always: true }),
+      h(WsNotifications),
+      h(WsMessageList, { session }),
+      h(WsTyping, { session }),
+      h(WsComposer, { session }),
+    ];
+  });
+  const app = createSSRApp(Page);
+  app.use(wsClient, server.client("alice"), { locale: "zh-CN", texts: { send: "走" } });
+  const html = await renderToString(app);
+  assert.match(html, /placeholder="输入消息…"/);
+  assert.match(html, /aria-label="走"/);
+  assert.deepEqual(server.users, []);
+});
+
+test("both languages have all texts, with the same values", () => {
+  const names = (values) => JSON.stringify(Object.keys(values).sort());
+  assert.equal(names(en), names(zhCN));
+  const valuesOf = (text) => {
+    const asked = new Set();
+    const values = new Proxy({}, { get: (_, name) => (asked.add(name), 2) });
+    if (typeof text === "function") text = text(values);
+    for (const [, name] of text.matchAll(/\{(\w+)\}/g)) asked.add(name);
+    return [...asked].sort();
+  };
+  for (const name of Object.keys(en)) assert.deepEqual(valuesOf(en[name]), valuesOf(zhCN[name]), name);
+});
+
+test("times are of the language, days by their distance, and what is no time is none", () => {
+  let texts;
+  const Inner = defineComponent(() => {
+    texts = useTexts();
+    return () => null;
+  });
+  const Outer = defineComponent(() => {
+    useWsLocale("no language!", { today: "now" });
+    return () => h(Inner);
+  });
+  createApp(Outer).mount(node());
+  const now = new Date(2026, 2, 2, 12).getTime();
+  assert.equal(texts.day(new Date(2026, 2, 2, 0, 1).toISOString(), now), "now");
+  assert.equal(texts.day(new Date(2026, 2, 1, 23, 59).toISOString(), now), "Yesterday");
+  assert.match(texts.day(new Date(2025, 11, 31).toISOString(), now), /2025/);
+  for (const odd of ["", "no time", null, undefined, {}]) assert.equal(texts.time(odd), "");
 });

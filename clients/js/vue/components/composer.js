@@ -1,0 +1,140 @@
+/** Where one writes a message. */
+
+import { computed, defineComponent, h, nextTick, ref, watch } from "vue";
+
+import { useTexts } from "../locale.js";
+import { useSession } from "../session.js";
+
+const ENVELOPE_BYTES = 400; // of a command, around its content
+
+export const WsComposer = defineComponent({
+  name: "WsComposer",
+  props: {
+    /** What `useSession` gave, or the id of a session. */
+    session: { type: Object, default: null },
+    sessionId: { type: String, default: null },
+    placeholder: { type: String, default: null },
+    disabled: Boolean,
+    /** Send with the Enter key; by default where there is a real keyboard. */
+    enter: { type: Boolean, default: null },
+  },
+  emits: ["sent", "failed"],
+  setup(props, { slots, emit, expose }) {
+    const own = props.session ? null : useSession(() => props.sessionId);
+    const session = () => props.session ?? own;
+    const { t } = useTexts();
+    const text = ref("");
+    const field = ref(null);
+    const drafts = new Map(); // session id -> text
+
+    const surplus = computed(() => {
+      const limit = session().client.connection?.max_message_bytes ?? Infinity;
+      if (text.value.length * 3 + ENVELOPE_BYTES <= limit) return 0;
+      const size = new TextEncoder().encode(JSON.stringify(text.value)).length;
+      return Math.max(0, size + ENVELOPE_BYTES - limit);
+    });
+    const maySend = computed(
+      () =>
+        !props.disabled &&
+        text.value.trim() !== "" &&
+        surplus.value === 0 &&
+        !session().error.value,
+    );
+
+    watch(
+      () => session().sessionId.value,
+      (next, before) => {
+        if (before) drafts.set(before, text.value);
+        text.value = drafts.get(next) ?? "";
+        nextTick(fit);
+      },
+    );
+
+    /** As high as what is written, within the limits of the style. */
+    function fit() {
+      const element = field.value;
+      if (!element) return;
+      element.style.height = "auto";
+      element.style.height = `${element.scrollHeight}px`;
+    }
+
+    function wrote({ target }) {
+      text.value = target.value;
+      fit();
+      if (text.value.trim() === "") session().stopTyping();
+      else session().startTyping();
+    }
+
+    async function send() {
+      if (!maySend.value) return;
+      const sending = session().send(text.value.trim());
+      text.value = "";
+      nextTick(fit);
+      field.value?.focus();
+      const entry = await sending;
+      emit(entry.status === "failed" ? "failed" : "sent", entry);
+    }
+
+    function pressed(event) {
+      // While an input method is composing, Enter takes its suggestion.
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229)
+        return;
+      const isKeyboard = !globalThis.matchMedia?.("(pointer: coarse)").matches;
+      if (!(props.enter ?? isKeyboard)) return;
+      event.preventDefault();
+      send();
+    }
+
+    expose({ focus: () => field.value?.focus(), send });
+
+    return () => {
+      const label = t("message");
+      const submit = (event) => {
+        event.preventDefault();
+        send();
+      };
+      const input = h("textarea", {
+        key: "input",
+        ref: field,
+        class: "ws-input",
+        rows: 1,
+        dir: "auto",
+        value: text.value,
+        disabled: props.disabled,
+        placeholder: props.placeholder ?? t("writeMessage"),
+        "aria-label": label,
+        "aria-invalid": surplus.value > 0,
+        enterkeyhint: "send",
+        onInput: wrote,
+        onKeydown: pressed,
+        onBlur: () => session().stopTyping(),
+      });
+      const button = {
+        type: "submit",
+        class: "ws-send",
+        disabled: !maySend.value,
+        "aria-label": t("send"),
+      };
+      return h("form", { class: "ws ws-composer", onSubmit: submit }, [
+        slots.before?.({ text, send }),
+        surplus.value > 0
+          ? h(
+              "div",
+              { key: "surplus", class: "ws-note ws-error", role: "alert" },
+              t("tooLong", { n: surplus.value }),
+            )
+          : null,
+        h("div", { key: "line", class: "ws-line" }, [
+          slots.start?.({ text, send }),
+          input,
+          h("button", button, slots.send?.() ?? h(SendIcon)),
+        ]),
+      ]);
+    };
+  },
+});
+
+const SendIcon = () =>
+  h("svg", { viewBox: "0 0 24 24", class: "ws-icon", "aria-hidden": "true" }, [
+    h("path", { d: "M3.4 20.4 21 12 3.4 3.6 3.4 10.2 15 12 3.4 13.8z" }),
+  ]);

@@ -1,0 +1,125 @@
+/** Components of Vue 3. */
+
+import type { AllowedComponentProps, VNodeChild, VNodeProps } from "vue";
+
+import type { ChatMessage, ClientEvents, State } from "../../src/index.js";
+import type {
+  MessageEntry,
+  NotificationEntry,
+  Notifications,
+  Session,
+  TextName,
+} from "../index.js";
+
+/** A component with these properties and events, slots, and methods of its instance. */
+export type WsComponent<Props, Slots, Methods = {}> = new () => {
+  $props: Props & AllowedComponentProps & VNodeProps;
+  $slots: { [Name in keyof Slots]?: Slots[Name] };
+} & Methods;
+
+/** What a slot gets, as in `#content="{ message }"`. */
+type Slot<Given = {}> = (given: Given) => VNodeChild;
+
+type OfMessage = { entry: MessageEntry; message: ChatMessage };
+
+/** A session: what `useSession` gave, or an id. */
+type OfSession = { session?: Session | null; sessionId?: string | null };
+
+/** The messages of a session; only those in view are in the page. */
+export const WsMessageList: WsComponent<
+  OfSession & {
+    /** Mark as read what is in view: true. */
+    markRead?: boolean;
+  },
+  {
+    /** In place of the bubble. */
+    message: Slot<OfMessage>;
+    /** What is in the bubble. */
+    content: Slot<OfMessage>;
+    /** Above the first of several messages. */
+    sender: Slot<OfMessage>;
+    avatar: Slot<OfMessage>;
+    /** Before the time. */
+    meta: Slot<OfMessage>;
+    /** Below a message that could not be sent. */
+    failed: Slot<OfMessage>;
+    /** Below a message: buttons of your own. */
+    actions: Slot<OfMessage>;
+    day: Slot<{ day: string }>;
+    empty: Slot;
+    error: Slot<{ error: Error }>;
+    /** The button that leads to the end. */
+    jump: Slot<{ count: number }>;
+  },
+  { toEnd(): void }
+>;
+
+type Writing = {
+  /** What is written; may be set. */
+  text: { value: string };
+  send(): Promise<void>;
+};
+
+/** Where one writes a message. */
+export const WsComposer: WsComponent<
+  OfSession & {
+    placeholder?: string | null;
+    disabled?: boolean;
+    /** The Enter key sends: by default where there is a real keyboard. */
+    enter?: boolean | null;
+    onSent?: (entry: MessageEntry) => void;
+    onFailed?: (entry: MessageEntry) => void;
+  },
+  {
+    /** Above the line, such as a list of files. */
+    before: Slot<Writing>;
+    /** Before the field, such as a button for files. */
+    start: Slot<Writing>;
+    /** What is on the button. */
+    send: Slot;
+  },
+  { focus(): void; send(): Promise<void> }
+>;
+
+/** Who is typing. */
+export const WsTyping: WsComponent<
+  { session: Session },
+  { default: Slot<{ users: readonly { user_id: string; username: string | null }[] }> }
+>;
+
+/** A line that says so when there is no connection. */
+export const WsConnectionStatus: WsComponent<
+  {
+    /** Show also that all is well. */
+    always?: boolean;
+  },
+  {
+    default: Slot<{
+      state: State;
+      lastClose: ClientEvents["ws:close"] | null;
+      /** Until the next attempt. */
+      secondsLeft: number | null;
+    }>;
+  }
+>;
+
+/** Notifications: pop-ups at the edge of the page, and a centre with the latest ones. */
+export const WsNotifications: WsComponent<
+  {
+    /** What `useNotifications` gave; default: its own. */
+    notifications?: Notifications | null;
+    popups?: boolean;
+    center?: boolean;
+    /** One was chosen; `event.preventDefault()` keeps its link from being followed. */
+    onOpen?: (entry: NotificationEntry, event: Event) => void;
+  },
+  {
+    bell: Slot<{ unread: number }>;
+    popup: Slot<{ entry: NotificationEntry; dismiss(): void }>;
+    item: Slot<{ entry: NotificationEntry }>;
+    empty: Slot;
+  }
+>;
+
+/** Texts of your own, by their names; `{name}` stands for a value. */
+export type Texts = Partial<Record<TextName, string | ((values: Record<string, any>) => string)>>;

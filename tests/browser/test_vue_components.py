@@ -1,0 +1,377 @@
+"""Vue components in a real browser, with the package's server in memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.support.browser_pages import NEEDS_CHROMIUM
+from tests.support.vue_pages import NEEDS_NPM, accessibility_faults, vue_page, vue_server
+
+pytestmark = [*NEEDS_CHROMIUM, NEEDS_NPM]
+
+CHAT = """
+    const { FakeServer } = await import("@wsserver/client/testing");
+    const { createApp, h } = await import("vue");
+    const vue = await import("@wsserver/client/vue");
+    window.server = new FakeServer();
+    window.alice = server.client("alice");
+    window.say = (content, from = "bob", more = {}) => server.say("s1", content, { from, ...more });
+    window.frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+    window.until = async (test) => { while (!test()) await frame(); };
+    for (let n = 1; n <= OLD; n++) say(`old ${n} ` + "word ".repeat((n * 7) % 60));
+    createApp({
+        setup() {
+            vue.useWsClient(alice);
+            if (LOCALE) vue.useWsLocale(LOCALE);
+            window.session = vue.useSession("s1", { limit: 6000 });
+            return () => [
+                h("h1", { class: "ws ws-title" }, "Chat"),
+                h("header", [h(vue.WsConnectionStatus), h(vue.WsNotifications)]),
+                h(vue.WsMessageList, { session }),
+                h(vue.WsTyping, { session }),
+                h(vue.WsComposer, { session }),
+            ];
+        },
+    }).mount("#app");
+    window.list = document.querySelector(".ws-scroller");
+    window.bottom = () => list.scrollHeight - list.clientHeight - list.scrollTop;
+    await until(() => session.isJoined.value && !session.isLoading.value);
+    await frame();
+"""
+STYLE = """#app { display: flex; flex-direction: column; height: 100vh; }
+header { display: flex; justify-content: space-between; min-height: 40px; }
+h1 { font-size: 16px; margin: 4px; } .ws-messages { flex: 1; }"""
+
+
+@pytest.fixture(scope="module")
+def vue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder: Path = tmp_path_factory.mktemp("vue")
+    with vue_server(folder, STYLE) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def chat(
+    url: str, *, old: int = 0, locale: str | None = None, **options: Any
+) -> AsyncIterator[Page]:
+    """A page on which alice talks with bob, after so many old messages."""
+    locale_text = "null" if locale is None else f'"{locale}"'
+    script = CHAT.replace("OLD", str(old)).replace("LOCALE", locale_text)
+    options = {"viewport": {"width": 700, "height": 600}, **options}
+    async with vue_page(url, script, **options) as page:
+        yield page
+
+
+def last(page: Page) -> Any:
+    return page.locator(".ws-message").last
+
+
+@pytest.mark.gen_test
+async def test_the_list_shows_the_end_and_stays_there(vue_url: str) -> None:
+    async with chat(vue_url, old=200) as page:
+        await expect(last(page)).to_contain_text("old 200")
+        assert await page.evaluate("bottom()") < 2
+        await page.evaluate("say('new one')")
+        await expect(last(page)).to_contain_text("new one")
+        assert await page.evaluate("bottom()") < 2
+        # What grows in the page, such as a picture that has loaded, does not push the end away.
+        await page.evaluate(
+            "async () => { document.querySelector('.ws-bubble').style.paddingBottom = '300px';"
+            " await frame(); await frame(); }"
+        )
+        assert await page.evaluate("bottom()") < 2
+        await page.set_viewport_size({"width": 360, "height": 400})
+        await page.evaluate("async () => { await frame(); await frame(); }")
+        assert await page.evaluate("bottom()") < 2
+
+
+@pytest.mark.gen_test
+async def test_scrolling_up_loads_what_is_older_and_moves_nothing(vue_url: str) -> None:
+    async with chat(vue_url, old=300) as page:
+        for _ in range(4):
+            moved = await page.evaluate(
+                """async () => {
+                    const count = session.messages.value.length;
+                    list.scrollTop = 100;
+                    await frame();
+                    const row = [...list.querySelectorAll(".ws-row")].find((each) =>
+                        each.getBoundingClientRect().bottom > list.getBoundingClientRect().top);
+                    const { key } = row.dataset;
+                    const top = row.getBoundingClientRect().top;
+                    await until(() => session.messages.value.length > count);
+                    await frame();
+                    await frame();
+                    const now = list.querySelector(`[data-key="${key}"]`);
+                    return now.getBoundingClientRect().top - top;
+                }"""
+            )
+            assert abs(moved) < 2
+        assert await page.evaluate("session.messages.value.length") == 250
+
+
+@pytest.mark.gen_test
+async def test_of_five_thousand_messages_only_those_in_view_are_in_the_page(vue_url: str) -> None:
+    async with chat(vue_url) as page:
+        await page.evaluate(
+            "for (let n = 1; n <= 5000; n++) say(`m ${n}`, n % 2 ? 'bob' : 'carol')"
+        )
+        await expect(last(page)).to_contain_text("m 5000")
+        steps = await page.evaluate(
+            """async () => {
+                const steps = [];
+                for (let part = 0.99; part > 0; part -= 0.09) {
+                    list.scrollTop = part * list.scrollHeight;
+                    await frame();
+                    await frame();
+                    const box = list.getBoundingClientRect();
+                    const rows = [...list.querySelectorAll(".ws-row")];
+                    const numbers = rows.map((row) =>
+                        Number(row.querySelector(".ws-text").textContent.slice(2)));
+                    steps.push({
+                        rows: rows.length,
+                        isWhole: numbers.every((n, index) => n === numbers[0] + index),
+                        isFilled: rows[0].getBoundingClientRect().top <= box.top
+                            && rows.at(-1).getBoundingClientRect().bottom >= box.bottom,
+                    });
+                }
+                return steps;
+            }"""
+        )
+        assert all(step["isWhole"] and step["isFilled"] for step in steps), steps
+        assert max(step["rows"] for step in steps) < 80
+        await page.evaluate("list.scrollTop = 0")
+        await expect(page.locator(".ws-message").first).to_contain_text("m 1")
+
+
+@pytest.mark.gen_test
+async def test_a_flood_of_messages_is_drawn_once_a_frame(vue_url: str) -> None:
+    async with chat(vue_url, old=20) as page:
+        drawn = await page.evaluate(
+            """async () => {
+                let frames = 0;
+                let isOver = false;
+                const count = () => { frames += 1; if (!isOver) requestAnimationFrame(count); };
+                requestAnimationFrame(count);
+                let draws = 0;
+                let most = 0;
+                const observer = new MutationObserver(() => {
+                    draws += 1;
+                    most = Math.max(most, list.querySelectorAll(".ws-row").length);
+                });
+                observer.observe(list, { childList: true, subtree: true });
+                for (let n = 0; n < 1000; n += 10) {
+                    for (let more = 0; more < 10; more++) say(`flood ${n + more}`);
+                    await new Promise((resolve) => setTimeout(resolve, 1));
+                }
+                await frame();
+                await frame();
+                isOver = true;
+                return { frames, draws, most, bottom: bottom() };
+            }"""
+        )
+        await expect(last(page)).to_contain_text("flood 999")
+        # Rows that were just measured may bring one more drawing of the same frame.
+        assert drawn["draws"] <= 2 * drawn["frames"] + 2, drawn
+        assert drawn["most"] < 200, drawn
+        assert drawn["bottom"] < 2
+        assert await page.evaluate("session.messages.value.length") >= 1000
+
+
+@pytest.mark.gen_test
+async def test_who_reads_above_is_not_moved_and_is_told_of_what_is_new(vue_url: str) -> None:
+    async with chat(vue_url, old=100) as page:
+        where = """() => {
+            const row = [...list.querySelectorAll(".ws-row")].find((each) =>
+                each.getBoundingClientRect().bottom > list.getBoundingClientRect().top);
+            return [row.dataset.key, Math.round(row.getBoundingClientRect().top)];
+        }"""
+        await page.evaluate(
+            "async () => { list.scrollTop = list.scrollHeight / 2; await frame(); }"
+        )
+        before = await page.evaluate(where)
+        jump = page.locator(".ws-jump")
+        await expect(jump).to_have_text("To the latest message ↓")
+        await page.evaluate("say('one'); say('two')")
+        await expect(jump).to_have_text("2 new messages ↓")
+        assert await page.evaluate(where) == before
+        assert await page.evaluate("session.unread.value") == 2
+        await jump.click()
+        await expect(last(page)).to_contain_text("two")
+        await expect(jump).to_have_count(0)
+        await page.evaluate("until(() => bottom() < 2)")
+        assert await page.evaluate("session.unread.value") == 0
+        # What one says oneself brings one to the end.
+        await page.evaluate("async () => { list.scrollTop = 200; await frame(); await frame(); }")
+        await page.locator("textarea").fill("mine")
+        await page.keyboard.press("Enter")
+        await expect(last(page)).to_contain_text("mine")
+        await page.evaluate("until(() => bottom() < 2)")
+
+
+@pytest.mark.gen_test
+async def test_a_message_that_failed_is_sent_again_or_removed(vue_url: str) -> None:
+    async with chat(vue_url) as page:
+        await page.evaluate("server.refuse('send_message', 'forbidden')")
+        for text in ("first", "second"):
+            await page.locator("textarea").fill(text)
+            await page.keyboard.press("Enter")
+            await expect(last(page)).to_have_attribute("data-status", "failed")
+        await page.evaluate("server.answer('send_message', null)")
+        await page.get_by_role("button", name="Try again").first.click()
+        await expect(page.locator(".ws-message", has_text="first")).to_have_attribute(
+            "data-status", "sent"
+        )
+        await page.get_by_role("button", name="Remove").click()
+        await expect(page.locator(".ws-message")).to_have_count(1)
+        assert await page.evaluate("server.commands.filter((c) => c.type === 'read').length") == 0
+
+
+@pytest.mark.gen_test
+async def test_the_keyboard_writes_lines_and_leaves_input_methods_alone(vue_url: str) -> None:
+    async with chat(vue_url) as page:
+        field = page.get_by_label("Message", exact=True)
+        await field.click()
+        await page.keyboard.type("one")
+        await page.keyboard.press("Shift+Enter")
+        await page.keyboard.type("two")
+        await field.evaluate(
+            """(field) => field.dispatchEvent(new KeyboardEvent("keydown",
+                { key: "Enter", isComposing: true, bubbles: true, cancelable: true }))"""
+        )
+        await expect(page.locator(".ws-message")).to_have_count(0)
+        told = "server.commands.filter((c) => c.type === 'typing').map((c) => c.is_typing)"
+        assert await page.evaluate(told) == [True]
+        await page.keyboard.press("Enter")
+        await expect(last(page).locator(".ws-text")).to_have_text("one\ntwo")
+        await expect(field).to_have_value("")
+        assert await page.evaluate(told) == [True, False]
+        # Too long for one command: said before it is sent.
+        await field.fill("长" * 30_000)
+        await expect(page.get_by_role("alert")).to_contain_text("Too long by")
+        await expect(page.get_by_role("button", name="Send")).to_be_disabled()
+        await field.fill("short")
+        await page.get_by_role("button", name="Send").click()
+        await expect(last(page)).to_contain_text("short")
+
+
+@pytest.mark.gen_test
+async def test_hostile_names_texts_and_links_stay_text(vue_url: str) -> None:
+    evil = '<img src=x onerror="window.ran = 1"><b>'
+    async with chat(vue_url) as page:
+        await page.evaluate(
+            """(evil) => {
+                say(evil, evil, { username: evil });
+                say({ evil: [evil] }, "__proto__", { username: "\\u202egnp.exe" });
+                say("see javascript:window.ran=1 and https://a.test/?q=<b> and HTTP://B.TEST.");
+                say("x".repeat(64 * 1024) + "the end", "bob");
+                for (const url of ["javascript:window.ran=1", "data:text/html,x", "//evil.test",
+                    " javascript:window.ran=1", "/\\\\evil.test", "/fine"]) {
+                    server.notify("alice", { title: evil, message: evil, action_url: url,
+                        auto_close: false });
+                }
+                server.push("typing", { session_id: "s1", user_id: "bob", username: evil,
+                    is_typing: true }, { session: "s1" });
+            }""",
+            evil,
+        )
+        await expect(last(page)).to_contain_text("Show all")
+        await page.get_by_role("button", name="Show all").click()
+        await expect(last(page)).to_contain_text("the end")
+        await page.locator(".ws-bell").click()
+        await expect(page.locator(".ws-item")).to_have_count(6)
+        links = "[...document.querySelectorAll('a')].map((a) => a.getAttribute('href'))"
+        await page.evaluate("list.scrollTop = 0")
+        await expect(page.locator(".ws-message").first).to_contain_text("<img")
+        assert await page.evaluate(links) == ["/fine", "https://a.test/?q=", "HTTP://B.TEST"]
+        assert await page.locator("#app img, #app b").count() == 0
+        assert await page.evaluate("window.ran") is None
+        await expect(page.locator(".ws-typing")).to_contain_text("<img")
+
+
+@pytest.mark.gen_test
+async def test_notifications_pop_up_and_are_read_in_the_centre(vue_url: str) -> None:
+    async with chat(vue_url) as page:
+        await page.evaluate(
+            """() => {
+                server.notify("alice", { title: "Stays", auto_close: false, type: "urgent" });
+                for (let n = 0; n < 6; n++) server.notify("alice", { title: `n${n}` });
+            }"""
+        )
+        await expect(page.locator(".ws-popup")).to_have_count(4)
+        await page.get_by_role("button", name="Close").first.click()
+        await expect(page.locator(".ws-popup .ws-title").first).to_have_text("n1")
+        bell = page.get_by_role("button", name="Notifications, 7 unread")
+        await bell.focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("dialog")).to_be_focused()
+        await expect(page.locator(".ws-popup")).to_have_count(0)
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")  # all read
+        await expect(page.locator(".ws-item[data-read=false]")).to_have_count(0)
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        await expect(page.get_by_role("button", name="Notifications", exact=True)).to_be_focused()
+
+
+@pytest.mark.gen_test
+async def test_it_says_when_there_is_no_connection(vue_url: str) -> None:
+    async with chat(vue_url) as page:
+        status = page.locator(".ws-connection")
+        await expect(status).to_have_text("")
+        await page.evaluate("server.stop()")
+        await expect(status).to_contain_text("No connection")
+        await page.evaluate("server.start()")
+        await expect(status).to_have_text("")
+        await page.evaluate("alice.close(4502, 'bye')")
+        await expect(status).to_contain_text("Disconnected")
+        await page.get_by_role("button", name="Connect").click()
+        await expect(status).to_have_attribute("data-state", "open")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"color_scheme": "dark"},
+        {"locale": "zh-CN", "viewport": {"width": 360, "height": 640}},
+    ],
+    ids=["light", "dark", "chinese phone"],
+)
+@pytest.mark.gen_test
+async def test_axe_finds_nothing(vue_url: str, options: dict[str, Any]) -> None:
+    async with chat(vue_url, old=60, reduced_motion="reduce", **options) as page:
+        if options.get("locale"):
+            await expect(page.locator("textarea")).to_have_attribute("placeholder", "输入消息…")
+            await page.evaluate("document.documentElement.dir = 'rtl'")
+        await page.evaluate(
+            """async () => {
+                await session.send("sent");
+                server.refuse("send_message", "forbidden");
+                await session.send("fails");
+                server.push("typing", { session_id: "s1", user_id: "bob", username: "Bob",
+                    is_typing: true }, { session: "s1" });
+                for (const type of ["info", "success", "warning", "error", "urgent"]) {
+                    server.notify("alice", { title: type, message: type, type, auto_close: false,
+                        action_url: type === "info" ? "/x" : null });
+                }
+                list.scrollTop = 300;
+                say("below");
+            }"""
+        )
+        await expect(page.locator(".ws-jump")).to_be_visible()
+        await expect(page.locator(".ws-popup")).to_have_count(4)
+        assert await accessibility_faults(page) == []
+        await page.locator(".ws-bell").click()
+        assert await accessibility_faults(page) == []
+        await page.evaluate("list.scrollTop = 1e9")
+        await page.get_by_role("dialog").press("Escape")
+        await expect(page.locator(".ws-failed")).to_be_visible()
+        assert await accessibility_faults(page) == []
+        right_end = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert right_end == 0

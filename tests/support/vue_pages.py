@@ -1,0 +1,134 @@
+"""Pages with the browser client's Vue parts, served from the package as it is, without a build."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page
+
+from tests.support.browser_pages import browser
+
+PACKAGE = Path(__file__).parents[2] / "clients" / "js"
+NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "network")
+NEEDS_NPM = pytest.mark.skipif(shutil.which("npm") is None, reason="no npm on PATH")
+_IMPORTS = {
+    "vue": "/node_modules/vue/dist/vue.runtime.esm-browser.prod.js",
+    "@wsserver/client": "/src/index.js",
+    "@wsserver/client/vue": "/vue/index.js",
+    "@wsserver/client/testing": "/testing/index.js",
+}
+_PAGE = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Test</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; connect-src *;
+  style-src 'self'; script-src 'self' 'nonce-test'; img-src data:">
+<link rel="icon" href="data:,">
+<script type="importmap" nonce="test">{json.dumps({"imports": _IMPORTS})}</script>
+<link rel="stylesheet" href="/vue/style.css">
+<link rel="stylesheet" href="/page.css">
+</head>
+<body><main id="app"></main></body>
+</html>
+"""
+_STYLE = "html, body, main { height: 100%; margin: 0; background: var(--ws-background); }"
+_NOTE_FAULTS = """
+    window.violations = [];
+    document.addEventListener("securitypolicyviolation", (event) =>
+        violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+
+def install(folder: Path, *arguments: str) -> None:
+    """Install packages with npm, or skip the test where there is no network."""
+    command = ["npm", *arguments, "--no-audit", "--no-fund", "--prefer-offline"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+    if done.returncode != 0 and any(word in done.stderr for word in NO_NETWORK):
+        pytest.skip("no npm registry can be reached")
+    assert done.returncode == 0, done.stderr
+
+
+def copy_package(folder: Path) -> Path:
+    """A copy of the package, in which something may be installed."""
+    ignored = shutil.ignore_patterns("node_modules", "build", "*.tgz")
+    return shutil.copytree(PACKAGE, folder / "clients" / "js", ignore=ignored)
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder's files."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listener:
+        thread = threading.Thread(target=listener.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.server_port}"
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
+def vue_server(folder: Path, style: str = "") -> Iterator[str]:
+    """The address of a page for components, with the package's modules by their names."""
+    package = copy_package(folder)
+    install(package, "ci")
+    (package / "index.html").write_text(_PAGE)
+    (package / "page.css").write_text(_STYLE + style)
+    with served(package) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def vue_page(url: str, script: str, **options: Any) -> AsyncIterator[Page]:
+    """A page that has run a script, the body of an async function; nothing may go wrong on it."""
+    async with browser() as chromium:
+        context = await chromium.new_context(**{"locale": "en-US", **options})
+        page = await context.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                faults.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
+        page.set_default_timeout(15_000)
+        await page.add_init_script(_NOTE_FAULTS)
+        await page.goto(url)
+        await page.evaluate(f"async () => {{ {script} }}")
+        try:
+            yield page
+        except Exception as error:
+            if faults:
+                raise AssertionError(faults) from error
+            raise
+        assert not faults, faults
+        assert await page.evaluate("violations") == []
+
+
+async def accessibility_faults(page: Page) -> list[str]:
+    """What axe finds on a page: rule and element."""
+    await page.add_script_tag(url="/node_modules/axe-core/axe.min.js")
+    found: list[str] = await page.evaluate(
+        """async () => (await axe.run()).violations.flatMap(({ id, nodes }) =>
+            nodes.map(({ target, failureSummary }) => `${id} ${target} ${failureSummary}`))"""
+    )
+    return found
