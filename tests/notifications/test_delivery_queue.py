@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -194,27 +195,55 @@ class ScriptedQueue(DeliveryQueue[Any]):
         await self.own_tasks.cancel()
 
 
+@asynccontextmanager
+async def running(
+    stored: Stored,
+    clock: FakeClock,
+    *outcomes: Outcome | Exception,
+    limits: Limits = LIMITS,
+    is_held: bool = False,
+    adding: str = "",
+) -> AsyncIterator[ScriptedQueue]:
+    """A queue that has looked at everything; stopped at the end.
+
+    ``is_held``: attempts wait for the gate; ``adding``: the id of a delivery that is due.
+    """
+    queue = ScriptedQueue(stored, clock, limits)
+    queue.outcomes = list(outcomes)
+    if is_held:
+        queue.gate.clear()
+    if adding:
+        await stored.add(adding, at=clock.wall())
+    await queue.start()
+    await queue.idle()
+    yield queue
+    await queue.stop()
+
+
 @pytest.mark.gen_test
 async def test_a_fault_that_may_pass_is_retried_until_the_last_attempt(
     stored: Stored, clock: FakeClock
 ) -> None:
-    queue = ScriptedQueue(stored, clock)
-    queue.outcomes = [retry("busy"), RuntimeError("a bug"), retry("busy"), failed("gone")]
-    await stored.add("d1", at=clock.wall())
-    await queue.start()
-    await queue.idle()
-    assert queue.reported == [("d1", ["pending"])]
-    await queue.pass_time(1.5)  # 2 s, up to 20 % less
-    assert len(queue.tried) == 1
-    for _ in range(2):
-        await queue.pass_time(5)
-    assert queue.reported == [("d1", ["pending"])] * 2 + [("d1", ["failed"])]
-    await stored.add("d2", at=clock.wall())
-    await queue.idle()
-    assert queue.reported[-1] == ("d2", ["failed"])
-    await queue.pass_time(1000)
-    assert queue.tried == ["d1", "d1", "d1", "d2"]
-    await queue.stop()
+    async with running(
+        stored,
+        clock,
+        retry("busy"),
+        RuntimeError("a bug"),
+        retry("busy"),
+        failed("gone"),
+        adding="d1",
+    ) as queue:
+        assert queue.reported == [("d1", ["pending"])]
+        await queue.pass_time(1.5)  # 2 s, up to 20 % less
+        assert len(queue.tried) == 1
+        for _ in range(2):
+            await queue.pass_time(5)
+        assert queue.reported == [("d1", ["pending"])] * 2 + [("d1", ["failed"])]
+        await stored.add("d2", at=clock.wall())
+        await queue.idle()
+        assert queue.reported[-1] == ("d2", ["failed"])
+        await queue.pass_time(1000)
+        assert queue.tried == ["d1", "d1", "d1", "d2"]
 
 
 @pytest.mark.gen_test
@@ -243,116 +272,90 @@ async def test_what_a_crash_cut_off_is_attempted_by_the_next_run(
 async def test_a_result_after_the_lease_was_lost_counts_for_nothing(
     stored: Stored, clock: FakeClock
 ) -> None:
-    queue = ScriptedQueue(stored, clock)
-    queue.gate.clear()
-    queue.outcomes = [failed("too late")]
-    await stored.add("d1", at=clock.wall())
-    await queue.start()
-    await queue.idle()
-    # Another process finds the lease expired.
-    now, lease = clock.wall() + LEASE_S, Lease("another", clock.wall() + 2 * LEASE_S)
-    assert await stored.store.release(now) == 1
-    (stolen,) = await stored.store.claim(stored.lane, now, 9, lease)
-    queue.gate.set()
-    await queue.idle()
-    assert queue.reported == [("d1", [])]
-    assert await stored.states() == {"d1": "sending"}
-    assert await stored.store.record(lease, result(stolen, "sent")) == {stolen.ids[0]: "sent"}
-    await queue.stop()
+    async with running(stored, clock, failed("too late"), is_held=True, adding="d1") as queue:
+        # Another process finds the lease expired.
+        now, lease = clock.wall() + LEASE_S, Lease("another", clock.wall() + 2 * LEASE_S)
+        assert await stored.store.release(now) == 1
+        (stolen,) = await stored.store.claim(stored.lane, now, 9, lease)
+        queue.gate.set()
+        await queue.idle()
+        assert queue.reported == [("d1", [])]
+        assert await stored.states() == {"d1": "sending"}
+        assert await stored.store.record(lease, result(stolen, "sent")) == {stolen.ids[0]: "sent"}
 
 
 @pytest.mark.gen_test
 async def test_what_was_claimed_and_never_attempted_is_attempted_after_its_lease(
     stored: Stored, clock: FakeClock
 ) -> None:
-    queue = ScriptedQueue(stored, clock)
-    await queue.start()
-    await queue.idle()
-    await stored.add("d1", at=clock.wall())
-    lease = Lease("another", clock.wall() + LEASE_S)
-    assert len(await stored.store.claim(stored.lane, clock.wall(), 9, lease)) == 1
-    await queue.pass_time(LEASE_S - 1)
-    await queue.release()
-    await queue.idle()
-    assert queue.tried == []  # another process may be working on it
-    await queue.pass_time(1)
-    await queue.release()
-    await queue.idle()
-    assert queue.reported == [("d1", ["sent"])]
-    await queue.stop()
+    async with running(stored, clock) as queue:
+        await stored.add("d1", at=clock.wall())
+        lease = Lease("another", clock.wall() + LEASE_S)
+        assert len(await stored.store.claim(stored.lane, clock.wall(), 9, lease)) == 1
+        await queue.pass_time(LEASE_S - 1)
+        await queue.release()
+        await queue.idle()
+        assert queue.tried == []  # another process may be working on it
+        await queue.pass_time(1)
+        await queue.release()
+        await queue.idle()
+        assert queue.reported == [("d1", ["sent"])]
 
 
 @pytest.mark.gen_test
 async def test_a_wall_clock_that_is_set_forward_makes_no_attempt_twice(
     stored: Stored, clock: FakeClock
 ) -> None:
-    queue = ScriptedQueue(stored, clock)
-    queue.gate.clear()
-    await stored.add("d1", at=clock.wall())
-    await queue.start()
-    await queue.idle()
-    clock.now_wall += 3600
-    await queue.release()
-    await queue.idle()
-    queue.gate.set()
-    await queue.idle()
-    assert queue.reported == [("d1", ["sent"])]
-    await queue.stop()
+    async with running(stored, clock, is_held=True, adding="d1") as queue:
+        clock.now_wall += 3600
+        await queue.release()
+        await queue.idle()
+        queue.gate.set()
+        await queue.idle()
+        assert queue.reported == [("d1", ["sent"])]
 
 
 @pytest.mark.gen_test
 async def test_a_wall_clock_that_is_set_back_delays_nothing(
     stored: Stored, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    queue = ScriptedQueue(stored, clock)
-    queue.outcomes = [retry("busy")]
-    await stored.add("d1", at=clock.wall())
-    await queue.start()
-    await queue.idle()
-    (due_at,) = (await stored.due_times()).values()
-    clock.now_wall -= 3600
-    for _ in range(2):  # it is moved once
-        await queue.release()
-        await queue.idle()
-    assert await stored.due_times() == {"d1": pytest.approx(due_at - 3600, abs=0.001)}
-    assert caplog.text.count("clock was set back queue=ScriptedQueue seconds=3600 count=1") == 1
-    await stored.add("new", at=clock.wall())
-    await queue.pass_time(3)
-    assert queue.reported == [("d1", ["pending"]), ("new", ["sent"]), ("d1", ["sent"])]
-    await queue.stop()
+    async with running(stored, clock, retry("busy"), adding="d1") as queue:
+        (due_at,) = (await stored.due_times()).values()
+        clock.now_wall -= 3600
+        for _ in range(2):  # it is moved once
+            await queue.release()
+            await queue.idle()
+        assert await stored.due_times() == {"d1": pytest.approx(due_at - 3600, abs=0.001)}
+        assert caplog.text.count("clock was set back queue=ScriptedQueue seconds=3600 count=1") == 1
+        await stored.add("new", at=clock.wall())
+        await queue.pass_time(3)
+        assert queue.reported == [("d1", ["pending"]), ("new", ["sent"]), ("d1", ["sent"])]
 
 
 @pytest.mark.gen_test
 async def test_a_lane_keeps_to_its_pace(stored: Stored, clock: FakeClock) -> None:
-    queue = ScriptedQueue(stored, clock, LIMITS._replace(rate_per_s=2.0))
     await stored.add(*"abcde", at=clock.wall())
-    await queue.start()
-    await queue.idle()
-    assert queue.tried == ["a", "b"]
-    clock.now_wall += 3600  # the pace is kept by the monotonic clock
-    await queue.idle()
-    assert queue.tried == ["a", "b"]
-    await queue.pass_time(1)
-    assert queue.tried == ["a", "b", "c", "d"]
-    await queue.stop()
+    async with running(stored, clock, limits=LIMITS._replace(rate_per_s=2.0)) as queue:
+        assert queue.tried == ["a", "b"]
+        clock.now_wall += 3600  # the pace is kept by the monotonic clock
+        await queue.idle()
+        assert queue.tried == ["a", "b"]
+        await queue.pass_time(1)
+        assert queue.tried == ["a", "b", "c", "d"]
 
 
 @pytest.mark.gen_test
 async def test_a_full_lane_begins_no_attempt_and_delays_no_other_lane(
     stored: Stored, clock: FakeClock
 ) -> None:
-    queue = ScriptedQueue(stored, clock, LIMITS._replace(concurrency=2))
-    queue.gate.clear()
     await stored.add(*"abc", at=clock.wall())
-    await queue.start()
-    await queue.idle()
-    await stored.add("d", at=clock.wall(), lane=stored.other_lane)
-    await until(lambda: "d" in queue.tried)
-    assert queue.tried == ["a", "b", "d"]
-    queue.gate.set()
-    await until(lambda: "c" in queue.tried)
-    assert queue.tried == ["a", "b", "d", "c"]
-    await queue.stop()
+    async with running(stored, clock, limits=LIMITS._replace(concurrency=2), is_held=True) as queue:
+        await stored.add("d", at=clock.wall(), lane=stored.other_lane)
+        await until(lambda: "d" in queue.tried)
+        assert queue.tried == ["a", "b", "d"]
+        queue.gate.set()
+        await until(lambda: "c" in queue.tried)
+        assert queue.tried == ["a", "b", "d", "c"]
 
 
 @pytest.mark.gen_test

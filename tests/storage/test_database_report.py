@@ -27,6 +27,18 @@ async def fill(database: Database) -> None:
     await MemberStore(database).replace("s1", ["a", "b", "c"], "admin", 2000.0)
 
 
+async def make_filled(make_database: MakeDatabase) -> None:
+    database = make_database()
+    await database.open()
+    await fill(database)
+    await database.close()
+
+
+def edited(path: Path) -> closing[sqlite3.Connection]:
+    """A connection to a file that no server uses; each statement is committed."""
+    return closing(sqlite3.connect(path, isolation_level=None))
+
+
 def look(path: Path, **options: bool) -> DatabaseReport:
     """Inspect; nothing may change by it."""
     before = hashes(path) if path.parent.exists() else {}
@@ -65,10 +77,7 @@ async def test_a_database_in_use_is_described(
 async def test_the_sizes_of_the_tables_make_up_the_file(
     make_database: MakeDatabase, path: Path
 ) -> None:
-    database = make_database()
-    await database.open()
-    await fill(database)
-    await database.close()
+    await make_filled(make_database)
     found = look(path)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     sizes = [table.bytes for table in found.tables]
@@ -111,16 +120,13 @@ async def test_damage_is_listed(make_database: MakeDatabase, path: Path) -> None
 async def test_only_the_full_check_compares_an_index_with_its_table(
     make_database: MakeDatabase, path: Path
 ) -> None:
-    database = make_database()
-    await database.open()
-    await fill(database)
-    await database.close()
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    await make_filled(make_database)
+    with edited(path) as connection:
         connection.execute("PRAGMA writable_schema = ON")
         index = connection.execute("SELECT * FROM sqlite_schema WHERE name = 'audit_by_time'")
         row = index.fetchone()
         connection.execute("DELETE FROM sqlite_schema WHERE name = 'audit_by_time'")
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with edited(path) as connection:
         connection.execute("DELETE FROM audit WHERE at = 1000.0")  # the index has it still
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", row)
@@ -133,13 +139,13 @@ async def test_an_older_schema_is_no_problem_and_a_newer_one_is(
     make_database: MakeDatabase, path: Path
 ) -> None:
     await make_file(make_database)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with edited(path) as connection:
         connection.execute("DELETE FROM _sqlite_migrations WHERE name LIKE 'm0006%'")
     older = look(path)
     assert (older.ok, older.schema) == (True, "older")
     assert older.schema_missing == ["m0006_audit_by_outcome"]
     assert "the next start of a server brings it up" in older.warnings[0]
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with edited(path) as connection:
         add_newer_migration(connection)
     newer = look(path)
     assert (newer.ok, newer.schema) == (False, "newer")
@@ -154,7 +160,7 @@ def test_what_is_no_database_of_ours_is_said(path: Path) -> None:
     path.write_text("nothing of the kind" * 10)
     assert look(path).problems == ["is not a SQLite database"]
     path.unlink()
-    with closing(sqlite3.connect(path)) as connection:
+    with edited(path) as connection:
         connection.execute("CREATE TABLE bookmarks (url TEXT)")
     assert look(path).problems == ["belongs to another program"]
 
@@ -164,7 +170,7 @@ async def test_a_row_without_its_parent_is_a_problem(
     make_database: MakeDatabase, path: Path
 ) -> None:
     await make_file(make_database)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with edited(path) as connection:
         connection.execute("CREATE TABLE child (of INTEGER REFERENCES audit (id))")
         connection.execute("INSERT INTO child VALUES (7)")
     assert look(path).problems == ["is damaged: row 1 of child refers to no row of audit"]
@@ -194,7 +200,7 @@ async def test_a_file_that_even_readers_are_kept_from_is_unavailable(
     make_database: MakeDatabase, path: Path
 ) -> None:
     await make_file(make_database)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+    with edited(path) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
         other.execute("CREATE TABLE x (y)")
