@@ -121,8 +121,8 @@ class ConnectionDirectory(Protocol):
     up for afterwards.
     """
 
-    answers_now: bool
-    """Whether nothing has to be waited for, as in a single process."""
+    is_shared: bool
+    """Whether there may be other nodes; without, nothing has to be waited for."""
 
     async def start(self) -> None:
         """Register this node; raises ``ClusterUnusable``, as if a living node has its name."""

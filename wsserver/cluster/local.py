@@ -76,7 +76,7 @@ _RESERVED = Reservation("", "")
 class LocalDirectory:
     """The directory of a single process: its connections, as they are."""
 
-    answers_now = True
+    is_shared = False
 
     def __init__(self, local: LocalConnections, node: str, version: str, since: float) -> None:
         self._local = local

@@ -47,7 +47,7 @@ class ConnectStateLoader:
 
     def is_in_memory(self, claims: Claims, session_id: str | None) -> bool:
         """Whether ``load`` needs no storage."""
-        if not self._streams.is_exact:
+        if self._streams.is_shared:
             return False
         return self._known(claims, session_id, InboxState(claims.sub)) is not None
 

@@ -228,7 +228,7 @@ class WebSocketManager:
 
     def can_connect_now(self, request: ConnectRequest) -> bool:
         """Whether ``connect`` needs neither storage nor other nodes."""
-        if request.session_id is not None and not self._directory.answers_now:
+        if request.session_id is not None and self._directory.is_shared:
             return False
         return self._connect_states.is_in_memory(request.claims, request.session_id)
 

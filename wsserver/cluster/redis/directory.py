@@ -73,7 +73,7 @@ class RedisDirectory(DirectoryUpkeep):
     are; they are entered again afterwards, also when it was emptied.
     """
 
-    answers_now = False
+    is_shared = True
 
     def __init__(
         self,

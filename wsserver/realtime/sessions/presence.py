@@ -126,10 +126,10 @@ class Presence:
         """A member list was changed; each node is notified of it."""
         for user_id in added:
             if self._is_new_in(session_id, user_id):
-                if self._connections.answers_now:
-                    self._notify_online(user_id, {session_id})
-                else:
+                if self._connections.is_shared:
                     self._tasks.spawn(self._list_once(session_id, user_id), name="presence")
+                else:
+                    self._notify_online(user_id, {session_id})
         for user_id in removed:
             if self._hub.user_connections.count(user_id):
                 self._lose(user_id, (session_id,))
@@ -264,7 +264,7 @@ class Presence:
         self, user_id: str, sessions: set[str], change: Change | None = None
     ) -> None:
         """Notify some sessions of a user that is online already."""
-        if change is None and not self._connections.answers_now:
+        if change is None and self._connections.is_shared:
             self._tasks.spawn(self._count_and_notify(user_id, sessions), name="presence")
             return
         count = self._hub.user_connections.count(user_id)

@@ -58,7 +58,7 @@ class Sessions:
 
     def users_of_all_nodes(self, session_id: str) -> Awaitable[SessionUsers] | None:
         """The users in a session; None in a single process, whose own are all there are."""
-        return None if self._connections.answers_now else self._read_users(session_id)
+        return self._read_users(session_id) if self._connections.is_shared else None
 
     async def _read_users(self, session_id: str) -> SessionUsers:
         users = self._connections.session_users(session_id)

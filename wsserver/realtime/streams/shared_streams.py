@@ -102,7 +102,7 @@ class SharedStreams(Streams):
     follows the end is received through the broker, and delivered by ``follower``.
     """
 
-    is_exact = False
+    is_shared = True
 
     def __init__(
         self,

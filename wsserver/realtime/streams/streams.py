@@ -62,8 +62,8 @@ class Streams:
     is for several.
     """
 
-    is_exact = True
-    """Whether positions in memory are exact."""
+    is_shared = False
+    """Whether other nodes write, too; without, positions in memory are exact."""
 
     def __init__(
         self,
