@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.support.inbox_messages import notes, received, send_to_user
-from tests.support.live_server import Live, MakeLive
+from tests.support.live_server import LIMITS, Live, MakeLive
 from wsserver.errors import ConnectionLimit
-from wsserver.realtime.manager import ConnectionLimits
 
 
 @pytest.mark.gen_test
@@ -61,7 +61,7 @@ async def test_a_message_read_before_it_is_published_comes_once(
 
 @pytest.mark.gen_test
 async def test_a_refused_newcomer_leaves_nothing_behind(make_live: MakeLive) -> None:
-    live = await make_live(limits=ConnectionLimits(per_user=1))
+    live = await make_live(limits=replace(LIMITS, per_user=1))
     await send_to_user(live, "a")
     await live.connect("u1")
     with pytest.raises(ConnectionLimit):

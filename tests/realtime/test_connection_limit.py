@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.frames import PONG
 from tests.support.lifecycle import run
-from tests.support.live_server import Client, Live, MakeLive, settle
+from tests.support.live_server import LIMITS, Client, Live, MakeLive, settle
 from wsserver.errors import ConnectionLimit
 from wsserver.realtime.connections import connection_limit
 from wsserver.realtime.connections.connection import Backlog
-from wsserver.realtime.connections.connection_limit import ConnectionLimits
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def live(io_loop: IOLoop, make_live: MakeLive, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(connection_limit, "SLICE_S", 0.01)
     monkeypatch.setattr(connection_limit, "ANSWER_S", 0.03)
     monkeypatch.setattr(connection_limit, "ANSWER_LIMIT_S", 0.2)
-    return run(io_loop, lambda: make_live(limits=ConnectionLimits(per_user=3)))
+    return run(io_loop, lambda: make_live(limits=replace(LIMITS, per_user=3)))
 
 
 async def three(live: Live) -> list[Client]:

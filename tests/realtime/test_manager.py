@@ -3,14 +3,15 @@ from __future__ import annotations
 import json
 import os
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.support.live_server import Client, Live, MakeLive, settle
+from tests.support.live_server import LIMITS, Client, Live, MakeLive, settle
 from wsserver.errors import ConnectionLimit, Draining, ServerFull
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
-from wsserver.realtime.manager import ConnectionLimits, ConnectRequest
+from wsserver.realtime.manager import ConnectRequest
 
 
 @pytest.mark.gen_test
@@ -78,7 +79,7 @@ async def test_a_bound_client_is_established_first_and_joined_then(live: Live) -
 
 @pytest.mark.gen_test
 async def test_one_connection_too_many_is_rejected(make_live: MakeLive) -> None:
-    live = await make_live(limits=ConnectionLimits(per_user=2))
+    live = await make_live(limits=replace(LIMITS, per_user=2))
     clients = [await live.connect() for _ in range(2)]
     with pytest.raises(ConnectionLimit):
         await live.connect()
@@ -91,7 +92,7 @@ async def test_one_connection_too_many_is_rejected(make_live: MakeLive) -> None:
 
 @pytest.mark.gen_test
 async def test_or_the_oldest_makes_room_with_4504(make_live: MakeLive) -> None:
-    live = await make_live(limits=ConnectionLimits(per_user=2, policy="evict_oldest"))
+    live = await make_live(limits=replace(LIMITS, per_user=2, policy="evict_oldest"))
     old, middle = await live.connect(), await live.connect()
     status = await live.monitor()
     new = await live.connect()
@@ -112,7 +113,7 @@ async def test_five_is_the_limit_unless_configured(live: Live) -> None:
 async def test_a_full_server_refuses_new_connections_and_keeps_the_open_ones(
     make_live: MakeLive,
 ) -> None:
-    live = await make_live(limits=ConnectionLimits(total=1, policy="evict_oldest"))
+    live = await make_live(limits=replace(LIMITS, total=1, policy="evict_oldest"))
     client = await live.connect("u1")
     with pytest.raises(ServerFull) as caught:
         await live.connect("u1")

@@ -63,7 +63,7 @@ class Bench:
         broker.subscribe(self.delivery)
         events = EventBus(unused, clock, unused)
         published = PublishedMessages(events, TopTalkers(clock))
-        self.router = Router(broker, unused, published, clock, Retention())
+        self.router = Router(broker, unused, published, clock, Retention(60.0, 60.0))
         self.names: dict[str, str] = {}
         for name, user_id, organization_id, role, sessions in (
             ("a1", "a", "o1", "user", ["s1"]),

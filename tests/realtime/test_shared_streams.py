@@ -9,7 +9,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.fake_clock import FakeClock
-from tests.support.fake_stream_store import EPOCH, ME, FakeStore, draft, drafts, offsets
+from tests.support.fake_stream_store import DAY_S, EPOCH, ME, FakeStore, draft, drafts, offsets
 from tests.support.stream_node import PLENTY
 from tests.support.waiting import until
 from wsserver.cluster.broker import Outcome, Publication, PublishResult, Signal
@@ -18,6 +18,7 @@ from wsserver.protocol.targets import Target, user
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams import sequencer, stream_follower
 from wsserver.realtime.streams.append_queue import Draft
+from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.shared_streams import SharedStreams
 from wsserver.tasks import Tasks
 
@@ -62,6 +63,7 @@ class SharedNode:
             self.tasks,
             on_unreached=lambda _: None,
             cork=lambda: None,
+            retention=Retention(DAY_S, 7 * DAY_S),
             replay_limit=50,
         )
         network.nodes.append(self)

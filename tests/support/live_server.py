@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from tornado.ioloop import IOLoop
 
 from tests.support.frames import CLOSE, PING, TEXT, client_frame, read_close
 from tests.support.wire_peers import Peer
+from wsserver.app import live_settings
 from wsserver.cluster.broker import Broker
 from wsserver.cluster.control import Control
 from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.cluster.local import LocalControl, LocalDirectory
 from wsserver.cluster.memory import MemoryBroker
+from wsserver.config import Settings
 from wsserver.identity.claims import Claims
 from wsserver.identity.keys import SecretKeys
 from wsserver.identity.permissions import Permissions
@@ -31,11 +34,11 @@ from wsserver.notifications.user_directory import UserDirectory
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.connections.connection_limit import ConnectionLimits
 from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.hub import Hub, HubRecords
-from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.manager import ConnectRequest
-from wsserver.realtime.wiring import LiveSettings, build_live
+from wsserver.realtime.wiring import build_live
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
 from wsserver.storage.notifications.known_users import KnownUserStore
@@ -46,6 +49,7 @@ from wsserver.wire.poller import Poller
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 
+LIMITS = ConnectionLimits(50_000, 5, "reject")
 SESSION_LIMIT = 8
 """Sessions that a connection may be in."""
 
@@ -103,14 +107,16 @@ class Live:
         self.acknowledgements = Acknowledgements(
             AcknowledgementStore(self.database), self.metrics, clock, self.tasks
         )
-        chosen = LiveSettings(
-            **{
-                "rate": MessageRate(1e6, 1e6),
-                "sessions_per_connection": SESSION_LIMIT,
-                "replay_budget_bytes": queue_limit_bytes // 8 * 7,
-                **settings,
-            }
+        defaults = Settings(
+            node="node-1",
+            jwt_leeway_s=0.0,
+            message_rate=1e6,
+            message_burst=1_000_000,
+            max_sessions_per_connection=SESSION_LIMIT,
+            queue_limit_bytes=queue_limit_bytes,
+            archive_retention_days=0.0,
         )
+        chosen = replace(live_settings(defaults), **{"limits": LIMITS, **settings})
         live = build_live(
             chosen,
             clock=clock,

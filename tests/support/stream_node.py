@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_stream_store import (
+    DAY_S,
     EPOCH,
     ME,
     FakeBroker,
@@ -14,6 +15,7 @@ from tests.support.fake_stream_store import (
 from wsserver.cluster.broker import Publication
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
+from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.stream import Recovery
 from wsserver.realtime.streams.streams import Streams
 from wsserver.tasks import Tasks
@@ -43,6 +45,7 @@ class Node:
             self.tasks,
             on_unreached=lambda publication: self.on_unreached(publication),
             cork=lambda: None,
+            retention=Retention(DAY_S, 7 * DAY_S),
             replay_limit=self.replay_limit,
         )
 

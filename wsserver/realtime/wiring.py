@@ -7,7 +7,7 @@ handlers, listeners and subscribers are registered afterwards.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -64,7 +64,7 @@ from wsserver.realtime.operations.session_actions import SessionActions
 from wsserver.realtime.sessions.conversations import Conversations
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.sessions import Sessions
-from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retention
+from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.revisions import Revisions
 from wsserver.realtime.streams.shared_streams import SharedStreams
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
@@ -83,25 +83,28 @@ from wsserver.wire.poller import Poller
 
 @dataclass(frozen=True, kw_only=True)
 class LiveSettings:
-    """Settings of the live side; ``app.live_settings`` takes them from the configuration."""
+    """Settings of the live side; ``app.live_settings`` takes them from the configuration.
 
-    node: str = "node-1"
-    heartbeat: HeartbeatSettings = field(default_factory=HeartbeatSettings)
-    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
-    rate: MessageRate = field(default_factory=lambda: MessageRate(40.0, 80.0))
-    sessions_per_connection: int = 1000
-    replay_budget_bytes: int = 1024 * 1024 // 8 * 7
+    Their defaults are those of ``Settings``.
+    """
+
+    node: str
+    heartbeat: HeartbeatSettings
+    limits: ConnectionLimits
+    rate: MessageRate
+    sessions_per_connection: int
+    replay_budget_bytes: int
     """Bytes of kept messages that may be queued for one connection."""
-    stream_limit: int = 1000
+    stream_limit: int
     """Messages kept in one stream."""
-    retention: Retention = DEFAULT_RETENTION
-    ack_timeout_s: float = 10.0
-    ack_retries: int = 3
-    trace_retention_s: float = 600.0
-    reserved_pushes: frozenset[str] = frozenset()
+    retention: Retention
+    ack_timeout_s: float
+    ack_retries: int
+    trace_retention_s: float
+    reserved_pushes: frozenset[str]
     """Types that extensions send, and the API does not."""
-    token_leeway_s: float = 0.0
-    edit_window_s: float = 900.0
+    token_leeway_s: float
+    edit_window_s: float
 
 
 class UserDirectory(KnownUsers, Protocol):

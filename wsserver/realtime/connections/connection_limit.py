@@ -55,9 +55,9 @@ class EvictConnection(Request[bool], frozen=True):
 class ConnectionLimits:
     """Maximum numbers of connections, and the policy for a user at the limit."""
 
-    total: int = 50_000
-    per_user: int = 5
-    policy: str = "reject"
+    total: int
+    per_user: int
+    policy: str
 
     @property
     def evicts_oldest(self) -> bool:

@@ -32,8 +32,8 @@ _GOLDEN = 0.618033988749895
 class HeartbeatSettings:
     """Ping interval and timeout: any positive numbers of seconds, independent of each other."""
 
-    interval_s: float = 30.0
-    timeout_s: float = 60.0
+    interval_s: float
+    timeout_s: float
 
     @property
     def tick_s(self) -> float:

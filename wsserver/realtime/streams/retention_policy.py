@@ -32,8 +32,8 @@ class Retention(NamedTuple):
     deleted; those of sessions only after ``archive_s``, if that is longer.
     """
 
-    stream_s: float = 24 * 3600.0
-    inbox_s: float = 7 * 24 * 3600.0
+    stream_s: float
+    inbox_s: float
     archive_s: float = 0.0
 
     @property
@@ -53,9 +53,6 @@ class Retention(NamedTuple):
     def recovery_of(self, stream: str) -> float:
         """Time for which messages of a stream can be resumed."""
         return self.inbox_s if stream.startswith(INBOX) else self.stream_s
-
-
-DEFAULT_RETENTION = Retention()
 
 
 def stream_of(target: Target, organization_id: str | None = None) -> str | None:

@@ -10,7 +10,7 @@ from wsserver.cluster.broker import Broker, Publication, Receiver
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams.append_queue import Draft, Outcomes
-from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retention, readers_of
+from wsserver.realtime.streams.retention_policy import Retention, readers_of
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Recovery, Stream
 from wsserver.realtime.streams.stream_follower import FollowedStream, StreamFollower
 from wsserver.realtime.streams.streams import Streams
@@ -114,8 +114,8 @@ class SharedStreams(Streams):
         *,
         on_unreached: Callable[[Publication], None],
         cork: Callable[[], None],
+        retention: Retention,
         replay_limit: int = 1000,
-        retention: Retention = DEFAULT_RETENTION,
         tail_limit_bytes: int = TAIL_LIMIT_BYTES,
     ) -> None:
         super().__init__(

@@ -23,7 +23,7 @@ from wsserver.realtime.streams.append_queue import AppendQueue, Draft, Outcomes
 from wsserver.realtime.streams.concurrency import FairSemaphore, Readings, SingleFlight
 from wsserver.realtime.streams.history import History
 from wsserver.realtime.streams.recovery import StreamRecovery
-from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retention
+from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Recovery, Stream
 from wsserver.realtime.streams.stream_cache import NAMES_LIMIT, StreamCache, StreamIndex
 from wsserver.storage.engine.fair_queue import caller
@@ -74,8 +74,8 @@ class Streams:
         *,
         on_unreached: Callable[[Publication], None],
         cork: Callable[[], None],
+        retention: Retention,
         replay_limit: int = 1000,
-        retention: Retention = DEFAULT_RETENTION,
         tail_limit_bytes: int = TAIL_LIMIT_BYTES,
     ) -> None:
         self._store = store
