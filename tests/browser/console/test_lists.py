@@ -219,7 +219,7 @@ async def test_nothing_stands_in_the_way_of_a_screen_reader(
 ) -> None:
     await joined(server, "emil", "s7", username="Emil")
     for look in ({}, {"color_scheme": "dark"}, {"phone": True}):
-        async with console.page(path, **look) as page:  # type: ignore[arg-type]
+        async with console.page(path, **look) as page:
             await expect(rows(page).first).to_be_visible()
             assert await accessibility_faults(page, axe) == []
             width = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
