@@ -242,6 +242,7 @@ class Service:
         await self._stop_extensions()
         await self.notifications.stop(self._grace_s())
         await self.live.streams.finish()
+        await self.live.positions.finish()
         await self.live.receipts.settle()
         try:
             await self.notifications.settle()
@@ -420,4 +421,5 @@ class Service:
         pruned = await self.live.store.prune(now)
         if pruned.epoch is not None:
             self.live.streams.forget_all(pruned.epoch)
+            self.live.positions.forget_all()
         await self.database.empty_log()

@@ -19,8 +19,8 @@ def test_joining_and_leaving_is_reported_once_per_user(connect: Connect) -> None
     bob, bob_phone = connect("bob", sessions="*"), connect("bob", sessions="*")
     joined = bob.join("p1")
     assert joined["users"] == [
-        {"user_id": "alice", "username": None, "connections": 1},
-        {"user_id": "bob", "username": None, "connections": 1},
+        {"user_id": "alice", "username": None, "connections": 1, "read_offset": 0},
+        {"user_id": "bob", "username": None, "connections": 1, "read_offset": 0},
     ]
     assert bob_phone.join("p1")["users"][1]["connections"] == 2
     (push,) = pushes_of(alice, "session_joined")
@@ -94,8 +94,8 @@ def test_presence_counts_each_user_once(connect: Connect) -> None:
     for client in clients:
         client.join("p6")
     assert clients[0].call("presence", session_id="p6")["users"] == [
-        {"user_id": "alice", "username": "A", "connections": 3},
-        {"user_id": "bob", "username": None, "connections": 1},
+        {"user_id": "alice", "username": "A", "connections": 3, "read_offset": 0},
+        {"user_id": "bob", "username": None, "connections": 1, "read_offset": 0},
     ]
 
 

@@ -75,13 +75,14 @@ def test_the_users_of_a_session_are_those_of_all_nodes(nodes: ClusterServers) ->
     one, two = nodes.nodes["n1"], nodes.nodes["n2"]
     here, there, phone = connect(one, "anna"), connect(two, "berta"), connect(one, "berta")
     here.join("room")
-    joined = there.join("room")
+    users = without_positions(there.join("room"))
     anna = {"user_id": "anna", "username": None, "connections": 1}
     berta = {"user_id": "berta", "username": None, "connections": 1}
-    assert joined["users"] == [anna, berta]
+    assert users == [anna, berta]
     assert here.await_push("session_joined")["user_id"] == "berta"
-    assert phone.join("room")["users"] == [anna, {**berta, "connections": 2}]
-    assert here.call("presence", session_id="room")["users"] == [anna, {**berta, "connections": 2}]
+    both = [anna, {**berta, "connections": 2}]
+    assert without_positions(phone.join("room")) == both
+    assert without_positions(here.call("presence", session_id="room")) == both
     bound = connect(two, "carla", "/ws/chat/session/room", sessions=["room"])
     assert [each["user_id"] for each in bound.push("session_joined")["users"]] == [
         *("anna", "berta", "carla")
@@ -205,3 +206,8 @@ def test_clients_of_a_draining_node_that_connect_to_another(nodes: ClusterServer
     again.close()
     assert next_status(watching, "moves") == ("offline", 0)
     watching.close()
+
+
+def without_positions(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Its users; the first position of one who has just joined may not be stored yet."""
+    return [{k: v for k, v in user.items() if k != "read_offset"} for user in answer["users"]]

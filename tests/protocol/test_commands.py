@@ -34,6 +34,8 @@ CHAT = [
     ("send_message", {"session_id": "s1", "content": "hi", "client_message_id": "c1"}),
     ("typing", {"session_id": "s1", "is_typing": True}),
     ("presence", {"session_id": "s1"}),
+    ("mark_read", {"session_id": "s1", "offset": 0}),
+    ("mark_read", {"session_id": "s1", "offset": 2**53}),
     ("take", {"session_id": "s1"}),
     ("take", {"session_id": "s1", "expected_term": 0}),
     ("release", {"session_id": "s1"}),

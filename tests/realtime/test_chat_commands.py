@@ -47,8 +47,8 @@ async def test_joining_answers_with_the_position_and_all_members_online(live: Li
         "recovered": False,
         "messages": [],
         "users": [
-            {"user_id": "u2", "username": "李四", "connections": 1},
-            {"user_id": "u1", "username": "张三", "connections": 1},
+            {"user_id": "u2", "username": "李四", "connections": 1, "read_offset": 0},
+            {"user_id": "u1", "username": "张三", "connections": 1, "read_offset": 0},
         ],
     }
 
@@ -172,8 +172,8 @@ async def test_presence_lists_each_user_once(live: Live) -> None:
     answer = await client.call("presence", session_id="s1")
     assert (answer["type"], answer["session_id"]) == ("presence", "s1")
     assert answer["users"] == [
-        {"user_id": "u1", "username": "张三", "connections": 2},
-        {"user_id": "u2", "username": None, "connections": 1},
+        {"user_id": "u1", "username": "张三", "connections": 2, "read_offset": 0},
+        {"user_id": "u2", "username": None, "connections": 1, "read_offset": 0},
     ]
 
 

@@ -120,6 +120,13 @@ class Presence(Command):
     session_id: Id
 
 
+class MarkRead(Command):
+    """Everything in a session up to an offset is read; the position never moves back."""
+
+    session_id: Id
+    offset: Offset
+
+
 class Take(Command):
     """Hold a session from now on, instead of the AI or user who holds it."""
 
@@ -186,6 +193,7 @@ CHAT_COMMANDS: dict[str, type[Command]] = {
     "presence": Presence,
     "history": History,
     "resume": Resume,
+    "mark_read": MarkRead,
     "take": Take,
     "release": Release,
     "refresh_token": RefreshToken,

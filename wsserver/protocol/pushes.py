@@ -37,6 +37,7 @@ RESERVED_TYPES = frozenset(
         "token_expiring",
         "server_draining",
         "session_updated",
+        "read_position",
         "error",
         "ack",
         "result",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from wsserver.identity.claims import Claims
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.inbox.inboxes import Inboxes, InboxState
+from wsserver.realtime.sessions.read_positions import Positions, ReadPositions
 from wsserver.realtime.streams.retention_policy import INBOX, SESSION, organization_stream_of
 from wsserver.realtime.streams.stream import Recovery
 from wsserver.realtime.streams.streams import Streams
@@ -25,6 +26,8 @@ class ConnectState(NamedTuple):
     """The unacknowledged messages."""
     organization: Recovery | None
     """None for a user without an organization."""
+    positions: Positions
+    """How far the users of the session have read."""
 
 
 class ConnectStateLoader:
@@ -39,17 +42,19 @@ class ConnectStateLoader:
         inboxes: Inboxes,
         access: SessionAccess,
         check: Callable[[Claims], None],
+        positions: ReadPositions,
     ) -> None:
         self._inboxes = inboxes
         self._streams = streams
         self._access = access
         self._check = check
+        self._read_positions = positions
 
     def is_in_memory(self, claims: Claims, session_id: str | None) -> bool:
         """Whether ``load`` needs no storage."""
         if self._streams.is_shared:
             return False
-        return self._known(claims, session_id, InboxState(claims.sub)) is not None
+        return self._known(claims, session_id, InboxState(claims.sub), None) is not None
 
     def recheck(self, claims: Claims, session_id: str | None) -> None:
         """Check again what may have changed: raises what ``check`` raises, ``Forbidden``."""
@@ -69,11 +74,15 @@ class ConnectStateLoader:
         waiting = InboxState(claims.sub)
         names = [name for name in _streams_of(claims, session_id) if name is not None]
         hold = unsettled = self._streams.hold(names)
+        read: Positions | None = None
         try:
             while (
-                unsettled is not None or (state := self._known(claims, session_id, waiting)) is None
+                unsettled is not None
+                or (state := self._known(claims, session_id, waiting, read)) is None
             ):
-                if unsettled is not None:
+                if session_id is not None and self._read_known(session_id, read) is None:
+                    read = await self._read_positions.read(session_id)
+                elif unsettled is not None:
                     await unsettled.settle()
                     unsettled = None
                 elif self._positions(claims, session_id) is None:
@@ -94,16 +103,28 @@ class ConnectStateLoader:
                 hold.release()
 
     def _known(
-        self, claims: Claims, session_id: str | None, waiting: InboxState
+        self,
+        claims: Claims,
+        session_id: str | None,
+        waiting: InboxState,
+        read: Positions | None,
     ) -> ConnectState | None:
-        """The state, or None if storage has to be read."""
+        """The state, or None if storage has to be read; ``read``: positions that were."""
         positions = self._positions(claims, session_id)
-        if positions is None:
+        read_positions = {} if session_id is None else self._read_known(session_id, read)
+        if positions is None or read_positions is None:
             return None
         inbox, session, organization = positions
         # An inbox at offset 0 is empty, as most are: it need not be read.
         is_known = waiting.is_read or not inbox.offset
-        return ConnectState(inbox, session, waiting, organization) if is_known else None
+        if not is_known:
+            return None
+        return ConnectState(inbox, session, waiting, organization, read_positions)
+
+    def _read_known(self, session_id: str, read: Positions | None) -> Positions | None:
+        """The read positions of now, or those that were read; None: neither is there."""
+        known = self._read_positions.known(session_id)
+        return read if known is None else known
 
     def _positions(
         self, claims: Claims, session_id: str | None

@@ -282,7 +282,9 @@ class WebSocketManager:
         opened = partial(self._opened, connection)
         self._directory.opened(connection.connection_id, connection.user_id, reservation, opened)
         if connection.session_id is not None and state.session is not None:
-            joined = self.sessions.join(connection, connection.session_id, state.session, users)
+            joined = self.sessions.join(
+                connection, connection.session_id, state.session, users, state.positions
+            )
             self._writer.push(connection, "session_joined", **joined)
         self._warn_if_due(connection)
 

@@ -48,6 +48,7 @@ from wsserver.realtime.inbox.receipt_recorder import NotificationReceipts, Recei
 from wsserver.realtime.inbox.redelivery import Redelivery
 from wsserver.realtime.inbox.unacked import UnackedIndex
 from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.messages.audience import is_for
 from wsserver.realtime.observability.cluster_statistics import ClusterStatistics
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.monitors import MonitorInterest, Monitors
@@ -63,6 +64,7 @@ from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.operations.session_actions import SessionActions
 from wsserver.realtime.sessions.conversations import Conversations
 from wsserver.realtime.sessions.presence import Presence
+from wsserver.realtime.sessions.read_positions import ReadPositions
 from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.revisions import Revisions
@@ -73,6 +75,7 @@ from wsserver.realtime.tracing.dry_run import DryRuns
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.conversations import ConversationStore
+from wsserver.storage.messages.participant_store import ParticipantStore
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.tables.access_lists import AccessChangeStore, RevocationStore
@@ -139,6 +142,7 @@ class LiveSide:
     admin_queries: AdminQueries
     admin_actions: AdminActions
     conversations: Conversations
+    positions: ReadPositions
     session_actions: SessionActions
     access_changes: AccessChanges
     publishing: Publishing
@@ -266,6 +270,11 @@ def build_live(
     router = Router(broker, streams, published, clock, settings.retention)
     revisions = Revisions(streams, control, clock, published.watch)
 
+    positions = ReadPositions(
+        ParticipantStore(database, is_for), broker, clock, tasks, is_alone=not database.is_shared
+    )
+    streams.add_stored_listener(positions.wrote)
+
     # Connections
     presence = Presence(
         hub,
@@ -279,7 +288,7 @@ def build_live(
         tasks,
     )
     sessions = Sessions(
-        hub, router, writer, events, access, members, streams, presence, connections
+        hub, router, writer, events, access, members, streams, presence, connections, positions
     )
     dispatcher = Dispatcher(settings.rate, statistics, clock, tasks)
     manager = WebSocketManager(
@@ -298,7 +307,7 @@ def build_live(
         presence=presence,
         sessions=sessions,
         inboxes=inboxes,
-        connect_states=ConnectStateLoader(streams, inboxes, access, revocations.check),
+        connect_states=ConnectStateLoader(streams, inboxes, access, revocations.check, positions),
         dispatcher=dispatcher,
         on_claims=directory.note,
         clock=clock,
@@ -378,7 +387,7 @@ def build_live(
     dispatcher.add_handlers(ReceiptCommands(receipts).table())
     dispatcher.add_handlers(MessageCommands(message_changes).table())
     dispatcher.add_handlers(
-        ConversationCommands(conversations, access, permissions, tenancy).table()
+        ConversationCommands(conversations, positions, access, permissions, tenancy).table()
     )
     dispatcher.add_monitor_handlers(
         MonitorCommands(monitors, admin_queries, publishing, admin_actions).table()
@@ -405,6 +414,7 @@ def build_live(
         admin_queries=admin_queries,
         admin_actions=admin_actions,
         conversations=conversations,
+        positions=positions,
         session_actions=session_actions,
         access_changes=access_changes,
         publishing=publishing,

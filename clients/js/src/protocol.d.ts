@@ -74,14 +74,16 @@ export interface SessionJoinedPush {
   recovered?: boolean;
   reason?: string;
   messages?: KeptPush[];
-  users?: Present[];
+  users?: InSession[];
 }
 
-/** A user in a session, with the number of connections. */
-export interface Present {
+/** A user in a session. */
+export interface InSession {
   user_id: string;
   username: string | null;
   connections: number;
+  /** everything up to this offset is read; null: has no position */
+  read_offset: number | null;
 }
 
 /** A user has left a session; about oneself: the server has put the connection out of it. */
@@ -280,6 +282,16 @@ export interface HolderView {
   type: "ai" | "user";
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
   id: string;
+}
+
+/** A user has read everything in a session up to an offset. */
+export interface ReadPositionPush {
+  type: "read_position";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  session_id: string;
+  user_id: string;
+  offset: number;
 }
 
 /** A notification. */
@@ -551,7 +563,7 @@ export interface SessionJoined {
   reason?: string;
   messages: KeptPush[];
   /** the first 1000 */
-  users: Present[];
+  users: InSession[];
 }
 
 /** Stop receiving what is sent to a session. */
@@ -652,7 +664,7 @@ export interface PresenceReply {
   type: "presence";
   session_id: string;
   /** the first 1000 */
-  users: Present[];
+  users: InSession[];
 }
 
 /** Read history: the last messages of a session, those before an offset or after one. */
@@ -692,6 +704,13 @@ export interface Recovered {
   offset?: number;
   messages?: KeptPush[];
   reason?: "epoch_changed" | "expired" | "forbidden" | "offset_ahead" | "too_far_behind";
+}
+
+/** Everything in a session up to an offset is read; the position never moves back. */
+export interface MarkReadCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id: string;
+  offset: number;
 }
 
 /** Hold a session from now on, instead of the AI or user who holds it. */
@@ -902,6 +921,7 @@ export interface Pushes {
   ai_processing_status: AiProcessingPush;
   user_status_update: UserStatusPush;
   session_updated: SessionUpdatedPush;
+  read_position: ReadPositionPush;
   notification: NotificationPush;
   stats_update: StatsPush;
   event: EventPush;
@@ -936,6 +956,8 @@ export interface Commands {
   history: { fields: HistoryCommand; reply: HistoryReply };
   /** Catch up with streams from the client's last positions; sessions are joined again. */
   resume: { fields: ResumeCommand; reply: Resumed };
+  /** Everything in a session up to an offset is read; the position never moves back. */
+  mark_read: { fields: MarkReadCommand; reply: Ack };
   /** Hold a session from now on, instead of the AI or user who holds it. */
   take: { fields: TakeCommand; reply: HolderReply };
   /** Hold a session no longer; `ai`: the AI that held it last holds it again. */

@@ -26,6 +26,7 @@ from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.observability import events
+from wsserver.realtime.sessions.read_positions import with_positions
 from wsserver.realtime.streams.retention_policy import SESSION
 
 
@@ -122,18 +123,23 @@ class ChatCommands:
     ) -> Answer | Awaitable[Answer]:
         """Reply with the users in a session."""
         _require_joined(connection, command.session_id)
-        reading = self._manager.sessions.users_of_all_nodes(command.session_id)
-        if reading is not None:
-            return self._presence_later(connection, command.session_id, reading)
-        users = self._manager.hub.presence(command.session_id)
-        return "presence", {"session_id": command.session_id, "users": users}
+        session_id = command.session_id
+        reading = self._manager.sessions.users_of_all_nodes(session_id)
+        positions = self._manager.sessions.positions.known(session_id)
+        if reading is not None or positions is None:
+            return self._presence_later(connection, session_id, reading)
+        users = with_positions(self._manager.hub.presence(session_id), positions)
+        return "presence", {"session_id": session_id, "users": users}
 
     async def _presence_later(
-        self, connection: ConnectionInfo, session_id: str, users: Awaitable[SessionUsers]
+        self, connection: ConnectionInfo, session_id: str, users: Awaitable[SessionUsers] | None
     ) -> Answer:
-        found = await users
+        found = None if users is None else await users
+        positions = await self._manager.sessions.positions.read(session_id)
         _require_joined(connection, session_id)  # access may have been lost meanwhile
-        return "presence", {"session_id": session_id, "users": found}
+        if found is None:
+            found = self._manager.hub.presence(session_id)
+        return "presence", {"session_id": session_id, "users": with_positions(found, positions)}
 
     async def refresh_token(
         self, connection: ConnectionInfo, command: commands.RefreshToken

@@ -1,6 +1,8 @@
-"""Handlers of the commands of conversations: ``take``, ``release``."""
+"""Handlers of the commands of conversations: ``mark_read``, ``take``, ``release``."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable
 
 from msgspec import UNSET
 
@@ -11,7 +13,9 @@ from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
+from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.sessions.conversations import Conversations, view_of
+from wsserver.realtime.sessions.read_positions import ReadPositions
 from wsserver.storage.messages.conversations import Holder, HolderWish
 
 MANAGE = "sessions:manage"
@@ -23,18 +27,44 @@ class ConversationCommands:
     def __init__(
         self,
         conversations: Conversations,
+        positions: ReadPositions,
         access: SessionAccess,
         permissions: Permissions,
         tenancy: Tenancy,
     ) -> None:
         self._conversations = conversations
+        self._positions = positions
         self._access = access
         self._permissions = permissions
         self._tenancy = tenancy
 
     def table(self) -> dict[str, Handler]:
         """The handlers by command type."""
-        return {"take": self.take, "release": self.release}
+        return {"mark_read": self.mark_read, "take": self.take, "release": self.release}
+
+    def mark_read(
+        self, connection: ConnectionInfo, command: commands.MarkRead
+    ) -> Promise[Answer] | Awaitable[Answer]:
+        """Move the caller's read position; the next command does not wait until it is stored."""
+        _require_within(connection, command.session_id)
+        if self._access.allows(connection.claims, command.session_id):
+            return self._mark(connection, command)
+        return self._mark_prepared(connection, command)
+
+    async def _mark_prepared(
+        self, connection: ConnectionInfo, command: commands.MarkRead
+    ) -> Answer:
+        """The same for a caller who has access by an organization, or only has written in it."""
+        session_id, claims = command.session_id, connection.claims
+        await self._access.prepare(claims, session_id)
+        if not self._access.allows(claims, session_id):
+            if connection.user_id not in await self._positions.read(session_id):
+                raise Forbidden(f"no access to session {session_id}")
+        return await self._mark(connection, command)
+
+    def _mark(self, connection: ConnectionInfo, command: commands.MarkRead) -> Promise[Answer]:
+        moved = self._positions.mark(connection.user_id, command.session_id, command.offset)
+        return moved.then(lambda _: ("ack", {}))
 
     async def take(self, connection: ConnectionInfo, command: commands.Take) -> Answer:
         """Make the caller the holder.

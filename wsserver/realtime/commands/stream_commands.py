@@ -13,6 +13,7 @@ from wsserver.protocol import commands
 from wsserver.protocol.types import Position
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
+from wsserver.realtime.sessions.read_positions import Positions
 from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.streams.retention_policy import (
     BROADCAST,
@@ -68,9 +69,10 @@ class StreamCommands:
             command.changes,
         )
         users = self._sessions.users_of_all_nodes(session_id)
-        if recovery is None or users is not None:
+        positions = self._sessions.positions.known(session_id)
+        if recovery is None or users is not None or positions is None:
             return self._join_later(connection, command, since, users)
-        return self._joined(connection, session_id, since, recovery, None)
+        return self._joined(connection, session_id, since, recovery, None, positions)
 
     async def _join_prepared(
         self, connection: ConnectionInfo, command: commands.JoinSession, since: Position | None
@@ -92,13 +94,16 @@ class StreamCommands:
         session_id = command.session_id
         name = SESSION + session_id
         users = None if reading is None else await reading
+        read = await self._sessions.positions.read(session_id)
         recoveries = await self._streams.recover(
             {name: since}, connection.claims, self._budget(connection), command.changes
         )
         _require_alive(connection)
         self._require_access(connection, session_id)  # it may have been revoked meanwhile
         self._require_room(connection, session_id)
-        return self._joined(connection, session_id, since, recoveries[name], users)
+        known = self._sessions.positions.known(session_id)
+        positions = read if known is None else known
+        return self._joined(connection, session_id, since, recoveries[name], users, positions)
 
     def _joined(
         self,
@@ -107,9 +112,12 @@ class StreamCommands:
         since: Position | None,
         recovery: Recovery,
         users: SessionUsers | None,
+        positions: Positions,
     ) -> Answer:
         # In the iteration of the event loop in which the recovery is exact.
-        return "session_joined", self._sessions.join(connection, session_id, recovery, users, since)
+        return "session_joined", self._sessions.join(
+            connection, session_id, recovery, users, positions, since
+        )
 
     async def resume(self, connection: ConnectionInfo, command: commands.Resume) -> Answer:
         """Recover several streams, and join their sessions again.
@@ -137,7 +145,7 @@ class StreamCommands:
             if name in recoveries and self._may_read(connection, name):
                 session_id = name.removeprefix(SESSION)
                 if session_id != name:
-                    self._sessions.rejoin(connection, session_id)
+                    self._sessions.rejoin(connection, session_id, recoveries[name])
                 answers[name] = recoveries[name].answer()
             else:
                 answers[name] = {"recovered": False, "reason": FORBIDDEN}

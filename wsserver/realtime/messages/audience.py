@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from wsserver.identity.claims import Claims
+from wsserver.storage.messages.participants import Reader
 
 
 class Audience(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -39,11 +40,17 @@ class Audience(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 EVERYBODY = Audience()
+_AUDIENCE = msgspec.json.Decoder(Audience)
+
+
+def is_for(text: str, reader: Reader) -> bool:
+    """Whether a stored audience admits a user."""
+    return _AUDIENCE.decode(text).excludes(*reader) is None
 
 
 def read_audience(text: str | None) -> Audience | None:
     """Decode a stored audience; None: all users."""
-    return None if text is None else msgspec.json.decode(text, type=Audience)
+    return None if text is None else _AUDIENCE.decode(text)
 
 
 def write_audience(audience: Audience | None) -> str | None:

@@ -189,6 +189,7 @@ class AccessChanges:
     def _replace_members(self, session_id: str, user_ids: Sequence[str]) -> None:
         before = set(self._members.of_session(session_id))
         removed = self._members.apply(session_id, user_ids)
+        self._manager.sessions.positions.forget(session_id)
         self._manager.presence.listed(session_id, set(user_ids) - before, removed)
         for user_id in removed:
             for connection in self._hub.of_user(user_id):

@@ -198,6 +198,7 @@ class AdminQueries:
         return {
             **await self._session(item, scope),
             **conversation_view(conversation),
+            "positions": await self._manager.sessions.positions_of_members(session_id, scope),
             "active": [each["user_id"] for each in item["users"]],
             "last_message": last,
             **unreachable_in(answers),

@@ -26,6 +26,7 @@ from wsserver.realtime.messages.message import Message
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.sessions.presence import Presence
+from wsserver.realtime.sessions.read_positions import Positions, ReadPositions, with_positions
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.stream import Recovery
 from wsserver.realtime.streams.streams import Streams
@@ -45,8 +46,10 @@ class Sessions:
         streams: Streams,
         presence: Presence,
         connections: ConnectionDirectory,
+        positions: ReadPositions,
     ) -> None:
         self.access = access
+        self.positions = positions
         self._connections = connections
         self._presence = presence
         self._streams = streams
@@ -70,28 +73,43 @@ class Sessions:
         session_id: str,
         recovery: Recovery,
         users: SessionUsers | None,
+        positions: Positions,
         since: Position | None = None,
     ) -> dict[str, Any]:
         """Join a session; returns the members of ``session_joined``.
 
         ``recovery``: messages after ``since``, exact in this iteration of the event loop;
-        ``users``: those of all nodes, read before.
+        ``users``: those of all nodes, and ``positions``: how far they have read, both read before.
         """
         if users is not None and session_id not in (connection.sessions or ()):
             add_connection(users, connection)
-        self.rejoin(connection, session_id)
+        self.rejoin(connection, session_id, recovery)
+        user_id = connection.user_id
+        if user_id not in positions and connection.claims.opens(session_id):
+            positions = {**positions, user_id: recovery.offset}
+        listed = with_positions(
+            self._hub.presence(session_id) if users is None else users, positions
+        )
+        self.positions.confirm(
+            session_id, listed, partial(self._writer.push, connection, "read_position")
+        )
         return {
             "session_id": session_id,
             "user_id": connection.user_id,
             **recovery.answer(),
             **({"recovered": False} if since is None else {}),  # nothing was requested
-            "users": self._hub.presence(session_id) if users is None else users,
+            "users": listed,
         }
 
-    def rejoin(self, connection: ConnectionInfo, session_id: str) -> None:
-        """Join a session. ``session_joined`` is pushed to the others once a user."""
+    def rejoin(self, connection: ConnectionInfo, session_id: str, recovery: Recovery) -> None:
+        """Join a session. ``session_joined`` is pushed to the others once a user.
+
+        ``recovery``: where a user who has it by a claim begins, if for the first time.
+        """
         is_new = session_id not in (connection.sessions or ())
         if is_new:
+            if connection.claims.opens(session_id):
+                self.positions.joined(connection.user_id, session_id, recovery.offset)
             self._presence.joins(connection, session_id)
         self._hub.join(connection, session_id)
         if is_new:
@@ -166,6 +184,12 @@ class Sessions:
             "epoch": stream.epoch,
             "offset": stream.head,
         }
+
+    async def positions_of_members(self, session_id: str, scope: Scope) -> list[dict[str, Any]]:
+        """How far the members have read, for a requester with a scope that has learned them."""
+        positions = await self.positions.read(session_id)
+        members = filter(scope.is_shown_in_session, self._members.of_session(session_id))
+        return with_positions([{"user_id": user_id} for user_id in members], positions)
 
     def _notify(self, type_: str, who: dict[str, Any]) -> None:
         self._router.post(

@@ -93,6 +93,7 @@ class Streams:
         self._asked: dict[str, object] = {}
         """Streams whose heads are being read; removed when the cached stream changes meanwhile."""
         self._on_unreached = on_unreached
+        self._stored_listeners: list[Callable[[Draft, Appended], None]] = []
         self.kept = 0
         """Messages stored since the start."""
 
@@ -105,6 +106,10 @@ class Streams:
         outcomes = self._queue.append(drafts)
         self._index.add([draft.stream for draft in drafts])
         return outcomes
+
+    def add_stored_listener(self, listener: Callable[[Draft, Appended], None]) -> None:
+        """Call ``listener`` for each message that this process has stored, before it is sent."""
+        self._stored_listeners.append(listener)
 
     async def finish(self) -> None:
         """Wait until all accepted drafts are stored and published, or have failed."""
@@ -131,6 +136,8 @@ class Streams:
         )
         self._enter(publication, draft)
         self.kept += 1
+        for listener in self._stored_listeners:
+            listener(draft, place)
         try:
             outcome = self._publish(publication)
             if not isinstance(outcome, PublishResult):

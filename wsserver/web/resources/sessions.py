@@ -23,6 +23,11 @@ from wsserver.web.resources.connections import CONNECTIONS_EXAMPLE, Connections
 RESOURCE = Resource("Sessions")
 
 
+ReadOffset = Annotated[
+    int | None, Meta(description="everything up to this offset is read; null: has no position")
+]
+
+
 class Present(Answer):
     """A user in a session, with the number of connections."""
 
@@ -53,10 +58,18 @@ class Session(SessionSummary):
     metadata: JsonObject
     created_at: Annotated[Time | None, Meta(description="null before the first message or member")]
     updated_at: Time | None
+    positions: Annotated[list[ReadPosition], Meta(description="of the members")]
     active: Annotated[list[str], Meta(description="user ids of ``users``")]
     last_message: Annotated[
         JsonObject | None, Meta(description="null, too, without the permission messages:read")
     ]
+
+
+class ReadPosition(Answer):
+    """How far a member has read."""
+
+    user_id: str
+    read_offset: ReadOffset
 
 
 class Held(Answer):

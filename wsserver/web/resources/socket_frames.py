@@ -23,7 +23,7 @@ from wsserver.protocol.types import Content, HolderView, JsonObject, SessionStat
 from wsserver.web.api.answers import Time
 from wsserver.web.resources.connections import Disconnected
 from wsserver.web.resources.messages import Published
-from wsserver.web.resources.sessions import Present
+from wsserver.web.resources.sessions import ReadOffset
 from wsserver.web.resources.stats import Stats
 from wsserver.web.resources.users import PingResult
 
@@ -106,7 +106,7 @@ class SessionJoinedPush(Push, kw_only=True):
     recovered: bool | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     messages: list[AnyPush] | UnsetType = UNSET
-    users: list[Present] | UnsetType = UNSET
+    users: list[InSession] | UnsetType = UNSET
 
 
 class SessionLeftPush(Push, kw_only=True):
@@ -270,6 +270,23 @@ class Busiest(Wire, kw_only=True):
     sessions: list[BusySession]
 
 
+class InSession(Wire, kw_only=True):
+    """A user in a session."""
+
+    user_id: str
+    username: str | None
+    connections: int
+    read_offset: ReadOffset
+
+
+class ReadPositionPush(Push, kw_only=True):
+    """A user has read everything in a session up to an offset."""
+
+    session_id: str
+    user_id: str
+    offset: int
+
+
 class SessionView(Wire, kw_only=True):
     """The state of a session, as ``GET /sessions/ID`` has it."""
 
@@ -343,6 +360,7 @@ PUSHES: dict[str, type[Push]] = {
     "ai_processing_status": AiProcessingPush,
     "user_status_update": UserStatusPush,
     "session_updated": SessionUpdatedPush,
+    "read_position": ReadPositionPush,
     "notification": NotificationPush,
     "stats_update": StatsPush,
     "event": EventPush,
@@ -369,7 +387,7 @@ class SessionJoined(Wire, kw_only=True):
     recovered: bool
     reason: str | UnsetType = UNSET
     messages: list[AnyPush]
-    users: Annotated[list[Present], Meta(description="the first 1000")]
+    users: Annotated[list[InSession], Meta(description="the first 1000")]
 
 
 class SessionLeft(Wire, kw_only=True):
@@ -439,7 +457,7 @@ class PresenceReply(Wire, kw_only=True):
     """Who is in a session."""
 
     session_id: str
-    users: Annotated[list[Present], Meta(description="the first 1000")]
+    users: Annotated[list[InSession], Meta(description="the first 1000")]
 
 
 class HolderReply(Wire, kw_only=True):
@@ -476,6 +494,7 @@ REPLIES: dict[str, tuple[str, type[Struct]]] = {
     "history": ("history", HistoryReply),
     "resume": ("resumed", Resumed),
     "presence": ("presence", PresenceReply),
+    "mark_read": ("ack", Ack),
     "take": ("taken", HolderReply),
     "release": ("released", HolderReply),
     "refresh_token": ("token_refreshed", TokenRefreshed),
