@@ -119,6 +119,26 @@ def test_a_killed_worker_is_started_again_and_no_connection_is_refused(
     assert 0 < living < 24
 
 
+def test_a_worker_that_stands_still_is_killed_and_started_again(
+    tmp_path: Path, database: str
+) -> None:
+    server = WorkerServer(tmp_path, database_url=database, worker_timeout_s=1)
+    server.expects_faults = True
+    try:
+        before = server.pids()
+        os.kill(before[2], signal.SIGSTOP)
+        server.wait_for('"event": "worker is killed".*"worker": 2.*does not answer')
+        poll(server.accepted, lambda count: count == 3)
+        assert server.pids()[1] == before[1]
+        assert server.pids()[2] != before[2]
+        with connects_in_a_loop(server) as statuses:
+            poll(lambda: len(statuses), lambda count: count > 20)
+        assert set(statuses) == {200}
+        assert server.stop() == 0
+    finally:
+        server.kill()
+
+
 def test_a_rolling_restart_refuses_no_connection_and_loses_no_kept_message(
     shared: WorkerServer,
 ) -> None:

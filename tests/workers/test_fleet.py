@@ -275,3 +275,50 @@ def test_whatever_happens_a_stop_ends_everything() -> None:
             del alive[process]
             exits += do(fleet.ended(process, 0, now))
         assert exits == 1, seed
+
+
+# Workers that stand still
+
+
+def test_a_worker_that_nothing_is_heard_of_is_killed_and_started_again() -> None:
+    fleet = Fleet(2, DRAIN_S, 30.0)
+    fleet.start(0.0)
+    for process in (1, 2):
+        fleet.accepting(process, 1.0)
+    assert fleet.due == 31.0
+    fleet.alive(1, 20.0)
+    assert fleet.tick(30.9) == []
+    assert fleet.tick(31.0) == [Kill(2, "does not answer")]
+    assert fleet.tick(31.1) == []
+    assert fleet.tick(31.0 + HURRY_S) == [Kill(2, "does not answer")]
+    assert fleet.ended(2, -9, 37.0) == [Start(3, 2, waits=False)]
+    assert fleet.tick(49.9) == []  # the new one has not begun to accept
+    fleet.accepting(3, 49.9)
+    assert fleet.tick(50.0) == [Kill(1, "does not answer")]
+    assert fleet.tick(79.8) == [Kill(1, "does not answer")]
+    fleet.alive(3, 79.8)
+    assert Kill(3, "does not answer") not in fleet.tick(80.0)
+
+
+def test_workers_that_stood_still_with_their_supervisor_are_given_time() -> None:
+    fleet = Fleet(2, DRAIN_S, 30.0)
+    fleet.start(0.0)
+    for process in (1, 2):
+        fleet.accepting(process, 1.0)
+    fleet.resumed(5000.0)
+    assert fleet.tick(5029.0) == []
+    assert len(fleet.tick(5030.0)) == 2
+
+
+def test_a_worker_that_drains_has_its_own_time() -> None:
+    fleet = Fleet(1, DRAIN_S, 1.0)
+    fleet.start(0.0)
+    fleet.accepting(1, 1.0)
+    fleet.stop(1.5)
+    assert fleet.tick(1.5 + DRAIN_S) == []
+
+
+def test_without_a_limit_nothing_is_killed() -> None:
+    fleet = running()
+    assert fleet.due is None
+    assert fleet.tick(1e9) == []

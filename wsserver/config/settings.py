@@ -38,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8765
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    worker_timeout_s: Annotated[float, Meta(ge=0)] = 30.0
+    """Until a worker whose event loop stands still is killed; 0: never."""
     """Processes of ``wsserver serve``; limits are those of all of them together."""
 
     data_dir: Path = Path("var")

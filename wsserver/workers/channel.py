@@ -33,6 +33,16 @@ class Channel:
         except OSError:
             self.has_ended = True
 
+    def report(self, state: str) -> None:
+        """Send a state that will be sent again; dropped if the other end does not read."""
+        line = json.dumps({"state": state}).encode() + b"\n"
+        try:
+            self._end.send(line, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.has_ended = True
+
     def receive(self, *, waits: bool = False) -> list[dict[str, Any]]:
         """The messages that have arrived; ``waits`` until some bytes have."""
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal, NamedTuple
 
 from wsserver.workers.backoff import Backoff
@@ -42,9 +43,10 @@ class Send(NamedTuple):
 
 
 class Kill(NamedTuple):
-    """Kill a process that does not end."""
+    """Kill a process that does not end, or does not answer any more."""
 
     process: int
+    reason: Literal["does not end", "does not answer"] = "does not end"
 
 
 class Announce(NamedTuple):
@@ -75,6 +77,8 @@ class Slot:
     is_prepared: bool = False
     prepare_by: float = 0.0
     has_accepted: bool = False
+    silent_by: float = 0.0
+    """``accepting``: time to kill it if nothing is heard of it until then."""
     generation: int = 0
     """Number of rolling restarts that had begun when ``process`` was started."""
     backoff: Backoff = field(default_factory=Backoff)
@@ -88,9 +92,10 @@ class Fleet:
     and so does a status of 78 at the first start of any worker.
     """
 
-    def __init__(self, count: int, drain_timeout_s: float) -> None:
+    def __init__(self, count: int, drain_timeout_s: float, worker_timeout_s: float = inf) -> None:
         self.slots = [Slot(number) for number in range(1, count + 1)]
         self._drain_timeout_s = drain_timeout_s
+        self._worker_timeout_s = worker_timeout_s
         self._processes = 0
         self._is_announced = False
         self._status: int | None = None
@@ -118,6 +123,7 @@ class Fleet:
         """When ``tick`` has something to do; None: nothing is waited for."""
         times = [slot.due for slot in self.slots if slot.state in ("waiting", "leaving")]
         times += [s.prepare_by for s in self.slots if s.successor is not None and not s.is_prepared]
+        times += [s.silent_by for s in self.slots if s.state == "accepting" and s.silent_by < inf]
         if self.is_stopping:
             times = [self._kill_at]
         return min(times, default=None)
@@ -147,7 +153,7 @@ class Fleet:
             return []
         if self.is_stopping:
             return []
-        slot.state = "accepting"
+        slot.state, slot.silent_by = "accepting", now + self._worker_timeout_s
         is_first, slot.has_accepted = not slot.has_accepted, True
         actions: list[Action] = []
         if is_first and slot.number == 1:
@@ -159,6 +165,17 @@ class Fleet:
         if self._to_roll[:1] == [slot.number]:
             actions += self._roll(now)
         return actions
+
+    def alive(self, process: int, now: float) -> None:
+        """The event loop of a process runs."""
+        slot = self._slot_of(process)
+        if slot is not None and slot.process == process:
+            slot.silent_by = now + self._worker_timeout_s
+
+    def resumed(self, now: float) -> None:
+        """This process stood still: so may have the workers, which are given their time again."""
+        for slot in self.slots:
+            slot.silent_by = now + self._worker_timeout_s
 
     def ended(self, process: int, status: int, now: float) -> list[Action]:
         """A process has ended; ``status``: negative for a signal."""
@@ -224,6 +241,9 @@ class Fleet:
             elif slot.state == "leaving" and slot.due <= now and slot.process is not None:
                 slot.due = now + HURRY_S
                 actions.append(Kill(slot.process))
+            elif slot.state == "accepting" and slot.silent_by <= now and slot.process is not None:
+                slot.silent_by = now + HURRY_S
+                actions.append(Kill(slot.process, "does not answer"))
             if slot.successor is not None and not slot.is_prepared and slot.prepare_by <= now:
                 slot.prepare_by = now + HURRY_S
                 actions.append(Kill(slot.successor))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import secrets
 import selectors
@@ -39,6 +40,8 @@ WITHOUT_EFFECT = ("SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGI
 AFTER_FAILURE_S = 1.0
 """Pause after an error of the supervisor itself, which is logged and goes on."""
 LONGEST_WAIT_S = 5.0
+STOOD_STILL_S = 1.0
+"""By how much a wait that takes longer shows that this process, and its workers, stood still."""
 LAST_READS = 10
 """Of the channel of a process that has ended; a child of it may hold the other end open."""
 
@@ -70,7 +73,8 @@ class Supervisor:
         self._settings = settings
         self._read_settings = read_settings
         self._dev = dev
-        self._fleet = Fleet(settings.workers, settings.drain_timeout_s)
+        timeout_s = settings.worker_timeout_s or math.inf
+        self._fleet = Fleet(settings.workers, settings.drain_timeout_s, timeout_s)
         self._groups: list[list[socket.socket]] = []
         self._valkey: PrivateValkey | None = None
         self._redis_url = settings.redis_url
@@ -168,7 +172,9 @@ class Supervisor:
                 self._read_signals()
             elif key.data in self._workers:
                 self._read_messages(key.data)
-        now = time.monotonic()
+        began, now = now, time.monotonic()
+        if now - began > max(0.0, wait_s) + STOOD_STILL_S:
+            self._fleet.resumed(now)
         for id_, worker in list(self._workers.items()):
             status = worker.process.poll()
             if status is not None:
@@ -201,6 +207,8 @@ class Supervisor:
             match message.get("state"):
                 case "prepared":
                     self._do(self._fleet.prepared(id_, now))
+                case "alive":
+                    self._fleet.alive(id_, now)
                 case "accepting":
                     log.info("worker accepts connections worker=%d", worker.number)
                     self._text = message["text"] or self._text
@@ -258,7 +266,9 @@ class Supervisor:
                 case fleet.Kill():
                     worker = self._workers.get(action.process)
                     if worker is not None:
-                        log.error("worker does not end, it is killed worker=%d", worker.number)
+                        log.error(
+                            "worker is killed worker=%d reason=%s", worker.number, action.reason
+                        )
                         worker.process.kill()
                 case fleet.Announce():
                     _say(f"listening on {self._url}\n{self._text}")

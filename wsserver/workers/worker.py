@@ -27,6 +27,8 @@ from wsserver.workers.fleet import EXIT_CONFIG
 from wsserver.workers.worker_settings import from_json
 
 EXIT_ORPHANED = 1
+LIFE_S = 5.0
+"""Longest pause between two reports that the event loop runs."""
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +99,9 @@ async def _serve(
         if options.is_first:
             warn_of_hosts(run)
         channel.send(state="accepting", url=run.url, text=text)
+        run.system.service.tasks.spawn(
+            _report_life(channel, settings.worker_timeout_s), name="life"
+        )
 
     return await serve_prepared(
         run,
@@ -105,6 +110,13 @@ async def _serve(
         dev=options.dev and options.worker.number == 1,
         start_patience_s=START_PATIENCE_S if options.is_first else None,
     )
+
+
+async def _report_life(channel: Channel, timeout_s: float) -> None:
+    """Tell the supervisor that the event loop runs."""
+    while timeout_s > 0:
+        channel.report("alive")
+        await asyncio.sleep(min(timeout_s / 5, LIFE_S))
 
 
 def _listen_to_supervisor(channel: Channel, stops: Stops, go: asyncio.Event) -> None:
