@@ -52,6 +52,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("access", "delivery", "dispatcher"),
         ("inbox", "sessions", "tracing"),
         ("connect_state",),
+        ("event_streams",),
         ("manager",),
         ("operations",),
         ("commands",),

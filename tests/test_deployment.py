@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -20,9 +20,11 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from tests.support.event_reader import EventReader
 from tests.support.rst_blocks import block, table
+from tests.support.running_server import RunningServer
 from tests.support.server_process import ServerProcess, refused
-from tests.support.tokens import SECRET
+from tests.support.tokens import SECRET, token
 from tests.support.waiting import PATIENCE_S
 from wsserver.config import load_settings
 from wsserver.fd_limits import KEPT_BACK
@@ -124,10 +126,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def nginx(folder: Path, server: str) -> Iterator[str]:
+def nginx(folder: Path, server: str, change: tuple[str, str] = ("", "")) -> Iterator[str]:
     """nginx with the document's configuration, without TLS; its address."""
     port = free_port()
-    text = block(DOCUMENT, "nginx.conf").text
+    text = block(DOCUMENT, "nginx.conf").text.replace(*change)
     for old, new in (
         ("listen 443 ssl;", f"listen 127.0.0.1:{port};"),
         ("127.0.0.1:8765", server.removeprefix("http://")),
@@ -203,3 +205,39 @@ def test_a_chat_through_nginx(tmp_path: Path) -> None:
         assert server.stop() == 0
     log = (tmp_path / "chat.access.log").read_text()
     assert '"GET /ws/chat" 101' in log
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("", ""),
+        ("proxy_buffering off;", "proxy_buffering on; gzip on;"),
+        ("proxy_http_version 1.1;", "proxy_http_version 1.0;"),
+    ],
+    ids=["as documented", "buffering", "HTTP/1.0"],
+)
+def test_an_event_stream_through_nginx(tmp_path: Path, change: tuple[str, str]) -> None:
+    """Events arrive one by one, whatever nginx usually holds back; it comes back by its cursor."""
+    with ExitStack() as stack:
+        server = RunningServer(tmp_path)
+        stack.callback(server.kill)
+        proxy = stack.enter_context(nginx(tmp_path, server.url, change))
+        bearer = token("u1", sessions=["s1"])
+        port = int(proxy.split(":")[1])
+        path = "/sse/chat/session/s1"
+        gzip = {"Accept-Encoding": "gzip"}
+        stream = EventReader(server, path, bearer=bearer, port=port, headers=gzip)
+        stream.push("session_joined")
+        sent = stream.run(server, {"type": "send_message", "session_id": "s1", "content": "one"})
+        assert sent.json()["type"] == "ack"
+        assert stream.push("new_message")["message"]["content"] == "one"
+        stream.close()
+        server.until_empty()  # nginx has noticed, and closed its side
+        server.post("/sessions/s1/messages", {"type": "new_message", "content": "two"})
+        again = EventReader(server, path, bearer=bearer, port=port, cursor=stream.last_id)
+        assert again.push("new_message")["message"]["content"] == "two"
+        server.stop()
+        with pytest.raises(EOFError):
+            again.push("never")
+        again.close()

@@ -262,7 +262,31 @@ def is_like(shown: Any, real: Any) -> bool:
     return type(shown) is type(real)
 
 
+# Event streams
+
+
+def test_the_event_stream_speaks_as_shown(shell: ExampleShell) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl on PATH, which the examples use")
+    setting, opening = block("docs/sse.rst", "sse-open").commands
+    token = shell.run(setting.removeprefix("export TOKEN=$(").removesuffix(")")).strip()
+    with shell.start(opening.replace("$TOKEN", token)) as stream:
+        assert stream.stdout is not None
+        lines = [stream.stdout.readline() for _ in range(8)]
+        data = [line for line in lines if line.startswith("data: ")]
+        established, joined = (json.loads(line.removeprefix("data: ")) for line in data)
+        assert joined["type"] == "session_joined"
+        (command,) = block("docs/sse.rst", "sse-command").commands
+        answer = shell.run(f"export TOKEN={token} CHANNEL={established['channel']}\n{command}")
+        stream.terminate()
+    following = blocks("docs/sse.rst")
+    place = next(n for n, each in enumerate(following) if each.name == "sse-command")
+    assert is_like(json.loads(following[place + 1].text), json.loads(answer))
+
+
 # The tables
+
+AT_THE_ROOT = ("/metrics", "/sse/commands")
 
 
 def test_the_permission_table_is_the_one_in_force() -> None:
@@ -282,7 +306,7 @@ def test_the_route_table_is_the_one_served() -> None:
     words = {PUBLIC: "none", SIGNED_IN: "any valid token"}
     real = {}
     for endpoint in ENDPOINTS:
-        if not endpoint.path.startswith(PREFIX) and endpoint.path != "/metrics":
+        if not endpoint.path.startswith(PREFIX) and endpoint.path not in AT_THE_ROOT:
             continue  # the description of the API, and pages
         permission = words.get(endpoint.access, endpoint.access)
         cells = [

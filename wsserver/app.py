@@ -321,6 +321,7 @@ def build(
         hosts=hosts,
         nodes=live.nodes,
         manager=live.manager,
+        command_channels=live.command_channels,
         poller=poller,
         admin_queries=live.admin_queries,
         publishing=live.publishing,

@@ -63,6 +63,7 @@ MEANINGS: dict[str, Meaning] = {
     "server_full": Meaning(503, 1013, True, "Server full"),
     "starting": Meaning(503, 1013, True, "Server starting"),
     "draining": Meaning(503, 1013, True, "Server draining"),
+    "node_unreachable": Meaning(503, None, True, "Node does not answer"),
     "keys_unavailable": Meaning(503, 1013, True, "Signing keys unavailable"),
     "storage_unavailable": Meaning(503, None, True, "Storage unavailable"),
     "storage_full": Meaning(507, None, True, "Storage full"),
@@ -303,6 +304,10 @@ class Starting(WsServerError):
 
 class Draining(WsServerError):
     """The server is stopping and accepts no connections."""
+
+
+class NodeUnreachable(WsServerError):
+    """The node that a request has to be passed on to does not answer in time."""
 
 
 class StorageUnavailable(WsServerError):

@@ -13,6 +13,7 @@ from wsserver.realtime.streams.cursors import (
     LIMIT_BYTES,
     MAX_STREAMS,
     advance,
+    advancer,
     format_cursor,
     parse_cursor,
     without,
@@ -40,6 +41,10 @@ def test_a_cursor_is_a_map_of_positions(
         assert parse_cursor(moved.decode()) == {**positions, stream: position}
     else:
         assert moved == cursor
+    assert advancer(stream, position.epoch, position.offset)(cursor) == moved
+    if old is not None:
+        moves = advancer(stream, old.epoch, old.offset + 1)
+        assert moves(cursor) == advance(cursor, stream, old.epoch, old.offset + 1)
     rest = {name: each for name, each in positions.items() if name != stream}
     removed = without(cursor, stream)
     assert (parse_cursor(removed.decode()) if removed else {}) == rest
@@ -51,6 +56,12 @@ def test_a_stream_whose_name_ends_like_another() -> None:
         "session:a": Position("e", 3),
         "session:session:a": Position("e", 2),
     }
+
+
+def test_an_offset_that_begins_like_another() -> None:
+    cursor = format_cursor({"session:a": Position("e", 12), "session:session:a": Position("e", 1)})
+    assert advancer("session:a", "e", 2)(cursor) == cursor
+    assert advancer("session:session:a", "e", 2)(cursor).endswith(b"~2")
 
 
 def test_an_old_message_does_not_move_it_back() -> None:

@@ -100,6 +100,7 @@ class Server:
     def __init__(self, system: System, listener: Listener, port: int) -> None:
         self.system, self.listener, self.port = system, listener, port
         self.sockets: list[Socket] = []
+        self.event_streams: list[Any] = []
 
     @property
     def context(self) -> Any:
@@ -185,7 +186,7 @@ class Server:
         return socket
 
     async def stop(self) -> None:
-        for socket in self.sockets:
+        for socket in [*self.sockets, *self.event_streams]:
             await socket.close()
         await self.listener.stop(1.0)
         await self.system.service.stop()

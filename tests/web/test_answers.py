@@ -125,4 +125,5 @@ def test_every_example_fits_its_type(endpoint: Endpoint) -> None:
         (endpoint.request_example, endpoint.request),
         (endpoint.answer_example, endpoint.answer),
     ):
-        assert example is None or msgspec.convert(example, kind, strict=True)
+        if example is not None and not (kind is None and endpoint.raw_request):
+            assert msgspec.convert(example, kind, strict=True)

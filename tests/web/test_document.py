@@ -14,9 +14,10 @@ from tests.support.built_in import ENDPOINTS, ERRORS, TAGS
 from tests.support.web_server import Server, token
 from wsserver.errors import MEANINGS
 from wsserver.web.openapi.document import make_documents
+from wsserver.web.sockets.event_streams import EVENT_STREAMS
 from wsserver.web.sockets.sockets import SOCKETS
 
-DOCUMENTS = make_documents(ENDPOINTS, SOCKETS, TAGS, ERRORS)
+DOCUMENTS = make_documents(ENDPOINTS, SOCKETS, EVENT_STREAMS, TAGS, ERRORS)
 DOCUMENT: dict[str, Any] = json.loads(DOCUMENTS.openapi_json)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.built_in import DEFAULT_ROLES, ENDPOINTS
 from tests.support.web_server import API, Server, token
+from wsserver.realtime.connections.channel import HEADER, Channel
 from wsserver.web.api.endpoint import PUBLIC, SIGNED_IN, Endpoint
 
 ROLES = ("admin", "service", "manager", "user")
@@ -62,6 +63,7 @@ ALLOWED = {
     f"GET {API}/export/notifications": "admin service",
     f"GET {API}/export/messages": "admin service manager",
     f"POST {API}/tokens/revoke": "admin",
+    "POST /sse/commands": "admin service manager user",
     f"GET {API}/audit": "admin",
     f"GET {API}/health": "admin service manager user nobody",
     f"POST {API}/tasks": "admin service manager",
@@ -75,6 +77,7 @@ ALLOWED = {
     "GET /": "admin service manager user nobody",
 }
 ABSENT = {
+    "/sse/commands",
     "connections/{connection_id}",
     "messages/{message_id}",
     "nodes/{node}/drain",
@@ -143,9 +146,10 @@ async def _ask(server: Server, endpoint: Endpoint, role: str) -> tuple[int, str]
         body = {"type": "hint", "data": 1}
     bearer = None if role == "nobody" else token("someone", role, organization_id="o1")
     # As if through a proxy on this machine, so that being local opens nothing.
-    answer = await server.request(
-        endpoint.method, path, bearer=bearer, headers={"X-Forwarded-For": "192.0.2.1"}, **body
-    )
+    headers = {"X-Forwarded-For": "192.0.2.1"}
+    if HEADER in endpoint.request_headers:
+        headers[HEADER] = str(Channel("test", "conn_x1", "x"))
+    answer = await server.request(endpoint.method, path, bearer=bearer, headers=headers, **body)
     return answer.status, answer.code if answer.status >= 400 else ""
 
 

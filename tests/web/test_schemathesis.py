@@ -22,9 +22,12 @@ from tests.support.built_in import ENDPOINTS, ERRORS, TAGS
 from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import Server, start, token
 from wsserver.web.openapi.document import make_documents
+from wsserver.web.sockets.event_streams import EVENT_STREAMS
 from wsserver.web.sockets.sockets import SOCKETS
 
-schema = schemathesis.openapi.from_dict(make_documents(ENDPOINTS, SOCKETS, TAGS, ERRORS).openapi)
+schema = schemathesis.openapi.from_dict(
+    make_documents(ENDPOINTS, SOCKETS, EVENT_STREAMS, TAGS, ERRORS).openapi
+)
 
 
 @pytest.fixture(scope="module")

@@ -107,6 +107,26 @@ async def test_fan_out_to_both_kinds(make_poller: MakePoller, connect: Connect) 
 
 
 @pytest.mark.gen_test
+async def test_fan_out_with_cursors_of_their_own(make_poller: MakePoller, connect: Connect) -> None:
+    poller = make_poller(coalesce_s=0.001)
+    made = [open_stream(connect, poller) for _ in range(30)]
+    transports = [transport for transport, *_ in made]
+    for number, transport in enumerate(transports):
+        transport.cursor = b"%d" % number
+    made[3][1].sock.close()
+    for _ in range(3):  # the second and third are collected
+        sent = poller.send_encoded(poller.encode(b"x", transports, lambda cursor: cursor + b"+"))
+    assert sent >= 29
+    for number, (_, peer, _) in enumerate(made):
+        if number == 3:
+            continue
+        expected = EVENTS["greeting"] + b"".join(
+            build_event(b"x", event_id=b"%d" % number + b"+" * count) for count in (1, 2, 3)
+        )
+        assert await peer.exactly(len(expected)) == expected
+
+
+@pytest.mark.gen_test
 async def test_the_server_ends_it_with_the_code(make_poller: MakePoller, connect: Connect) -> None:
     poller = make_poller()
     transport, peer, owner = open_stream(connect, poller)

@@ -20,6 +20,7 @@ from tests.support.wire_peers import (
     rooms,
 )
 from wsserver.wire import fanout, writers
+from wsserver.wire.fanout import Encodings
 from wsserver.wire.frames import build_frame
 from wsserver.wire.transport import Transport
 from wsserver.wire.writers import RingWriter, SingleWriter, Writer
@@ -134,7 +135,7 @@ async def test_a_large_audience_of_several_encodings_is_written_to_in_turns(
     monkeypatch.setattr(fanout, "WRITES_PER_TURN", 3)
     poller, transports, peers = room(7)
     poller._carrier.drop(transports[1])
-    encodings = [(transports[:2], A), (transports[2:5], B), (transports[5:], C)]
+    encodings: Encodings = [(transports[:2], A), (transports[2:5], B), (transports[5:], C)]
     assert poller.send_encoded(encodings) == 6
     assert poller.counters.writes == 2
     for index, frame in enumerate([A, b"", B, B, B, C, C]):

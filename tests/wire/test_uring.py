@@ -57,6 +57,13 @@ def test_every_socket_gets_the_same_bytes(ring: Ring, pairs: list[Pair]) -> None
     ]
 
 
+def test_every_socket_gets_its_own_bytes(ring: Ring, pairs: list[Pair]) -> None:
+    for size in range(8):
+        frames = [b"%d" % (size + index) * index for index in range(size)]
+        assert ring.send_each(near_ends(pairs[:size]), frames) == []
+        assert [read_all(far) for _, far in pairs[:size]] == frames
+
+
 def test_unsent_bytes_are_reported_for_each_socket(ring: Ring, pairs: list[Pair]) -> None:
     full, gone = pairs[1], pairs[5]
     assert 0 < full[0].send(LARGE) < len(LARGE)

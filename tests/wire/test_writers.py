@@ -42,8 +42,25 @@ def test_short_full_and_broken(writer: Writer, size: int) -> None:
             assert read_all(pairs[index][1]) == LARGE[:written]
 
 
+@pytest.mark.parametrize("size", [FEW, 3 * FEW])
+def test_other_bytes_for_each(writer: Writer, size: int) -> None:
+    pairs = [socket.socketpair() for _ in range(size)]
+    frames = [b"%d" % index * 1000 for index in range(size)]
+    with contextlib.ExitStack() as stack:
+        for near, far in pairs:
+            stack.enter_context(near).setblocking(False)
+            stack.enter_context(far).setblocking(False)
+        fds = [near.fileno() for near, _ in pairs]
+        assert writer.write_each(fds, frames) == []
+        assert [read_all(far) for _, far in pairs] == frames
+        pairs[1][0].send(LARGE)
+        pairs[2][1].close()
+        assert dict(writer.write_each(fds, frames)) == {1: 0, 2: BROKEN}
+
+
 def test_an_empty_list_of_sockets(writer: Writer) -> None:
     assert writer.write_all([], b"x") == []
+    assert writer.write_each([], []) == []
 
 
 def test_where_the_system_refuses_io_uring(monkeypatch: pytest.MonkeyPatch) -> None:

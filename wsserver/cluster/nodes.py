@@ -41,6 +41,13 @@ class Nodes:
         if node not in names and self._directory.health()["ok"]:
             raise NotFound("node", node, f"the nodes are {', '.join(names)}")
 
+    async def may_answer(self, node: str) -> bool:
+        """Whether there is a node of this name that is not lost, as far as the directory knows."""
+        if node == self.own:
+            return True
+        found = [each.state for each in await self._directory.nodes() if each.node == node]
+        return "lost" not in found if found else not self._directory.health()["ok"]
+
     async def records(self) -> list[NodeRecord]:
         """The nodes as the directory has them, sorted by name."""
         return list(await self._directory.nodes())

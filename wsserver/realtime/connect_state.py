@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from wsserver.identity.claims import Claims
+from wsserver.protocol.types import Position
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.inbox.inboxes import Inboxes, InboxState
 from wsserver.realtime.sessions.read_positions import Positions, ReadPositions
-from wsserver.realtime.streams.retention_policy import INBOX, SESSION, organization_stream_of
+from wsserver.realtime.streams.retention_policy import (
+    BROADCAST,
+    INBOX,
+    SESSION,
+    organization_stream_of,
+)
 from wsserver.realtime.streams.stream import Recovery
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.engine.fair_queue import reading_for
@@ -27,13 +33,18 @@ class ConnectState(NamedTuple):
     organization: Recovery | None
     """None for a user without an organization."""
     positions: Positions
-    """How far the users of the session have read."""
+    """How far users have read the session that it is bound to."""
+    broadcast: Recovery | None = None
+    """For event streams only."""
+    resumed: Mapping[str, Recovery] = {}
+    """The streams of a cursor, with the messages that were missed."""
 
 
 class ConnectStateLoader:
     """Loads the ``ConnectState`` of new connections, mostly from memory.
 
-    ``check`` raises if claims are not valid any more, e.g. ``TokenRevoked``.
+    ``check`` raises if claims are not valid any more, e.g. ``TokenRevoked``. ``replay_budget``:
+    bytes of missed messages for one connection.
     """
 
     def __init__(
@@ -43,18 +54,21 @@ class ConnectStateLoader:
         access: SessionAccess,
         check: Callable[[Claims], None],
         positions: ReadPositions,
+        replay_budget: int,
     ) -> None:
         self._inboxes = inboxes
         self._streams = streams
         self._access = access
         self._check = check
         self._read_positions = positions
+        self._replay_budget = replay_budget
 
     def is_in_memory(self, claims: Claims, session_id: str | None) -> bool:
         """Whether ``load`` needs no storage."""
         if self._streams.is_shared:
             return False
-        return self._known(claims, session_id, InboxState(claims.sub), None) is not None
+        streams = _streams_of(claims, session_id)
+        return self._state(streams, InboxState(claims.sub), session_id, None, {}) is not None
 
     def recheck(self, claims: Claims, session_id: str | None) -> None:
         """Check again what may have changed: raises what ``check`` raises, ``Forbidden``."""
@@ -64,36 +78,50 @@ class ConnectStateLoader:
 
     @asynccontextmanager
     async def load(
-        self, claims: Claims, session_id: str | None, admit: Callable[[Claims], None]
+        self,
+        claims: Claims,
+        session_id: str | None,
+        admit: Callable[[Claims], None],
+        since: Mapping[str, Position] | None = None,
     ) -> AsyncIterator[ConnectState]:
         """Load the state; to be used in the same iteration of the event loop.
 
-        Checks again what may have changed while storage was read: raises what ``check`` and
-        ``admit`` raise, ``Forbidden``, ``StorageUnavailable``.
+        ``since``: the cursor of an event stream, empty for a new one; None: a WebSocket, whose
+        client resumes by a command. Checks again what may have changed while storage was read:
+        raises what ``check`` and ``admit`` raise, ``Forbidden``, ``StorageUnavailable``.
         """
         waiting = InboxState(claims.sub)
-        names = [name for name in _streams_of(claims, session_id) if name is not None]
-        hold = unsettled = self._streams.hold(names)
+        streams = _streams_of(claims, session_id, is_event_stream=since is not None)
+        names = [name for name in streams if name is not None]
+        held = list(dict.fromkeys([*names, *(since or ())]))
+        hold = unsettled = self._streams.hold(held)
         read: Positions | None = None
         try:
-            while (
-                unsettled is not None
-                or (state := self._known(claims, session_id, waiting, read)) is None
-            ):
+            while True:
                 if session_id is not None and self._read_known(session_id, read) is None:
                     read = await self._read_positions.read(session_id)
                 elif unsettled is not None:
                     await unsettled.settle()
                     unsettled = None
-                elif self._positions(claims, session_id) is None:
+                elif (positions := self._positions(streams)) is None:
                     for name in names:
                         await self._streams.open(name)
-                else:
+                elif positions[0] is not None and positions[0].offset and not waiting.is_read:
+                    # An inbox at offset 0 is empty, as most are: it need not be read.
                     with reading_for(claims.sub):
                         waiting = await self._inboxes.open(claims.sub)
                     if hold is not None:
                         # What was stored meanwhile may be in it, and is delivered once.
                         await hold.reach(names[0], waiting.epoch, waiting.offset)
+                else:
+                    resumed: Mapping[str, Recovery] = {}
+                    if since:
+                        resumed = await self._streams.recover(since, claims, self._replay_budget)
+                        admit(claims)
+                        self.recheck(claims, session_id)
+                    state = self._state(streams, waiting, session_id, read, resumed)
+                    if state is not None:
+                        break
                 admit(claims)
                 self.recheck(claims, session_id)
             yield state
@@ -102,47 +130,59 @@ class ConnectStateLoader:
             if hold is not None:
                 hold.release()
 
-    def _known(
+    def _state(
         self,
-        claims: Claims,
-        session_id: str | None,
+        streams: _Streams,
         waiting: InboxState,
+        session_id: str | None,
         read: Positions | None,
+        resumed: Mapping[str, Recovery],
     ) -> ConnectState | None:
         """The state, or None if storage has to be read; ``read``: positions that were."""
-        positions = self._positions(claims, session_id)
+        positions = self._positions(streams)
         read_positions = {} if session_id is None else self._read_known(session_id, read)
         if positions is None or read_positions is None:
             return None
-        inbox, session, organization = positions
-        # An inbox at offset 0 is empty, as most are: it need not be read.
-        is_known = waiting.is_read or not inbox.offset
-        if not is_known:
+        inbox, session, organization, broadcast = positions
+        if inbox is None or (inbox.offset and not waiting.is_read):
             return None
-        return ConnectState(inbox, session, waiting, organization, read_positions)
+        return ConnectState(
+            inbox, session, waiting, organization, read_positions, broadcast, resumed
+        )
 
     def _read_known(self, session_id: str, read: Positions | None) -> Positions | None:
         """The read positions of now, or those that were read; None: neither is there."""
         known = self._read_positions.known(session_id)
         return read if known is None else known
 
-    def _positions(
-        self, claims: Claims, session_id: str | None
-    ) -> tuple[Recovery, Recovery | None, Recovery | None] | None:
-        """The ends of the streams of inbox, session and organization, if all are in memory."""
+    def _positions(self, streams: _Streams) -> list[Recovery | None] | None:
+        """The ends of the streams, if all are in memory."""
         positions: list[Recovery | None] = []
-        for name in _streams_of(claims, session_id):
+        for name in streams:
             position = None
             if name is not None:
                 position = self._streams.position_now(name)
                 if position is None:
                     return None
             positions.append(position)
-        inbox, session, organization = positions
-        return (inbox, session, organization) if inbox is not None else None
+        return positions
 
 
-def _streams_of(claims: Claims, session_id: str | None) -> tuple[str, str | None, str | None]:
-    """The streams whose positions a new connection is sent: inbox, session, organization."""
-    session = None if session_id is None else SESSION + session_id
-    return INBOX + claims.sub, session, organization_stream_of(claims)
+class _Streams(NamedTuple):
+    """The streams whose positions a new connection is sent."""
+
+    inbox: str
+    session: str | None
+    organization: str | None
+    broadcast: str | None
+
+
+def _streams_of(
+    claims: Claims, session_id: str | None, *, is_event_stream: bool = False
+) -> _Streams:
+    return _Streams(
+        INBOX + claims.sub,
+        None if session_id is None else SESSION + session_id,
+        organization_stream_of(claims),
+        BROADCAST if is_event_stream else None,
+    )

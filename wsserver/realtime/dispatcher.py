@@ -19,7 +19,7 @@ from wsserver.protocol.commands import (
 )
 from wsserver.protocol.envelope import Ref, peek
 from wsserver.protocol.pushes import error_reply, reply
-from wsserver.realtime.connections.connection import Backlog, ConnectionInfo
+from wsserver.realtime.connections.connection import Backlog, ConnectionInfo, ReplyTo
 from wsserver.realtime.connections.rate_limit import MessageRate, TokenBucket
 from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.observability.statistics import Statistics
@@ -27,6 +27,9 @@ from wsserver.storage.engine.fair_queue import read_for
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
+
+FULL_BACKLOG_MS = 1000
+"""When a command may be tried again whose connection has a full backlog."""
 
 Answer = tuple[str, dict[str, Any]]
 """A reply's type and members."""
@@ -80,18 +83,26 @@ class Dispatcher:
         """Register handlers by command type, for ``/ws/admin/monitor`` only."""
         self._monitor_handlers.update(handlers)
 
-    def receive(self, connection: ConnectionInfo, payload: bytes) -> None:
-        """Handle the payload of a text message."""
+    def receive(
+        self, connection: ConnectionInfo, payload: bytes, reply_to: ReplyTo | None = None
+    ) -> None:
+        """Handle the payload of a text message.
+
+        ``reply_to`` gets the reply of a command that came in a request of its own; without it the
+        reply is written to the connection.
+        """
         self._statistics.messages_received += 1
         wait_ms = self.spend(connection)
         if wait_ms:
-            self._refuse_for_rate(connection, payload, wait_ms)
+            self._refuse_for_rate(connection, payload, wait_ms, reply_to)
         elif (backlog := connection.backlog) is None or peek(payload)[0] == "pong":
             # A pong overtakes: the slow command may be the very ping that it answers.
-            self._run(connection, payload)
+            self._run(connection, payload, reply_to)
+        elif backlog.is_full and reply_to is not None:
+            self._refuse_for_rate(connection, payload, FULL_BACKLOG_MS, reply_to)
         else:
-            backlog.append(payload)
-            if backlog.is_full:
+            backlog.append(payload, reply_to)
+            if backlog.is_full and reply_to is None:
                 connection.websocket.pause_reading()
 
     def spend(self, connection: ConnectionInfo) -> int:
@@ -108,75 +119,108 @@ class Dispatcher:
             connection.close(CloseCode.RATE_LIMIT, "too many messages, slow down")
         return wait_ms
 
-    def _refuse_for_rate(self, connection: ConnectionInfo, payload: bytes, wait_ms: int) -> None:
+    def _refuse_for_rate(
+        self, connection: ConnectionInfo, payload: bytes, wait_ms: int, reply_to: ReplyTo | None
+    ) -> None:
         self._statistics.refused_commands += 1
         type_, ref = peek(payload)
-        if type_ != "pong" and connection.is_alive:
-            self._send(connection, error_reply(RateLimited(wait_ms), ref))
+        is_replied = type_ != "pong" and connection.is_alive
+        text = error_reply(RateLimited(wait_ms), ref) if is_replied else None
+        self._send(connection, text, reply_to)
 
-    def _run(self, connection: ConnectionInfo, payload: bytes) -> None:
+    def _run(self, connection: ConnectionInfo, payload: bytes, reply_to: ReplyTo | None) -> None:
         known, handlers = self._monitor if connection.is_monitor else self._chat
         try:
             type_, command, ref = decode_command(payload, known)
         except RefusedCommand as refused:
-            self._fail(connection, refused.error, refused.ref)
+            self._fail(connection, refused.error, refused.ref, reply_to)
             return
         try:
             outcome = handlers[type_](connection, command)
             if outcome is None or isinstance(outcome, tuple):
-                self._answer(connection, outcome, ref)
+                self._answer(connection, outcome, ref, reply_to)
                 return
             if isinstance(outcome, Promise):
-                outcome.when_done(partial(self._settle, connection, ref))
+                outcome.when_done(partial(self._settle, connection, ref, reply_to))
                 return
         except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
-            self._fail(connection, error, ref)
+            self._fail(connection, error, ref, reply_to)
             return
         connection.backlog = Backlog()
-        self._tasks.spawn(self._finish(connection, outcome, ref), name=f"command {type_}")
+        self._tasks.spawn(self._finish(connection, outcome, ref, reply_to), name=f"command {type_}")
 
     def _settle(
-        self, connection: ConnectionInfo, ref: Ref | None, promise: Promise[Outcome]
+        self,
+        connection: ConnectionInfo,
+        ref: Ref | None,
+        reply_to: ReplyTo | None,
+        promise: Promise[Outcome],
     ) -> None:
         """Send the answer of a resolved promise."""
         try:
-            self._answer(connection, promise.result(), ref)
+            self._answer(connection, promise.result(), ref, reply_to)
         except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
-            self._fail(connection, error, ref)
+            self._fail(connection, error, ref, reply_to)
 
     async def _finish(
-        self, connection: ConnectionInfo, outcome: Awaitable[Outcome], ref: Ref | None
+        self,
+        connection: ConnectionInfo,
+        outcome: Awaitable[Outcome],
+        ref: Ref | None,
+        reply_to: ReplyTo | None,
     ) -> None:
         """Await a slow command, then run the commands in the backlog."""
         read_for(connection.user_id)
         try:
-            self._answer(connection, await outcome, ref)
+            self._answer(connection, await outcome, ref, reply_to)
         except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
-            self._fail(connection, error, ref)
+            self._fail(connection, error, ref, reply_to)
         backlog, connection.backlog = connection.backlog, None
         while backlog and connection.is_alive:
-            self._run(connection, backlog.take())
+            self._run(connection, *backlog.take())
             if connection.backlog is not None:  # another slow one: the rest waits for it
                 connection.backlog = backlog
                 return
         if connection.is_alive:
             connection.websocket.resume_reading()
+        while backlog:  # the connection has ended: its requests get no replies any more
+            self._send(connection, None, backlog.take()[1])
 
-    def _answer(self, connection: ConnectionInfo, outcome: Outcome, ref: Ref | None) -> None:
+    def _answer(
+        self,
+        connection: ConnectionInfo,
+        outcome: Outcome,
+        ref: Ref | None,
+        reply_to: ReplyTo | None,
+    ) -> None:
+        text = None
         if outcome is not None and connection.is_alive:
             type_, members = outcome
-            self._send(connection, reply(type_, ref, **members))
+            text = reply(type_, ref, **members)
+        self._send(connection, text, reply_to)
 
-    def _fail(self, connection: ConnectionInfo, error: Exception, ref: Ref | None) -> None:
+    def _fail(
+        self,
+        connection: ConnectionInfo,
+        error: Exception,
+        ref: Ref | None,
+        reply_to: ReplyTo | None,
+    ) -> None:
         if isinstance(error, WsServerError):
             self._statistics.refused_commands += 1
         else:
             self._statistics.internal_errors += 1
             log.error("command failed connection_id=%s", connection.connection_id, exc_info=error)
             error = _InternalError()
-        if connection.is_alive:
-            self._send(connection, error_reply(error, ref))
+        self._send(connection, error_reply(error, ref) if connection.is_alive else None, reply_to)
 
-    def _send(self, connection: ConnectionInfo, text: bytes) -> None:
-        self._statistics.messages_sent += 1
-        connection.websocket.send_text(text)
+    def _send(
+        self, connection: ConnectionInfo, text: bytes | None, reply_to: ReplyTo | None
+    ) -> None:
+        """Send a reply to where it is awaited; None: there is none."""
+        if text is not None:
+            self._statistics.messages_sent += 1
+        if reply_to is not None:
+            reply_to(text)
+        elif text is not None:
+            connection.websocket.send_text(text)

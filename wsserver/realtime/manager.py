@@ -24,6 +24,7 @@ from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import EVERYONE, session, user
+from wsserver.protocol.types import Position
 from wsserver.realtime.connect_state import ConnectState, ConnectStateLoader
 from wsserver.realtime.connections.connection import MONITOR, ConnectionInfo
 from wsserver.realtime.connections.connection_limit import (
@@ -37,6 +38,7 @@ from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.dispatcher import Dispatcher
+from wsserver.realtime.event_streams import EventStreams, EventStreamStart
 from wsserver.realtime.inbox.inboxes import Inboxes
 from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.observability import events
@@ -45,7 +47,9 @@ from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.sessions import Sessions
+from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.tasks import Tasks
+from wsserver.wire.event_stream import EventStream
 from wsserver.wire.frames import ABNORMAL, build_frame
 from wsserver.wire.poller import Poller
 
@@ -66,6 +70,8 @@ class ConnectRequest:
     """Negotiated compression window (``max_window_bits``); 0: no compression."""
     reservation: Reservation | None = None
     """Of its place among the user's connections; ``connect`` ends it."""
+    cursor: Mapping[str, Position] | None = None
+    """Of an event stream, empty for a new one; None: a WebSocket."""
 
 
 class WebSocketManager:
@@ -93,6 +99,7 @@ class WebSocketManager:
         presence: Presence,
         sessions: Sessions,
         inboxes: Inboxes,
+        event_streams: EventStreams,
         connect_states: ConnectStateLoader,
         dispatcher: Dispatcher,
         on_claims: Callable[[Claims], None],
@@ -119,6 +126,7 @@ class WebSocketManager:
         self._poller = poller
         self._stats = stats
         self._inboxes = inboxes
+        self._event_streams = event_streams
         self._connect_states = connect_states
         self._on_claims = on_claims
         self._clock = clock
@@ -170,7 +178,8 @@ class WebSocketManager:
         ``response`` (of the handshake) is sent in one write with the first pushes; ``received``:
         bytes that were read from the socket after the request. Raises what ``admit`` raises, and
         then leaves the descriptor to the caller; ``OSError`` if the system cannot watch the socket,
-        which is closed then.
+        which is closed then. An event stream is not opened in an iteration of the event loop in
+        which its cursor is not exact: what it missed is sent before anything newer.
         """
         try:
             self.admit(request.claims)
@@ -181,10 +190,14 @@ class WebSocketManager:
                     users = await reading
                     self.admit(request.claims)
                     self._connect_states.recheck(request.claims, request.session_id)
+            connection = self._register(request)
+            since = request.cursor
+            if since:
+                since = await self._event_streams.readable(connection, since)
             async with self._connect_states.load(
-                request.claims, request.session_id, self.admit
+                request.claims, request.session_id, self.admit, since
             ) as state:
-                return self._accept(fd, request, state, users, response, received)
+                return self._accept(fd, connection, request, state, users, response, received)
         except BaseException:
             self.cancel(request.reservation)
             raise
@@ -197,6 +210,7 @@ class WebSocketManager:
     def _accept(
         self,
         fd: int,
+        connection: ConnectionInfo,
         request: ConnectRequest,
         state: ConnectState,
         users: SessionUsers | None,
@@ -206,23 +220,28 @@ class WebSocketManager:
         if self.room.is_full(request.claims.sub):
             oldest = self.hub.of_user(request.claims.sub)[0]
             self.close(oldest, CloseCode.CONNECTION_LIMIT, EVICTED)
-        connection = self._register(request)
-        greeting = build_frame(self._established(connection, state))
         waiting = self._inboxes.welcome(connection, state.waiting)
-        connection.websocket = self._poller.adopt(
-            fd,
-            connection,
-            first=received,
-            greeting=b"".join((response, greeting, *waiting)),
-            deflate_bits=request.deflate_bits,
-        )
+        start: EventStreamStart | None = None
+        if request.cursor is None:
+            pushes = [self._established(connection, state), *waiting]
+            connection.websocket = self._poller.adopt(
+                fd,
+                connection,
+                first=received,
+                greeting=b"".join((response, *map(build_frame, pushes))),
+                deflate_bits=request.deflate_bits,
+            )
+        else:
+            start = self._event_streams.start(connection, state, request.cursor, waiting)
+            established = self._established(connection, state, channel=str(start.channel))
+            connection.websocket = self._event_streams.open(start, fd, response, established)
         self.hub.add(connection)
         self._on_claims(connection.claims)
         self.statistics.connects += 1
         self.statistics.messages_sent += 1 + len(waiting)
         self.heartbeat.add(connection)
         self._expiry.add(connection)
-        self._announce(connection, request.reservation, state, users)
+        self._announce(connection, request.reservation, state, users, start)
         self._inboxes.greeted(connection, state.waiting)
         return connection
 
@@ -247,7 +266,7 @@ class WebSocketManager:
             connected_at=wall,
         )
 
-    def _established(self, connection: ConnectionInfo, state: ConnectState) -> bytes:
+    def _established(self, connection: ConnectionInfo, state: ConnectState, **more: str) -> bytes:
         settings = self.heartbeat.settings
         now = rfc3339(connection.connected_at)
         return push(
@@ -267,6 +286,7 @@ class WebSocketManager:
             organization=state.organization.position if state.organization else None,
             protocol=connection.protocol,
             max_message_bytes=self._poller.max_message_bytes,
+            **more,
         )
 
     def _announce(
@@ -275,18 +295,36 @@ class WebSocketManager:
         reservation: Reservation | None,
         state: ConnectState,
         users: SessionUsers | None,
+        start: EventStreamStart | None,
     ) -> None:
         """Push and emit what follows a connect: events, presence, ``session_joined``."""
         if connection.endpoint == MONITOR:
             self.monitors.add(connection)
         opened = partial(self._opened, connection)
         self._directory.opened(connection.connection_id, connection.user_id, reservation, opened)
-        if connection.session_id is not None and state.session is not None:
-            joined = self.sessions.join(
-                connection, connection.session_id, state.session, users, state.positions
-            )
-            self._writer.push(connection, "session_joined", **joined)
+        if connection.session_id is not None:
+            self._join_bound(connection, connection.session_id, state, users, start)
+        if start is not None:
+            start.replay(self.sessions)
+            self.statistics.messages_sent += start.count
         self._warn_if_due(connection)
+
+    def _join_bound(
+        self,
+        connection: ConnectionInfo,
+        session_id: str,
+        state: ConnectState,
+        users: SessionUsers | None,
+        start: EventStreamStart | None,
+    ) -> None:
+        """Join a bound connection to its session; an event stream goes on at its cursor."""
+        if state.session is None:
+            return
+        joined = self.sessions.join(connection, session_id, state.session, users, state.positions)
+        if start is not None:
+            place = start.position_in(SESSION + session_id, state.session)
+            joined |= {**place.position, "recovered": start.has_resumed(SESSION + session_id)}
+        self._writer.push(connection, "session_joined", **joined)
 
     def _opened(self, connection: ConnectionInfo, change: Change) -> None:
         """A connection is entered in the directory."""
@@ -468,6 +506,8 @@ class WebSocketManager:
         for index, connection in enumerate(connections):
             after_ms = 1000 + index * window_ms // len(connections)
             self._writer.push(connection, "server_draining", reconnect_after_ms=after_ms)
+            if isinstance(connection.websocket, EventStream):
+                connection.websocket.send_retry(after_ms)
             self.close(
                 connection, CloseCode.RESTART, f"server restarts; reconnect_after_ms={after_ms}"
             )

@@ -40,6 +40,7 @@ from wsserver.realtime.delivery.published import PublishedMessages
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.dispatcher import Dispatcher
+from wsserver.realtime.event_streams import EventStreams
 from wsserver.realtime.inbox.inbox_replay import InboxReplay
 from wsserver.realtime.inbox.inbox_tracking import InboxTracking
 from wsserver.realtime.inbox.inboxes import Expirer, Inboxes
@@ -57,6 +58,7 @@ from wsserver.realtime.observability.top_talkers import TopTalkers
 from wsserver.realtime.operations.access_changes import AccessChanges
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
+from wsserver.realtime.operations.command_channels import CommandChannels
 from wsserver.realtime.operations.message_changes import MessageChanges, RemoveContents
 from wsserver.realtime.operations.node_actions import NodeActions
 from wsserver.realtime.operations.node_queries import NodeQueries
@@ -148,6 +150,7 @@ class LiveSide:
     publishing: Publishing
     message_changes: MessageChanges
     tracing: Tracing
+    command_channels: CommandChannels
 
 
 def build_live(
@@ -307,7 +310,22 @@ def build_live(
         presence=presence,
         sessions=sessions,
         inboxes=inboxes,
-        connect_states=ConnectStateLoader(streams, inboxes, access, revocations.check, positions),
+        event_streams=EventStreams(
+            poller,
+            access,
+            control.node,
+            replay_budget=settings.replay_budget_bytes,
+            session_limit=settings.sessions_per_connection,
+            silence_s=settings.heartbeat.timeout_s,
+        ),
+        connect_states=ConnectStateLoader(
+            streams,
+            inboxes,
+            access,
+            revocations.check,
+            positions,
+            settings.replay_budget_bytes,
+        ),
         dispatcher=dispatcher,
         on_claims=directory.note,
         clock=clock,
@@ -420,6 +438,7 @@ def build_live(
         publishing=publishing,
         message_changes=message_changes,
         tracing=tracing,
+        command_channels=CommandChannels(control, nodes, hub, dispatcher),
     )
 
 

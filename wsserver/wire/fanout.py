@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final, TypeAlias
 
@@ -16,7 +16,7 @@ from wsserver.wire.frames import build_frame
 from wsserver.wire.outbox import Link
 from wsserver.wire.readiness import Loop
 from wsserver.wire.transport import Transport
-from wsserver.wire.writers import BROKEN, Writer
+from wsserver.wire.writers import BROKEN, FEW, Writer
 
 WRITES_PER_TURN: Final = 1024
 """Sockets written to in one turn of the event loop: about 10 ms, for an audience of any size."""
@@ -27,7 +27,7 @@ STRETCH: Final = 4
 COLLECT_LIMIT_BYTES: Final = 256 * 1024
 """Collected for one connection; above it everything collected is written before the window ends."""
 
-Encodings: TypeAlias = list[tuple[list[Transport], bytes]]
+Encodings: TypeAlias = list[tuple[Sequence[Transport], bytes]]
 """Recipients, and the bytes that all of them get."""
 
 Advance: TypeAlias = Callable[[bytes], bytes]
@@ -66,7 +66,7 @@ def encode_for(
         if advance is not None:
             for stream in same:
                 stream.cursor = after
-        encodings.append((list(same), build_event(text, event_id=after)))
+        encodings.append((same, build_event(text, event_id=after)))
     return encodings
 
 
@@ -146,10 +146,19 @@ class Fanout:
         if not (self._waiting or self._flushing) and began >= self._quiet_from:
             room = WRITES_PER_TURN
         rest: Encodings = []
+        single: list[tuple[Transport, bytes]] = []
+        """Recipients whose bytes few others get, as event streams have cursors of their own."""
         for transports, frame in encodings:
+            count = len(transports)
+            if count <= FEW and count <= room:
+                room -= count
+                for transport in transports:
+                    single.append((transport, frame))
+                continue
             sent += self._write(transports[:room], frame)
             rest.append((transports[room:], frame))
-            room = max(0, room - len(transports))
+            room = max(0, room - count)
+        sent += self._write_each(single)
         if sent:
             self._written(began)
         delay_s = 0.0 if sent else None
@@ -181,6 +190,27 @@ class Fanout:
         if len(free) < len(everyone):
             sent = sum([each.send(frame) for each in everyone if each.outbox is not None])
         return sent + self._write_to_free(free, frame)
+
+    def _write_each(self, pairs: list[tuple[Transport, bytes]]) -> int:
+        """Write each its own bytes now, after what is queued for it; return how many got them."""
+        if not pairs:
+            return 0
+        free = [(transport, frame) for transport, frame in pairs if transport.outbox is None]
+        sent = 0
+        if len(free) < len(pairs):
+            sent = sum([each.send(frame) for each, frame in pairs if each.outbox is not None])
+        frames = [frame for _, frame in free]
+        shortfalls = self._writer.write_each([transport.fd for transport, _ in free], frames)
+        self._counters.writes += len(free) - len(shortfalls)
+        self._counters.bytes_out += sum(map(len, frames))
+        for index, written in shortfalls:
+            transport, frame = free[index]
+            self._counters.bytes_out -= len(frame)
+            if written == BROKEN:
+                self._on_broken(transport)
+            else:
+                sent += self._on_short(transport, frame, written)
+        return sent + len(free) - len(shortfalls)
 
     def _write_to_free(self, transports: list[Transport], data: bytes) -> int:
         """Write to those with nothing queued; return how many got it, or will."""

@@ -17,6 +17,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 ENTRIES: Final = 1024
@@ -78,7 +79,18 @@ class Ring:
 
         The descriptors must be distinct: a refused send does not hold up a later one.
         """
-        address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+        address = _address_of(data)
+        count = len(fds)
+        return self._send(fds, array("Q", (address,)) * count, array("I", (len(data),)) * count)
+
+    def send_each(self, fds: Sequence[int], frames: Sequence[bytes]) -> Results:
+        """The same with other bytes for each socket."""
+        joined = b"".join(frames)
+        sizes = array("I", map(len, frames))
+        addresses = array("Q", accumulate(sizes, initial=_address_of(joined)))
+        return self._send(fds, addresses[: len(fds)], sizes)
+
+    def _send(self, fds: Sequence[int], addresses: array[int], sizes: array[int]) -> Results:
         results: Results = []
         done = 0
         while done < len(fds):
@@ -86,9 +98,10 @@ class Ring:
             first = tail & (self._entries - 1)
             last = min(first + len(fds) - done, self._entries)
             count = last - first
-            self._fds[first:last] = array("i", fds[done : done + count])
-            self._addresses[first:last] = array("Q", (address,)) * count
-            self._sizes[first:last] = array("I", (len(data),)) * count
+            upto = done + count
+            self._fds[first:last] = array("i", fds[done:upto])
+            self._addresses[first:last] = addresses[done:upto]
+            self._sizes[first:last] = sizes[done:upto]
             self._ring[self._sq_tail] = (tail + count) & _U32
             self._enter(_ENTER, self._fd, count, 0, 0, None, 0)
             head = self._ring[self._sq_head]
@@ -98,7 +111,7 @@ class Ring:
                 results += [(done + index, -errno.EAGAIN) for index in range(submitted, count)]
             if self._ring[self._cq_head] != self._ring[self._cq_tail]:
                 results += [(done + slot - first, result) for slot, result in self._reported()]
-            done += count
+            done = upto
         return results
 
     def close(self) -> None:
@@ -187,6 +200,11 @@ def _is_exact(ring: Ring) -> bool:
         if _received(far) != data[: first[0]]:
             return False
         return not ring.send_all([near.fileno()], b"all") and _received(far) == b"all"
+
+
+def _address_of(data: bytes) -> int:
+    """Where the bytes are; valid while the object lives."""
+    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
 
 
 def _received(sock: socket.socket) -> bytes:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from wsserver.wire.uring import Ring, open_ring
+from wsserver.wire.uring import Results, Ring, open_ring
 
 BROKEN: Final = -1
 """Instead of a number of bytes: the connection is broken."""
@@ -31,6 +31,9 @@ class Writer(Protocol):
     def write_all(self, fds: Sequence[int], data: bytes) -> Shortfalls:
         """Write to each without blocking; the descriptors must be distinct."""
 
+    def write_each(self, fds: Sequence[int], frames: Sequence[bytes]) -> Shortfalls:
+        """The same with other bytes for each."""
+
     def close(self) -> None:
         """Release its resources; nothing may be written afterwards."""
 
@@ -43,17 +46,20 @@ class SingleWriter:
 
     def write_all(self, fds: Sequence[int], data: bytes) -> Shortfalls:
         """See ``Writer``."""
+        return self.write_each(fds, [data] * len(fds))
+
+    def write_each(self, fds: Sequence[int], frames: Sequence[bytes]) -> Shortfalls:
+        """See ``Writer``."""
         write = os.write
-        size = len(data)
         shortfalls: Shortfalls = []
-        for index, fd in enumerate(fds):
+        for index, (fd, frame) in enumerate(zip(fds, frames, strict=True)):
             try:
-                written = write(fd, data)
+                written = write(fd, frame)
             except BlockingIOError:
                 written = 0
             except OSError:
                 written = BROKEN
-            if written != size:
+            if written != len(frame):
                 shortfalls.append((index, written))
         return shortfalls
 
@@ -73,14 +79,23 @@ class RingWriter:
         """See ``Writer``."""
         if len(fds) <= FEW:
             return self._single.write_all(fds, data)
-        return [
-            (index, 0 if result in _WOULD_BLOCK else max(result, BROKEN))
-            for index, result in self._ring.send_all(fds, data)
-        ]
+        return _shortfalls(self._ring.send_all(fds, data))
+
+    def write_each(self, fds: Sequence[int], frames: Sequence[bytes]) -> Shortfalls:
+        """See ``Writer``."""
+        if len(fds) <= FEW:
+            return self._single.write_each(fds, frames)
+        return _shortfalls(self._ring.send_each(fds, frames))
 
     def close(self) -> None:
         """See ``Writer``."""
         self._ring.close()
+
+
+def _shortfalls(results: Results) -> Shortfalls:
+    return [
+        (index, 0 if result in _WOULD_BLOCK else max(result, BROKEN)) for index, result in results
+    ]
 
 
 def best_writer() -> Writer:

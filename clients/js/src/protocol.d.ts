@@ -35,6 +35,8 @@ export interface ConnectionEstablished {
   organization: StreamPosition | null;
   protocol: "plain" | "wsserver.v1";
   max_message_bytes: number;
+  /** of an event stream: what its commands are sent with */
+  channel?: string;
 }
 
 /** Where the inbox is, and how many messages wait in it. */
@@ -1020,6 +1022,7 @@ export type ServerErrorCode =
   | "server_full"
   | "starting"
   | "draining"
+  | "node_unreachable"
   | "keys_unavailable"
   | "storage_unavailable"
   | "storage_full"
@@ -1036,6 +1039,7 @@ export type TemporaryErrorCode =
   | "server_full"
   | "starting"
   | "draining"
+  | "node_unreachable"
   | "keys_unavailable"
   | "storage_unavailable"
   | "storage_full";

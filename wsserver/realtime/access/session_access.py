@@ -9,6 +9,13 @@ from wsserver.errors import Forbidden
 from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
 from wsserver.realtime.observability.events import CONTENT_PERMISSION
+from wsserver.realtime.streams.retention_policy import (
+    BROADCAST,
+    INBOX,
+    ORGANIZATION,
+    SESSION,
+    organization_stream_of,
+)
 
 ANY = "sessions:any"
 
@@ -50,6 +57,17 @@ class SessionAccess:
             return True
         mine = claims.organization_id
         return mine is not None and self._owners.is_known_to_own(mine, session_id)
+
+    def allows_stream(self, claims: Claims, bound_to: str | None, stream: str) -> bool:
+        """Whether the claims allow reading a stream on a connection, bound to a session or not."""
+        if stream == BROADCAST:
+            return True
+        if stream.startswith(INBOX):
+            return stream == INBOX + claims.sub
+        if stream.startswith(ORGANIZATION):
+            return stream == organization_stream_of(claims)
+        session_id = stream.removeprefix(SESSION)
+        return bound_to in (None, session_id) and self.allows(claims, session_id)
 
     def needs_preparing(self, claims: Claims, session_id: str) -> bool:
         """Whether the result of ``allows`` depends on the owner of the session."""

@@ -12,16 +12,11 @@ from wsserver.errors import Forbidden, SessionBound, SessionLimit
 from wsserver.protocol import commands
 from wsserver.protocol.types import Position
 from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.delivery.event_cursors import reached
 from wsserver.realtime.dispatcher import Answer, Handler
 from wsserver.realtime.sessions.read_positions import Positions
 from wsserver.realtime.sessions.sessions import Sessions
-from wsserver.realtime.streams.retention_policy import (
-    BROADCAST,
-    INBOX,
-    ORGANIZATION,
-    SESSION,
-    organization_stream_of,
-)
+from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.stream import Recovery
 from wsserver.realtime.streams.streams import Streams
 
@@ -115,6 +110,7 @@ class StreamCommands:
         positions: Positions,
     ) -> Answer:
         # In the iteration of the event loop in which the recovery is exact.
+        reached(connection, SESSION + session_id, recovery)
         return "session_joined", self._sessions.join(
             connection, session_id, recovery, users, positions, since
         )
@@ -146,6 +142,7 @@ class StreamCommands:
                 session_id = name.removeprefix(SESSION)
                 if session_id != name:
                     self._sessions.rejoin(connection, session_id, recoveries[name])
+                reached(connection, name, recoveries[name])
                 answers[name] = recoveries[name].answer()
             else:
                 answers[name] = {"recovered": False, "reason": FORBIDDEN}
@@ -168,16 +165,8 @@ class StreamCommands:
         return "history", {"session_id": command.session_id, **page.answer()}
 
     def _may_read(self, connection: ConnectionInfo, name: str) -> bool:
-        if name == BROADCAST:
-            return True
-        if name.startswith(INBOX):
-            return name == INBOX + connection.user_id
-        if name.startswith(ORGANIZATION):
-            return name == organization_stream_of(connection.claims)
-        session_id = name.removeprefix(SESSION)
-        return connection.session_id in (None, session_id) and self._sessions.access.allows(
-            connection.claims, session_id
-        )
+        access = self._sessions.access
+        return access.allows_stream(connection.claims, connection.session_id, name)
 
     async def _prepare(self, connection: ConnectionInfo, *session_ids: str) -> None:
         for session_id in session_ids:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +19,8 @@ SESSION = "session"
 MONITOR = "monitor"
 V1 = "wsserver.v1"
 PLAIN = "plain"
-
+WEBSOCKET = "websocket"
+SSE = "sse"
 
 BACKLOG_LIMIT = 1024
 BACKLOG_LIMIT_BYTES = 256 * 1024
@@ -45,13 +47,20 @@ class ConnectionOwner(Protocol):
         """Close the connection; ``reason``: 123 bytes at most."""
 
 
+ReplyTo = Callable[[bytes | None], None]
+"""Gets the reply to a command that came in a request; None: there is none."""
+
+
 class Backlog:
-    """Queue of the messages that wait behind a connection's slow command."""
+    """Queue of the messages that wait behind a connection's slow command.
+
+    Each with what gets its reply; None: the connection itself.
+    """
 
     __slots__ = ("_messages", "_size")
 
     def __init__(self) -> None:
-        self._messages: deque[bytes] = deque()
+        self._messages: deque[tuple[bytes, ReplyTo | None]] = deque()
         self._size = 0
 
     def __len__(self) -> int:
@@ -62,16 +71,16 @@ class Backlog:
         """Whether reading from the connection has to pause."""
         return len(self._messages) >= BACKLOG_LIMIT or self._size >= BACKLOG_LIMIT_BYTES
 
-    def append(self, payload: bytes) -> None:
+    def append(self, payload: bytes, reply_to: ReplyTo | None = None) -> None:
         """Add a message at the end."""
-        self._messages.append(payload)
+        self._messages.append((payload, reply_to))
         self._size += len(payload)
 
-    def take(self) -> bytes:
+    def take(self) -> tuple[bytes, ReplyTo | None]:
         """Remove and return the oldest message."""
-        payload = self._messages.popleft()
+        payload, reply_to = self._messages.popleft()
         self._size -= len(payload)
-        return payload
+        return payload, reply_to
 
 
 @dataclass(slots=True)
@@ -117,6 +126,7 @@ class ConnectionInfo:
     )
 
     websocket: Transport
+    """Of WebSocket or of Server-Sent Events."""
     subscription: Subscription
     """Set for monitors only."""
 
@@ -206,6 +216,7 @@ class ConnectionInfo:
             "remote_ip": self.remote_ip,
             "user_agent": self.user_agent,
             "endpoint": self.endpoint,
+            "transport": SSE if self.websocket.is_event_stream else WEBSOCKET,
             "protocol": self.protocol,
             "rtt_ms": self.rtt_ms,
             "queued_bytes": self.websocket.queued_bytes,

@@ -22,7 +22,7 @@ from wsserver.realtime.connections.hub import SELECT, Hub
 from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.observability.statistics import Statistics
-from wsserver.realtime.streams.cursors import advance
+from wsserver.realtime.streams.cursors import advancer
 from wsserver.wire.fanout import Advance
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
@@ -89,7 +89,7 @@ def _advance_behind(text: bytes) -> Advance | None:
     position = position_of(text)
     if position is None:
         return None
-    return lambda cursor: advance(cursor, *position)
+    return advancer(*position)
 
 
 class KeptDeliveries(Protocol):

@@ -19,7 +19,6 @@ from wsserver.realtime.inbox.unacked import Settled, UnackedIndex, UnackedMessag
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.storage.messages.receipts import Inbox, ReceiptStore
 from wsserver.storage.messages.streams import Expired, Kept, Slice, StreamStore
-from wsserver.wire.frames import build_frame
 
 
 @dataclass(slots=True, eq=False)
@@ -146,21 +145,21 @@ class Inboxes:
                 del self._opening[state.user_id]
 
     def welcome(self, connection: ConnectionInfo, state: InboxState) -> list[bytes]:
-        """The frames to be sent after ``connection_established``, oldest message first."""
-        frames: list[bytes] = []
+        """The pushes to be sent after ``connection_established``, oldest message first."""
+        pushes: list[bytes] = []
         room = self._replay.budget_bytes
         for kept in state.pending:
             if is_for(connection, kept):
-                frame = build_frame(push_of(state.user_id, state.epoch, kept))
-                room -= len(frame)
-                if room < 0 and frames:
+                text = push_of(state.user_id, state.epoch, kept)
+                room -= len(text)
+                if room < 0 and pushes:
                     break
-                frames.append(frame)
+                pushes.append(text)
             state.given.append(kept)
-        return frames
+        return pushes
 
     def greeted(self, connection: ConnectionInfo, state: InboxState) -> None:
-        """Track the frames of ``welcome``: they are sent, and the connection is in the hub."""
+        """Track the pushes of ``welcome``: they are sent, and the connection is in the hub."""
         if not state.count and not state.is_stale:
             return  # all messages from now on are live
         offset = state.given[-1].offset if state.given else 0

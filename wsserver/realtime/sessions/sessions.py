@@ -20,6 +20,7 @@ from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.delivery import event_cursors
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message
@@ -122,6 +123,7 @@ class Sessions:
         if connection.sessions is None or session_id not in connection.sessions:
             return
         self._hub.leave(connection, session_id)
+        event_cursors.left(connection, SESSION + session_id)
         done = partial(
             self._left, connection.connection_id, connection.user_id, session_id, quietly
         )

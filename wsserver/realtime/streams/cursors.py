@@ -6,7 +6,7 @@ have these characters. It is not signed: it gives no more than the command ``res
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Final
 
 import msgspec
@@ -19,6 +19,7 @@ LIMIT_BYTES: Final = 4096
 """Size at most: it is sent with each message, and comes back in a header."""
 MAX_STREAMS: Final = 100
 
+_END: Final = (b"", b",")
 _MALFORMED: Final = "no id of an event of this server: STREAM~EPOCH~OFFSET, separated by commas"
 
 
@@ -70,6 +71,20 @@ def advance(cursor: bytes, stream: str, epoch: str, offset: int) -> bytes:
     elif len(cursor) + 1 + len(value) > LIMIT_BYTES or cursor.count(b",") + 1 >= MAX_STREAMS:
         return cursor
     return b",".join([part for part in (before, value, after) if part])
+
+
+def advancer(stream: str, epoch: str, offset: int) -> Callable[[bytes], bytes]:
+    """``advance`` for many cursors, most of which are at the message before this one."""
+    value = b"%b~%b~" % (stream.encode(), epoch.encode())
+    before, behind = b"%b%d" % (value, offset - 1), b"%b%d" % (value, offset)
+
+    def advanced(cursor: bytes) -> bytes:
+        head, found, rest = cursor.partition(before)
+        if found and rest[:1] in _END and (not head or head.endswith(b",")):
+            return head + behind + rest
+        return advance(cursor, stream, epoch, offset)
+
+    return advanced
 
 
 def without(cursor: bytes, stream: str) -> bytes:

@@ -19,6 +19,7 @@ from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability.clocks import Clocks
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
+from wsserver.realtime.operations.command_channels import CommandChannels
 from wsserver.realtime.operations.message_changes import MessageChanges
 from wsserver.realtime.operations.message_exports import ArchiveExports
 from wsserver.realtime.operations.publishing import Publishing
@@ -66,6 +67,7 @@ class WebContext:
     hosts: Hosts
     nodes: Nodes
     manager: WebSocketManager
+    command_channels: CommandChannels
     poller: Poller
     """Also serves the sockets of clients that are refused with a close code."""
     admin_queries: AdminQueries

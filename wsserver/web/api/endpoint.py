@@ -38,7 +38,7 @@ class Call:
     query: Any
     """The endpoint's query struct."""
     body: Any
-    """The endpoint's request struct; None without one."""
+    """The endpoint's request struct; bytes with ``raw_request``; None without a body."""
     peer: str
     """Address of the socket's peer: the client's or a proxy's."""
     headers: Headers
@@ -79,6 +79,10 @@ class Endpoint:
     tag: str
     query: type[Struct] = NoQuery
     request: type[Struct] | None = None
+    raw_request: Mapping[str, Any] | None = None
+    """JSON Schema of a body that the handler gets as it is, in bytes, instead of ``request``."""
+    request_headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers that the handler needs, with their descriptions."""
     request_example: Any = None
     answer_example: Any = None
     rules: Rules | None = None
@@ -107,6 +111,11 @@ class Endpoint:
     def rules_in(self, context: WebContext) -> Rules | None:
         """The checks that the request's type cannot express, on this server."""
         return self.rules if self.rules_of is None else self.rules_of(context)
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether a request has a body."""
+        return self.request is not None or self.raw_request is not None
 
     @property
     def name(self) -> str:

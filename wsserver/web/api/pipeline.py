@@ -106,7 +106,7 @@ class Exchange:
         if self._context.manager.is_starting and not endpoint.is_served_at_start:
             raise Starting
         self._actor = await self._authenticate()
-        if endpoint.request is not None and self._context.manager.is_draining:
+        if endpoint.takes_body and self._context.manager.is_draining:
             # The connections that the request would reach are being closed.
             raise Draining("the server is about to stop", retry_after_s=2)
         bad_ids = [
@@ -118,7 +118,7 @@ class Exchange:
         pairs = parse_pairs(info.query)
         if endpoint.query_rules is not None:
             bad_ids += endpoint.query_rules(self._context, dict(pairs))
-        has_json = endpoint.request is not None and info.has_body
+        has_json = endpoint.takes_body and info.has_body
         unsupported = _media_type_fault(info.headers) if has_json else ""
         self._refusal: BadRequest | None = None
         try:
@@ -252,12 +252,18 @@ def note_failure(
     )
 
 
-def _read_body(endpoint: Endpoint, raw: bytes, context: WebContext) -> tuple[Any, Struct | None]:
-    """The body as decoded JSON, and as the endpoint's struct.
+def _read_body(
+    endpoint: Endpoint, raw: bytes, context: WebContext
+) -> tuple[Any, Struct | bytes | None]:
+    """The body as decoded JSON, and as the endpoint's struct; twice as it is where it is raw.
 
     A POST without a request type accepts an empty body or ``{}`` only: ignoring a member, such as
     a filter, would do more than the client wanted.
     """
+    if endpoint.raw_request is not None:
+        if not raw:
+            raise BadJson("the body is empty")
+        return raw, raw
     if endpoint.request is None:
         if raw and endpoint.method == "POST":
             read_request(strict_json.decode(raw), NoBody)
@@ -278,7 +284,7 @@ def _with_faults_of_body(
     try:
         _, body = _read_body(endpoint, raw, context)
         rules = endpoint.rules_in(context)
-        if body is not None and rules is not None:
+        if isinstance(body, Struct) and rules is not None:
             found += rules(body, ())
     except ValidationFailed as error:
         found += error.details["errors"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 EXPOSED = "X-Request-ID, Idempotency-Replayed, Retry-After, Allow"
-REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-ID"
+REQUEST_HEADERS = (
+    "Authorization, Content-Type, Idempotency-Key, X-Request-ID, X-Wsserver-Channel, Last-Event-ID"
+)
 PREFLIGHT_AGE_S = 600
 
 

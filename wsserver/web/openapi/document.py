@@ -28,14 +28,14 @@ from wsserver.web.openapi.page import STYLESHEET, render_index, render_page
 REF_TEMPLATE = "#/components/schemas/{name}"
 DESCRIPTION = """Errors are problem documents (RFC 9457) with a `code` to branch on. Lists take \
 `limit` and `cursor`. Any POST takes `Idempotency-Key`. `X-Request-ID` is echoed. The WebSocket \
-endpoints are described under `x-websockets`."""
+endpoints are described under `x-websockets`, event streams under `x-event-streams`."""
 
 _TOKEN_ERRORS = ("token_missing", "token_invalid", "token_expired", "token_revoked")
 _BODY_ERRORS = ("bad_json", "bad_unicode", "too_deep", "body_too_large", "unsupported_media_type")
 
 
 class SocketRow(Protocol):
-    """A WebSocket endpoint in the API description."""
+    """A WebSocket endpoint, or an event stream, in the API description."""
 
     @property
     def path(self) -> str:
@@ -53,11 +53,12 @@ class SocketRow(Protocol):
 def make_documents(
     endpoints: Sequence[Endpoint],
     sockets: Sequence[SocketRow],
+    event_streams: Sequence[SocketRow],
     tags: Mapping[str, str],
     errors: Mapping[str, Meaning] = MEANINGS,
 ) -> Documents:
     """Render the API description; ``tags`` has the description of each tag."""
-    document = build_document(endpoints, sockets, tags, errors)
+    document = build_document(endpoints, sockets, event_streams, tags, errors)
     return Documents(
         openapi=document,
         openapi_json=msgspec.json.encode(document),
@@ -70,6 +71,7 @@ def make_documents(
 def build_document(
     endpoints: Sequence[Endpoint],
     sockets: Sequence[SocketRow],
+    event_streams: Sequence[SocketRow],
     tags: Mapping[str, str],
     errors: Mapping[str, Meaning] = MEANINGS,
 ) -> dict[str, Any]:
@@ -102,14 +104,17 @@ def build_document(
             },
         },
         "security": [{"bearer": []}],
-        "x-websockets": [
-            {"path": each.path, "access": each.access, "summary": each.summary} for each in sockets
-        ],
+        "x-websockets": _rows(sockets),
+        "x-event-streams": _rows(event_streams),
         "x-problem-codes": {
             code: {"status": meaning.status, "title": meaning.title, "temporary": meaning.temporary}
             for code, meaning in errors.items()
         },
     }
+
+
+def _rows(sockets: Sequence[SocketRow]) -> list[dict[str, str]]:
+    return [{"path": each.path, "access": each.access, "summary": each.summary} for each in sockets]
 
 
 def _operation(endpoint: Endpoint, errors: Mapping[str, Meaning]) -> dict[str, Any]:
@@ -124,8 +129,9 @@ def _operation(endpoint: Endpoint, errors: Mapping[str, Meaning]) -> dict[str, A
     }
     if endpoint.access == PUBLIC:
         operation["security"] = []
-    if endpoint.request is not None:
-        content: dict[str, Any] = {"schema": _ref(endpoint.request)}
+    if endpoint.takes_body:
+        schema = endpoint.raw_request if endpoint.request is None else _ref(endpoint.request)
+        content: dict[str, Any] = {"schema": schema}
         if endpoint.request_example is not None:
             content["example"] = endpoint.request_example
         operation["requestBody"] = {
@@ -166,6 +172,16 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
             "schema": {"type": "string", "pattern": f"^{REQUEST_ID}$"},
         }
     )
+    parameters += [
+        {
+            "name": name,
+            "in": "header",
+            "description": description,
+            "required": True,
+            "schema": {"type": "string"},
+        }
+        for name, description in endpoint.request_headers.items()
+    ]
     if endpoint.method == "POST":
         parameters.append(
             {
@@ -228,9 +244,9 @@ def _errors(endpoint: Endpoint, errors: Mapping[str, Meaning]) -> dict[int, list
         codes.append("host_forbidden")
     if endpoint.access != PUBLIC:
         codes += _TOKEN_ERRORS
-    if endpoint.access not in (PUBLIC, SIGNED_IN) or endpoint.request is not None:
+    if endpoint.access not in (PUBLIC, SIGNED_IN) or endpoint.takes_body:
         codes.append("forbidden")
-    if endpoint.request is not None:
+    if endpoint.takes_body:
         codes += [*_BODY_ERRORS, "validation_failed", "request_timeout", "storage_unavailable"]
     elif endpoint.method == "POST":
         codes += ["bad_json", "bad_unicode", "too_deep", "validation_failed"]

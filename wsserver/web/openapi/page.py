@@ -36,6 +36,10 @@ nav a { margin-right: 1rem; }
 """
 
 
+_WEBSOCKETS = "WebSockets"
+_EVENT_STREAMS = "Event streams over HTTP"
+
+
 def render_index() -> str:
     """HTML of the index page ``/``."""
     return (
@@ -52,12 +56,13 @@ def render_page(document: Mapping[str, Any]) -> str:
     """HTML of the API description."""
     info = document["info"]
     tags = {tag["name"]: tag["description"] for tag in document["tags"]}
+    headings = [*tags, _WEBSOCKETS, _EVENT_STREAMS, "Codes"]
     parts = [
         _HEAD.format(title=f"{escape(info['title'])} API"),
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>\n",
         f"<p>{_inline(info['description'])}</p>\n",
         '<p><a href="/api/v1/openapi.json">OpenAPI 3.1</a></p>\n<nav>',
-        *(f'<a href="#{_anchor(tag)}">{escape(tag)}</a>' for tag in [*tags, "WebSockets", "Codes"]),
+        *(f'<a href="#{_anchor(tag)}">{escape(tag)}</a>' for tag in headings),
         "</nav>\n",
     ]
     schemas = document["components"]["schemas"]
@@ -67,7 +72,12 @@ def render_page(document: Mapping[str, Any]) -> str:
             for method, operation in operations.items():
                 if tag in operation["tags"]:
                     parts.append(_operation(method.upper(), path, operation, schemas))
-    parts += [_websockets(document["x-websockets"]), _codes(document["x-problem-codes"]), _TAIL]
+    parts += [
+        _sockets(_WEBSOCKETS, document["x-websockets"]),
+        _sockets(_EVENT_STREAMS, document["x-event-streams"]),
+        _codes(document["x-problem-codes"]),
+        _TAIL,
+    ]
     return "".join(parts)
 
 
@@ -149,9 +159,9 @@ def _described(schema: Mapping[str, Any]) -> str:
     return f"{text} ({', '.join(each.strip() for each in bounds)})" if bounds else text
 
 
-def _websockets(sockets: Iterable[Mapping[str, str]]) -> str:
+def _sockets(title: str, sockets: Iterable[Mapping[str, str]]) -> str:
     rows = [(each["path"], each["access"], each["summary"]) for each in sockets]
-    return '<h2 id="websockets">WebSockets</h2>\n' + _table(("path", "for", ""), rows)
+    return f'<h2 id="{_anchor(title)}">{title}</h2>\n' + _table(("path", "for", ""), rows)
 
 
 def _codes(codes: Mapping[str, Mapping[str, Any]]) -> str:
@@ -182,4 +192,4 @@ def _inline(text: str) -> str:
 
 
 def _anchor(tag: str) -> str:
-    return tag.lower()
+    return tag.lower().replace(" ", "-")

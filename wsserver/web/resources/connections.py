@@ -38,6 +38,7 @@ class Connection(Answer):
     remote_ip: str
     user_agent: str
     endpoint: Literal["chat", "session", "monitor"]
+    transport: Annotated[Literal["websocket", "sse"], Meta(description="`sse`: Server-Sent Events")]
     protocol: Literal["wsserver.v1", "plain"]
     rtt_ms: float | None
     queued_bytes: int
@@ -78,6 +79,7 @@ _CONNECTION = {
     "remote_ip": "192.0.2.7",
     "user_agent": "Mozilla/5.0",
     "endpoint": "session",
+    "transport": "websocket",
     "protocol": "wsserver.v1",
     "rtt_ms": 12.5,
     "queued_bytes": 0,

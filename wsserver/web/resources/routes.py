@@ -19,6 +19,7 @@ from wsserver.web.resources import (
     connections,
     diagnostics,
     docs,
+    event_streams,
     exports,
     health,
     messages,
@@ -43,6 +44,7 @@ _RESOURCES: tuple[ModuleType, ...] = (
     nodes,
     webhooks,
     exports,
+    event_streams,
     tokens,
     audit,
     health,
@@ -65,6 +67,7 @@ TAGS = {
     " and explain messages.",
     "Notifications": "Notifications by WebSocket, Web Push, SMS and e-mail, with their deliveries"
     " and attempts, and contact addresses of users.",
+    "Event streams": "Server-Sent Events instead of a WebSocket: the commands of their clients.",
     "Tokens": "Tickets for the handshake, revocation, identity and permissions of a token.",
     "Server": "Health, metrics, diagnostics, audit trail, API description.",
     "Webhooks": "Events posted to other servers: pending and failed deliveries.",

@@ -85,6 +85,10 @@ class ConnectionEstablished(Push, kw_only=True):
     organization: StreamPosition | None
     protocol: Literal["wsserver.v1", "plain"]
     max_message_bytes: int
+    channel: (
+        Annotated[str, Meta(description="of an event stream: what its commands are sent with")]
+        | UnsetType
+    ) = UNSET
 
 
 class Heartbeat(Push, kw_only=True):

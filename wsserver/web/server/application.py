@@ -10,17 +10,22 @@ from wsserver.web.openapi.document import make_documents
 from wsserver.web.resources.routes import RouteTable
 from wsserver.web.server.assets import asset_rules
 from wsserver.web.server.console_sign_in import console_rules
+from wsserver.web.sockets.event_streams import EVENT_STREAMS, EventStreamHandler
 from wsserver.web.sockets.sockets import SOCKETS, SocketHandler
 
 
 def api_documents(routes: RouteTable) -> Documents:
     """The description of the API, from its route table."""
-    return make_documents(routes.endpoints, SOCKETS, routes.tags, routes.errors)
+    return make_documents(routes.endpoints, SOCKETS, EVENT_STREAMS, routes.tags, routes.errors)
 
 
 def make_application(context: WebContext, routes: RouteTable) -> Application:
     """The Tornado application of one server."""
-    sockets = [rule_for(socket.path, SocketHandler, socket=socket) for socket in SOCKETS]
+    sockets = [
+        rule_for(each.path, handler, socket=each)
+        for handler, table in ((SocketHandler, SOCKETS), (EventStreamHandler, EVENT_STREAMS))
+        for each in table
+    ]
     return Application(
         routes.rules() + sockets + console_rules() + asset_rules(),
         default_handler_class=NotFoundHandler,

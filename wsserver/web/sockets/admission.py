@@ -30,6 +30,8 @@ class HandshakeRequest:
     """Values of the header."""
     subprotocols: Sequence[str]
     """Values of ``Sec-WebSocket-Protocol``."""
+    other_parameters: Sequence[str] = ()
+    """Query parameters that the caller reads itself."""
 
     def __repr__(self) -> str:
         return f"<HandshakeRequest {self.endpoint}>"
@@ -100,6 +102,8 @@ class Admission:
             raise BadRequest("session_id: malformed", field="session_id")
         parameters: dict[str, list[str]] = {name: [] for name in _PARAMETERS}
         for name, value in parse_pairs(request.query):
+            if name in request.other_parameters:
+                continue
             if name not in parameters:
                 raise BadRequest("unknown query parameter")
             parameters[name].append(value)

@@ -6,6 +6,7 @@ After the handshake the socket belongs to ``wire``.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wsserver.config import Settings
@@ -39,7 +40,7 @@ METHODS = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True, slots=True)
 class SocketEndpoint:
-    """One WebSocket endpoint."""
+    """One WebSocket endpoint, or one of event streams."""
 
     path: str
     endpoint: str
@@ -192,9 +193,12 @@ class SocketHandler(BaseHandler):
         response = switch_protocols(key, V1, self.request_id, None)
         _close_with(self.context.poller, fd, response, received, refusal)
 
-    def _take_socket(self) -> tuple[int, bytes] | None:
-        """Detach the socket from Tornado: descriptor, bytes received; None if it is closed."""
-        self.set_status(101)
+    def _take_socket(self, status: int = 101) -> tuple[int, bytes] | None:
+        """Detach the socket from Tornado: descriptor, bytes received; None if it is closed.
+
+        ``status`` of the response, which is sent by somebody else, for the log.
+        """
+        self.set_status(status)
         stream = self.detach()
         self._end()
         self._log()
@@ -245,7 +249,11 @@ def note_refusal(
 
 
 def handshake_request(
-    socket: SocketEndpoint, session_id: str | None, query: str, headers: Headers
+    socket: SocketEndpoint,
+    session_id: str | None,
+    query: str,
+    headers: Headers,
+    other_parameters: Sequence[str] = (),
 ) -> HandshakeRequest:
     """The part of a request that admission needs; ``query`` is raw."""
     return HandshakeRequest(
@@ -253,7 +261,8 @@ def handshake_request(
         session_id=session_id,
         query=query,
         authorization=headers.get_list("Authorization"),
-        subprotocols=headers.get_list("Sec-WebSocket-Protocol"),
+        subprotocols=() if other_parameters else headers.get_list("Sec-WebSocket-Protocol"),
+        other_parameters=other_parameters,
     )
 
 
