@@ -50,6 +50,10 @@ def pages(made: World) -> dict[str, str]:
         "user": f"/console/users/{SALES[0]}",
         "user-offline": "/console/users/away.user",
         "sessions": "/console/sessions",
+        "publish": f"/console/publish?target=session&id={made.session_id}",
+        "notify": "/console/notify?user=away.user",
+        "trace": "/console/trace",
+        "trace-one": f"/console/trace/{made.message_id}",
         "session": f"/console/sessions/{made.session_id}",
     }
 
@@ -90,7 +94,6 @@ async def _take_look(browser: Browser, made: World, look: str, options: argparse
         await page.goto(f"{made.url}/console")
         await _shoot(page, options.out / f"sign-in-{look}.png", is_whole=False)
     await page.goto(f"{made.url}/console#ticket={made.ticket()}")
-    await page.reload()
     await page.wait_for_selector("#nav a", state="attached")
     for name, address in pages(made).items():
         if options.only and name not in options.only:

@@ -66,7 +66,7 @@ async def test_signing_out_ends_it_in_every_tab(console: Console, server: Server
     [
         (
             token("m1", "manager", organization_id="o1"),
-            "Overview Connections Users Sessions Chat tester REST API",
+            "Overview Connections Users Sessions Publish Notify Trace Chat tester REST API",
         ),
         (token("u1", "user"), "Chat tester REST API"),
         (token("a1", "admin", permissions=["audit:read"]), "Chat tester REST API"),

@@ -21,6 +21,8 @@ let shell = null;
 let router = null;
 let renewal = null; // the sign-in that requests wait for
 
+// A ticket that is opened where the console is open already changes nothing but the fragment.
+addEventListener("hashchange", () => location.hash.includes("ticket=") && location.reload());
 start();
 
 async function start() {

@@ -33,6 +33,27 @@ export const PAGES = [
     permission: "connections:read",
     load: () => import("./pages/sessions.js"),
   },
+  {
+    name: "publish",
+    title: "page_publish",
+    group: "send",
+    permission: "messages:publish",
+    load: () => import("./pages/publish.js"),
+  },
+  {
+    name: "notify",
+    title: "page_notify",
+    group: "send",
+    permission: "notifications:send",
+    load: () => import("./pages/notify.js"),
+  },
+  {
+    name: "trace",
+    title: "page_trace",
+    group: "send",
+    permission: "messages:read",
+    load: () => import("./pages/trace.js"),
+  },
   { name: "chat", title: "page_chat", group: "send", permission: null, href: "/console/chat" },
   { name: "api", title: "page_api", group: "server", permission: null, href: "/api/v1/docs" },
 ];

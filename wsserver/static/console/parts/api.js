@@ -30,11 +30,16 @@ export function onSignedOut(handler) {
  *
  * @param {string} method
  * @param {string} path below the API's prefix; ids in it by `id()`
- * @param {{query?: object, body?: any, signal?: AbortSignal, isSignIn?: boolean}} [options]
+ * @param {{query?: object, body?: any, key?: string, signal?: AbortSignal, isSignIn?: boolean}}
+ *   [options] `key`: the header Idempotency-Key
  */
-export async function request(method, path, { query = {}, body, signal, isSignIn = false } = {}) {
+export async function request(
+  method,
+  path,
+  { query = {}, body, key, signal, isSignIn = false } = {},
+) {
   for (;;) {
-    const response = await send(method, BASE + path + queryOf(query), body, signal);
+    const response = await send(method, BASE + path + queryOf(query), body, signal, key);
     if (response.ok) return read(response);
     const error = new ApiError(response.status, await problemOf(response));
     if (response.status !== 401 || isSignIn || signInAgain === null) throw error;
@@ -43,7 +48,9 @@ export async function request(method, path, { query = {}, body, signal, isSignIn
 }
 
 export const get = (path, query, signal) => request("GET", path, { query, signal });
-export const post = (path, body, signal) => request("POST", path, { body, signal });
+
+/** `key`: the same one within a day is one request, however often it is sent. */
+export const post = (path, body, { key } = {}) => request("POST", path, { body, key });
 
 /** All rows of a list, page by page, at most 20,000; `onRows(rows, total)` is called after each page. */
 export async function loadAll(path, name, query, signal, onRows) {
@@ -64,10 +71,11 @@ export async function loadAll(path, name, query, signal, onRows) {
 /** An id as a segment of a path. */
 export const id = encodeURIComponent;
 
-async function send(method, url, body, signal) {
+async function send(method, url, body, signal, key) {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const headers = { "X-Wsserver-Console": "1" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (key) headers["Idempotency-Key"] = key;
   try {
     return await fetch(url, {
       method,

@@ -16,6 +16,7 @@ export const TEXTS = {
   page_sessions: ["Sessions", "会话"],
   page_live: ["Live", "实时事件"],
   page_publish: ["Publish", "发布"],
+  page_notify: ["Notify", "发通知"],
   page_trace: ["Trace", "追踪"],
   page_notifications: ["Notifications", "通知"],
   page_webhooks: ["Webhooks", "Webhook"],
