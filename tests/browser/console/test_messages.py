@@ -163,7 +163,7 @@ async def test_nothing_stands_in_the_way_of_a_screen_reader(
     sent = await server.post("/users/gina/messages", type="hint", data=1)
     path = path.replace("ONE", sent.json()["message_id"])
     for look in ({}, {"color_scheme": "dark"}, {"phone": True}):
-        async with console.page(path, **look) as page:  # type: ignore[arg-type]
+        async with console.page(path, **look) as page:
             assert await accessibility_faults(page, axe) == []
             width = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert width <= 0
