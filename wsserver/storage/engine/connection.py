@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -72,6 +72,11 @@ class Connection(Executor, Protocol):
         """
         ...
 
+    @property
+    def grams(self) -> GramIndex:
+        """The inverted index of texts, as this engine has it."""
+        ...
+
     def overwrite_deleted(self) -> None:
         """Overwrite in the file what this transaction deletes or replaces from here on.
 
@@ -89,3 +94,56 @@ class Connection(Executor, Protocol):
         For tables whose ids ascend in the order of committing (see ``Exports``).
         """
         ...
+
+
+class Indexed(NamedTuple):
+    """What is indexed under a number."""
+
+    id: int
+    grams: Collection[str]
+    """Pieces of text, of 1 to 3 characters."""
+    group: int
+    """A number that queries may be limited to."""
+
+
+class GramIndex(Protocol):
+    """Finds the numbers whose texts have all of some grams. The engines implement it.
+
+    The functions run in jobs of the database; numbers are those of the table ``search_docs``.
+    """
+
+    tables: tuple[str, ...]
+    """Tables of this engine's own, which a copy to the other one leaves out."""
+
+    def add(self, db: Connection, documents: Sequence[Indexed]) -> None:
+        """Index documents, whose numbers are not in the index."""
+
+    def remove(self, db: Connection, documents: Sequence[Indexed]) -> None:
+        """Remove documents, with exactly what they were indexed with."""
+
+    def find(
+        self,
+        db: Connection,
+        grams: Sequence[str],
+        groups: Sequence[int] | None,
+        before: int,
+        limit: int,
+    ) -> Iterable[int]:
+        """The highest numbers below ``before`` that have all of the grams, descending.
+
+        ``groups``: of one of these groups (a thousand at most); None: of any.
+        """
+        ...
+
+    def compact(self, db: Connection, is_first: bool) -> bool:
+        """Do a part of removing what deletions have left; False: it is done.
+
+        ``is_first``: whether it begins anew.
+        """
+        ...
+
+    def clear(self, db: Connection, reserved: int) -> None:
+        """Remove everything, the rows of ``search_docs`` too.
+
+        The ids of ``search_queue`` go on above ``reserved``.
+        """

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from wsserver.storage.engine.fts_index import FtsIndex
+
 _NO_PIPELINE = nullcontext()
 _SIZES = (100, 10, 1)
 """Rows of an INSERT: of few lengths, as each statement is prepared once and kept."""
@@ -19,6 +21,7 @@ _SIZES = (100, 10, 1)
 class SqliteConnection(sqlite3.Connection):
     """A ``sqlite3.Connection`` with the rest of the protocol ``Connection``."""
 
+    grams = FtsIndex()
     overwrites = False
     """Whether pages that get free are overwritten, until ``stop_overwriting``."""
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.epochs import renew_default_epoch
+from wsserver.storage.messages import search_rows
 from wsserver.storage.messages.message_rows import (
     INBOX,
     LAST_OFFSET,
@@ -272,6 +273,7 @@ def _delete(
     records = db.execute(_SELECT_RECORDS, [db.listed(list(known))]).fetchall()
     of_records = {row[0] for row in records} - known
     rows += [row for row in records if row[0] in of_records]
+    search_rows.removed(db, [row[0] for row in rows])
     keys = db.listed([row[0] for row in rows])
     deleted = {key for (key,) in db.execute(_DELETE_MESSAGES, [keys]).fetchall()}
     # Committed meanwhile, some of them.

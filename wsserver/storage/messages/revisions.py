@@ -12,9 +12,11 @@ from collections.abc import Iterable, Sequence
 from wsserver.errors import NotFound, WsServerError
 from wsserver.protocol.revisions import message_in
 from wsserver.storage.engine.connection import Connection
+from wsserver.storage.messages import search_rows
 from wsserver.storage.messages.message_rows import (
     LAST_OFFSET,
     OFFSET_BITS,
+    SESSION,
     Append,
     Appended,
     Change,
@@ -55,6 +57,7 @@ def revise(db: Connection, revisions: Sequence[Revision]) -> list[RevisionOutcom
     found = {each.message_id: each for each in map(Subject._make, db.execute(_SELECT, [ids]))}
     before = {each.key for each in found.values() if each.deleted_at is not None}
     outcomes: list[RevisionOutcome] = []
+    stored = dict(found)
     changed: dict[str, Subject] = {}
     for each in revisions:
         try:
@@ -65,6 +68,13 @@ def revise(db: Connection, revisions: Sequence[Revision]) -> list[RevisionOutcom
         found[each.message_id] = changed[each.message_id] = subject
         change = Change(subject.offset, subject.revision, message_in(subject.payload))
         outcomes.append((subject, change))
+    searched = [
+        (each.key, stored[each.message_id].payload, each.payload)
+        for each in changed.values()
+        if each.type == search_rows.SEARCHED_TYPE and each.stream.startswith(SESSION)
+    ]
+    if searched:
+        search_rows.changed(db, searched)
     db.executemany(
         _UPDATE,
         [(each.payload, each.revision, each.deleted_at, each.key) for each in changed.values()],

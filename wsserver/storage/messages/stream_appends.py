@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from wsserver.errors import NotFound, WsServerError
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.epochs import default_epoch
-from wsserver.storage.messages import participants, revisions
+from wsserver.storage.messages import participants, revisions, search_rows
 from wsserver.storage.messages.conversations import ensure
 from wsserver.storage.messages.message_rows import (
     LAST_OFFSET,
@@ -319,6 +319,7 @@ def _insert(
     added: list[Appended] = []
     rows: list[tuple[Any, ...]] = []
     records: list[tuple[Any, ...]] = []
+    searched: list[int] = []
     keys: list[tuple[Any, ...]] = []
     written: dict[tuple[str, str], tuple[str, str, int, int, float]] = {}
     for item in new:
@@ -340,6 +341,8 @@ def _insert(
         )
         if item.revision is None:
             rows.append(row)
+            if search_rows.is_searched(item):
+                searched.append(row[0])
         else:
             records.append((*row, subjects[item.message_id]))
         if item.dedup is not None:
@@ -355,6 +358,8 @@ def _insert(
     db.insert("messages", _COLUMNS, rows)
     if records:
         db.insert("messages", f"{_COLUMNS}, subject", records)
+    if searched:
+        search_rows.enqueue(db, searched)
     if keys:
         db.executemany(_INSERT_DEDUP, keys)
     if written:

@@ -334,6 +334,12 @@ def found_by_keys(db: Connection, keys: Sequence[int]) -> list[Found]:
     return sorted(map(Found._make, rows), key=_place)
 
 
+def found_with_keys(db: Connection, keys: Sequence[int]) -> dict[int, Found]:
+    """Messages by their keys."""
+    rows = db.execute(f"SELECT m.key, {_FIND.removeprefix('SELECT ')}", [db.listed(keys)])
+    return {key: Found._make(_with_newest(row)) for key, *row in rows}
+
+
 def _place(found: Found) -> tuple[str, int]:
     return found.stream, found.offset
 

@@ -16,6 +16,7 @@ import sqlite_utils
 from wsserver.storage.engine.migrations import (
     m0048_conversations,
     m0049_revisions,
+    m0050_search,
     m0050_webhook_messages,
     m0053_participants,
     m0054_console_sessions,
@@ -28,6 +29,7 @@ __all__ = ["MIGRATIONS", "applied_names", "known_names"]
 _WITH_MIGRATIONS = (
     m0048_conversations,
     m0049_revisions,
+    m0050_search,
     m0050_webhook_messages,
     m0053_participants,
     m0054_console_sessions,

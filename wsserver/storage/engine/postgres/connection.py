@@ -11,6 +11,7 @@ from psycopg.types.numeric import Int8Dumper
 
 from wsserver.storage.engine.connection import Cursor, Parameters
 from wsserver.storage.engine.postgres.dialect import translate
+from wsserver.storage.engine.postgres.gin_index import GinIndex
 
 _COPY_ROWS = 5
 """From so many rows on COPY is quicker than statements."""
@@ -20,6 +21,8 @@ _PREPARED = 500
 
 class PostgresConnection:
     """A psycopg connection in autocommit mode, with the protocol ``Connection``."""
+
+    grams = GinIndex()
 
     def __init__(self, raw: psycopg.Connection[tuple[Any, ...]]) -> None:
         self.raw = raw
