@@ -326,6 +326,7 @@ def build(
         admin_queries=live.admin_queries,
         publishing=live.publishing,
         message_changes=live.message_changes,
+        search=live.search,
         admin_actions=live.admin_actions,
         session_actions=live.session_actions,
         tracing=live.tracing,

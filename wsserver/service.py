@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 PRUNE_INTERVAL_S = 600.0
 EXPIRE_INTERVAL_S = 2.0
+INDEX_INTERVAL_S = 0.5
+COMPACT_INTERVAL_S = 3600.0
 PROBE_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 0.5
 LAGGING_S = 1.0
@@ -202,6 +204,8 @@ class Service:
             self.tasks.spawn(self._repeat(name, period_s, work), name=name)
         for name, period_s, work in (
             ("message expiry", EXPIRE_INTERVAL_S, live.expirer.run),
+            ("search index", INDEX_INTERVAL_S, live.search_indexer.run),
+            ("search remains", COMPACT_INTERVAL_S, live.search_store.compact),
             ("expiry", 1.0, self.notifications.queue.expire),
             (SNAPSHOT, self.settings.snapshot_interval_s, self._take_next_snapshot),
             (PRUNE, PRUNE_INTERVAL_S, self._prune),

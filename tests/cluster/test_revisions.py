@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from tests.support.cluster_servers import ClusterServers
 from tests.support.running_server import ADMIN, API, RunningServer
 from tests.support.tokens import token
+from tests.support.waiting import poll
 from tests.support.websocket_clients import Client, open_client
 
 
@@ -91,3 +93,36 @@ def test_a_reply_names_a_message_that_another_node_has_stored(nodes: ClusterServ
     assert here.await_push("new_message")["message"]["reply_to"] == sent["message_id"]
     for client in (here, there):
         client.close()
+
+
+def found(node: RunningServer, query: str) -> list[str]:
+    answer = node.get(f"/search?query={query}").json()
+    return [each["message"]["content"] for each in answer["messages"]]
+
+
+def test_messages_of_any_node_are_found_on_each(nodes: ClusterServers) -> None:
+    one, two = nodes.nodes["n1"], nodes.nodes["n2"]
+    here, there = joined(one, "u1", "fruit"), joined(two, "u2", "fruit")
+    sent = here.call("send_message", session_id="fruit", content="kumquat one")
+    there.call("send_message", session_id="fruit", content="kumquat two")
+    for node in (one, two):
+        texts = poll(partial(found, node, "kumquat"), lambda texts: len(texts) == 2)
+        assert texts == ["kumquat two", "kumquat one"]
+    there.call("search", query="kumquat")
+    here.call("delete_message", message_id=sent["message_id"])
+    for client in (here, there):
+        answer = client.call("search", query="kumquat")
+        assert [each["message"]["content"] for each in answer["messages"]] == ["kumquat two"]
+        client.close()
+
+
+def test_another_node_goes_on_indexing(nodes: ClusterServers) -> None:
+    third = nodes.start("n3")
+    nodes.nodes["n1"].expects_faults = nodes.nodes["n2"].expects_faults = True
+    writer = joined(third, "u1", "left")
+    for name in ("n1", "n2"):
+        nodes.nodes[name].kill()
+    sent = writer.call("send_message", session_id="left", content="durian alone")
+    assert sent["type"] == "ack"
+    assert poll(partial(found, third, "durian"), bool) == ["durian alone"]
+    writer.close()

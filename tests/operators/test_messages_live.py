@@ -11,7 +11,7 @@ from websockets.sync.client import connect
 
 from tests.operators.conftest import Run
 from tests.support.server_process import ServerProcess
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, poll
 from wsctl.client_report import LARGEST_BYTES
 
 
@@ -115,6 +115,29 @@ def test_what_was_said_in_a_session_page_by_page(ctl: Run, monkeypatch: pytest.M
     nothing = ctl("history", "never")
     assert (nothing.exit_code, nothing.stdout) == (0, "")
     assert "no kept messages in session never" in nothing.stderr
+
+
+def test_messages_are_found_by_their_text(ctl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsctl.commands.search.PAGE", 2)
+    for number in range(5):
+        send(ctl, "--session", "s9", "--type", "new_message", f"需要退款 number {number}")
+
+    def found(*args: str) -> list[str]:
+        shown = json.loads(ctl("search", "退款", *args, "-o", "json").stdout)
+        return [message["message"]["content"] for message in shown]
+
+    newest = [f"需要退款 number {number}" for number in range(4, -1, -1)]
+    assert poll(found, lambda texts: len(texts) == 5) == newest
+    assert found("--limit", "3") == newest[:3]
+    assert found("--session", "s8") == []
+    table = ctl("search", "NUMBER 退款", "--limit", "1").stdout.splitlines()
+    assert len(table) == 2
+    assert "需要退款 number 4" in table[1]
+    assert "s9" in table[1]
+    nothing = ctl("search", "absent")
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "no message with 'absent'" in nothing.stderr
+    assert ctl("search", "x").exit_code == 1
 
 
 def test_what_is_kept_for_an_organization_is_said_and_traced(ctl: Run) -> None:

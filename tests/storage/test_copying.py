@@ -15,6 +15,7 @@ from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import message, offsets, several
 from tests.support.notification_rows import LEASE, NOW, claim, delivery, notification, outcome
 from tests.support.snapshot_rows import snapshot
+from wsserver.paging import LARGEST_INT
 from wsserver.protocol.notifications import Contact
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
@@ -26,7 +27,8 @@ from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance.copying import copy_database
 from wsserver.storage.messages.conversations import ConversationStore, Holder, HolderWish
 from wsserver.storage.messages.receipts import ReceiptStore
-from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.messages.search import Query, SearchStore
+from wsserver.storage.messages.streams import Append, StreamStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.known_users import KnownUser, KnownUserStore
@@ -202,3 +204,20 @@ async def test_tables_of_extensions_are_copied_where_the_extension_is_installed(
 NOTES = Migration(
     "0001_notes", ("CREATE TABLE notes (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL)",)
 )
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_messages_are_found_in_a_copy(path: Path, target: str, clock: FakeClock) -> None:
+    payload = b'{"message":{"content":"an apple"}}'
+    said = Append("session:s1", "a", "new_message", payload, NOW, NOW + 9)
+    async with opened(SqliteDatabase(path, clock=clock)) as file:
+        await StreamStore(file).append([said])
+        while await SearchStore(file).prepare() or await SearchStore(file).index():
+            pass
+    copy_database(path, Server(target), clock)
+    async with opened(PostgresDatabase(target, clock=clock)) as copy:
+        store = SearchStore(copy)
+        while await store.prepare() or await store.index():
+            pass
+        query = Query(["apple"], None, LARGEST_INT, NOW, 9)
+        assert [hit.snippet for hit in (await store.find(query)).hits] == ["an apple"]

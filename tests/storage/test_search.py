@@ -199,7 +199,8 @@ async def test_pages_follow_each_other(
     streams: StreamStore, store: SearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "CANDIDATES", 10)
-    monkeypatch.setattr(search, "_AT_ONCE", 3)
+    monkeypatch.setattr(search, "_ASKED_AT_ONCE", 5)
+    monkeypatch.setattr(search, "_READ_AT_ONCE", 3)
     # Every third has all grams of the query, but not the query.
     texts = [f"abcd {n}" if n % 3 else f"abc bcd {n}" for n in range(60)]
     await streams.append([said(text) for text in texts])

@@ -147,6 +147,7 @@ class Live:
         self.admin_queries, self.admin_actions = live.admin_queries, live.admin_actions
         self.publishing, self.tracing = live.publishing, live.tracing
         self.message_changes = live.message_changes
+        self.search, self.search_indexer = live.search, live.search_indexer
         self.seen: list[dict[str, Any]] = []
         """Every event since ``watch``."""
         self.clients: list[Client] = []

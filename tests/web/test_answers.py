@@ -16,6 +16,7 @@ from wsserver.web.api.endpoint import Endpoint
 from wsserver.web.resources.routes import by_path
 
 NOTIFY = by_path()[f"{API}/notify"]["POST"].request_example
+QUERIES = {"/search": "?query=hi"}
 OPEN_ENDED = ("checks", "snapshots", "detail")
 """Members whose objects may have further fields."""
 
@@ -78,7 +79,12 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
         short = endpoint.path.removeprefix(API)
         body = bodies.get(short, endpoint.request_example or {})
         asked = asyncio.ensure_future(
-            server.request(endpoint.method, endpoint.path.format(**ids), bearer=token(), **body)
+            server.request(
+                endpoint.method,
+                endpoint.path.format(**ids) + QUERIES.get(short, ""),
+                bearer=token(),
+                **body,
+            )
         )
         if short.startswith("/ping"):
             user.send(type="pong", id=(await user.push("ping"))["id"])

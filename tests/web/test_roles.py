@@ -41,6 +41,7 @@ ALLOWED = {
     f"PATCH {API}/messages/{{message_id}}": "admin service manager",
     f"DELETE {API}/messages/{{message_id}}": "admin service manager",
     f"POST {API}/messages/explain": "admin service manager",
+    f"GET {API}/search": "admin service manager",
     f"POST {API}/tickets": "admin service manager user",
     f"POST {API}/notify": "admin service manager",
     f"GET {API}/notifications": "admin service",
@@ -142,6 +143,8 @@ async def _ask(server: Server, endpoint: Endpoint, role: str) -> tuple[int, str]
     body.pop("organization_id", None)  # it would move the user to another one
     if "session_id" in body:
         body["session_id"] = "x1"
+    if endpoint.path.endswith("/search"):
+        path += "?query=hello"
     if endpoint.path.endswith("/users/{user_id}/messages"):
         body = {"type": "hint", "data": 1}
     bearer = None if role == "nobody" else token("someone", role, organization_id="o1")

@@ -23,6 +23,7 @@ COMMANDS = {
     "trace": "wsctl.commands.messages:trace",
     "explain": "wsctl.commands.messages:explain",
     "history": "wsctl.commands.messages:history",
+    "search": "wsctl.commands.search:search",
     "notify": "wsctl.commands.notify:notify",
     "notifications": "wsctl.commands.notify:notifications",
     "webhooks": "wsctl.commands.webhooks:webhooks",

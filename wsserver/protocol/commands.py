@@ -9,7 +9,17 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError, summary_of
 from wsserver.protocol import strict_json
 from wsserver.protocol.envelope import MAX_REF_LENGTH, Ref, is_ref, peek
-from wsserver.protocol.types import Content, Id, JsonObject, Offset, Position, StreamName, Term
+from wsserver.protocol.types import (
+    MAX_FOUND,
+    Content,
+    Id,
+    JsonObject,
+    Offset,
+    Position,
+    SearchText,
+    StreamName,
+    Term,
+)
 from wsserver.protocol.validation import describe, faults_of
 
 MAX_HISTORY = 200
@@ -68,6 +78,16 @@ class EditMessage(Command):
 
     message_id: Id
     content: Content
+
+
+class Search(Command):
+    """Find messages by their text, in all sessions that the user may enter or in one."""
+
+    query: SearchText
+    session_id: Id | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=MAX_FOUND)] = 20
+    before: Annotated[str, Meta(min_length=1, max_length=1024)] | UnsetType = UNSET
+    """``next_cursor`` of the page before."""
 
 
 class DeleteMessage(Command):
@@ -187,6 +207,7 @@ CHAT_COMMANDS: dict[str, type[Command]] = {
     "send_message": SendMessage,
     "edit_message": EditMessage,
     "delete_message": DeleteMessage,
+    "search": Search,
     "typing": Typing,
     "ack": Ack,
     "read": Read,

@@ -44,6 +44,7 @@ RESERVED_TYPES = frozenset(
         "history",
         "presence",
         "resumed",
+        "found",
         "token_refreshed",
         "taken",
         "released",

@@ -78,6 +78,11 @@ Title = Annotated[
 Term = Annotated[int, Meta(ge=0, le=2**53, description="rises by 1 with each holder")]
 SessionState = Literal["open", "pending", "closed"]
 """``pending``: a human is wanted."""
+MAX_FOUND = 50
+"""Messages on one page of a search."""
+SearchText = Annotated[
+    str, Meta(min_length=2, max_length=200, description="2-200 characters", examples=["refund"])
+]
 Role = Literal["user", "manager", "admin", "service"]
 """The roles of a token."""
 JsonObject = dict[str, Any]
@@ -101,6 +106,7 @@ class Position(Struct, forbid_unknown_fields=True):
 __all__ = [
     "ACTION_URL_PATTERN",
     "ID_PATTERN",
+    "MAX_FOUND",
     "PHONE_PATTERN",
     "PUSH_TYPE_PATTERN",
     "STREAM_PATTERN",
@@ -117,6 +123,7 @@ __all__ = [
     "PushType",
     "Reason",
     "Role",
+    "SearchText",
     "SessionState",
     "StreamName",
     "Term",

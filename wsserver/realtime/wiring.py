@@ -63,6 +63,7 @@ from wsserver.realtime.operations.message_changes import MessageChanges, RemoveC
 from wsserver.realtime.operations.node_actions import NodeActions
 from wsserver.realtime.operations.node_queries import NodeQueries
 from wsserver.realtime.operations.publishing import Publishing
+from wsserver.realtime.operations.searching import Search, SearchIndexer
 from wsserver.realtime.operations.session_actions import SessionActions
 from wsserver.realtime.sessions.conversations import Conversations
 from wsserver.realtime.sessions.presence import Presence
@@ -79,6 +80,7 @@ from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.conversations import ConversationStore
 from wsserver.storage.messages.participant_store import ParticipantStore
 from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.messages.search import SearchStore
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.tables.access_lists import AccessChangeStore, RevocationStore
 from wsserver.storage.tables.audit import AuditLog
@@ -149,6 +151,9 @@ class LiveSide:
     access_changes: AccessChanges
     publishing: Publishing
     message_changes: MessageChanges
+    search_store: SearchStore
+    search: Search
+    search_indexer: SearchIndexer
     tracing: Tracing
     command_channels: CommandChannels
 
@@ -384,6 +389,8 @@ def build_live(
         edit_window_s=settings.edit_window_s,
         removals=removals,
     )
+    search_store = SearchStore(database)
+    search = Search(search_store, access, members, permissions, tenancy, clock)
     tracing = Tracing(
         traces,
         hub,
@@ -403,7 +410,9 @@ def build_live(
     dispatcher.add_handlers(ChatCommands(manager, router, verifier, clock).table())
     dispatcher.add_handlers(stream_commands.table())
     dispatcher.add_handlers(ReceiptCommands(receipts).table())
-    dispatcher.add_handlers(MessageCommands(message_changes).table())
+    dispatcher.add_handlers(
+        MessageCommands(message_changes, search, settings.replay_budget_bytes).table()
+    )
     dispatcher.add_handlers(
         ConversationCommands(conversations, positions, access, permissions, tenancy).table()
     )
@@ -437,6 +446,9 @@ def build_live(
         access_changes=access_changes,
         publishing=publishing,
         message_changes=message_changes,
+        search_store=search_store,
+        search=search,
+        search_indexer=SearchIndexer(search_store, clock),
         tracing=tracing,
         command_channels=CommandChannels(control, nodes, hub, dispatcher),
     )

@@ -623,6 +623,42 @@ export interface DeleteMessageCommand {
   message_id: string;
 }
 
+/** Find messages by their text, in all sessions that the user may enter or in one. */
+export interface SearchCommand {
+  /** 2-200 characters */
+  query: string;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id?: string;
+  limit?: number;
+  before?: string;
+}
+
+/** Messages that were found, the newest first. */
+export interface Found {
+  type: "found";
+  messages: FoundMessage[];
+  /** `before` of the next page; a page may have few messages */
+  next_cursor: string | null;
+}
+
+/** A message that was found, as in `history`. */
+export interface FoundMessage {
+  /** RFC 3339, UTC */
+  timestamp: string;
+  /** what `ack` and `read` take */
+  id: string;
+  stream?: string;
+  epoch?: string;
+  offset?: number;
+  /** sent before, not acknowledged */
+  redelivered?: boolean;
+  type: string;
+  session_id: string;
+  message: MessageVersion;
+  /** the text around what was found */
+  snippet: string;
+}
+
 /** Notify the others in a session that this user types, or has stopped. */
 export interface TypingCommand {
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
@@ -946,6 +982,8 @@ export interface Commands {
   edit_message: { fields: EditMessageCommand; reply: ChangeAck };
   /** Delete a message: its content is removed everywhere. */
   delete_message: { fields: DeleteMessageCommand; reply: ChangeAck };
+  /** Find messages by their text, in all sessions that the user may enter or in one. */
+  search: { fields: SearchCommand; reply: Found };
   /** Notify the others in a session that this user types, or has stopped. */
   typing: { fields: TypingCommand; reply: Ack };
   /** Acknowledge messages: those with these ids, or all of a stream up to an offset. */

@@ -27,6 +27,7 @@ from wsserver.storage.engine.extension_schema import (
     apply_steps,
     check_steps,
 )
+from wsserver.storage.engine.fts_index import FtsIndex
 from wsserver.storage.engine.lock import ServerLock
 from wsserver.storage.engine.migrations import MIGRATIONS
 from wsserver.storage.engine.postgres.connecting import Server, check_server
@@ -34,11 +35,14 @@ from wsserver.storage.engine.postgres.connection import PostgresConnection
 from wsserver.storage.engine.postgres.errors import one_line, translate
 from wsserver.storage.engine.postgres.migrations import migrate
 from wsserver.storage.engine.postgres.writer import lock_database
+from wsserver.storage.messages.search_rows import VERSION_KEY
 
 _BEGUN_WITH = frozenset(
     {"meta", "numbered", "writers", "wsserver_migrations", "extension_migrations"}
 )
 """Tables of PostgreSQL with rows of their own in an empty database."""
+_MADE_ANEW = frozenset({"search_queue", "search_docs", *FtsIndex.tables})
+"""Tables of the search index, which a server makes from the messages."""
 _ROWS_PER_READ = 1000
 
 
@@ -133,7 +137,9 @@ def _copy(
     tables = [
         name
         for (name,) in source.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-        if not name.startswith("sqlite_") and name != MIGRATIONS.migrations_table
+        if not name.startswith("sqlite_")
+        and name != MIGRATIONS.migrations_table
+        and name not in _MADE_ANEW
     ]
     target.run_script("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
     source.execute("BEGIN")
@@ -147,6 +153,7 @@ def _copy(
             target.run_script(f"ALTER TABLE {table} DISABLE TRIGGER USER")
             rows[table] = _copy_table(path, source, target, table)
             target.run_script(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+        target.execute("DELETE FROM meta WHERE key = ?", [VERSION_KEY])
         _continue_numbers(source, target)
     target.run_script("ANALYZE")
     return rows

@@ -174,7 +174,11 @@ def _damage(connection: sqlite3.Connection, check: Literal["quick", "full"]) -> 
 def _tables(connection: sqlite3.Connection) -> list[TableReport]:
     names = [
         name
-        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table'"
+            # The rows of a virtual table are in others.
+            " AND sql NOT LIKE 'CREATE VIRTUAL%'"
+        )
         if not name.startswith("sqlite_") and name != MIGRATIONS.migrations_table
     ]
     sizes = _sizes(connection)

@@ -17,6 +17,7 @@ from wsserver.storage.engine.sql_leases import Fence
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance.database_report import free_bytes
 from wsserver.storage.messages.conversations import ConversationStore
+from wsserver.storage.messages.search import SearchStore
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.known_users import KnownUserStore
 from wsserver.storage.notifications.notifications import NotificationStore
@@ -150,6 +151,7 @@ async def delete_expired(
         notification_retention_days=limits.notification_days,
     )
     now = clock.wall()
+    await SearchStore(database).compact()
     return await retention_job.run(now) | await _prune_streams(StreamStore(database), now, limits)
 
 

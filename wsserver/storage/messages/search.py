@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
-from itertools import islice
 from typing import NamedTuple
 
 from wsserver.storage.engine.connection import Connection
@@ -23,11 +23,14 @@ SESSIONS_LIMIT = 1000
 """Sessions that one query may name."""
 CANDIDATES = 2000
 """Messages whose text one query compares, at most; the next query continues there."""
-_AT_ONCE = 25
+_ASKED_AT_ONCE = 200
+_READ_AT_ONCE = 25
 BATCH_MESSAGES = 200
 BATCH_BYTES = 512 * 1024
 """What is indexed by one transaction: a few milliseconds."""
 _REBUILT_AT_ONCE = 1000
+_PAUSE_S = 0.01
+"""Between two transactions that compact the index."""
 
 _SELECT_KEYS = (
     "SELECT id, key FROM search_docs WHERE id IN (SELECT value FROM json_each(?))"
@@ -103,12 +106,19 @@ class SearchStore:
         return await self._database.read(search_rows.waiting)
 
     async def compact(self) -> None:
-        """Remove from the index what deleted messages have left, in small parts."""
+        """Remove from the index what edited and deleted messages have left, in small parts."""
+        if not await self._database.read(search_rows.has_remains):
+            return
+        await self._database.run(search_rows.begin_compacting)
         is_first = True
-        while await self._database.run(
-            lambda db, is_first=is_first: db.grams.compact(db, is_first)  # type: ignore[misc]
-        ):
+        while await self._database.run(partial(_compact, is_first=is_first)):
             is_first = False
+            await asyncio.sleep(_PAUSE_S)
+        await self._database.run(search_rows.end_compacting)
+
+
+def _compact(db: Connection, is_first: bool) -> bool:
+    return db.grams.compact(db, is_first)
 
 
 def _find(db: Connection, query: Query) -> Hits:
@@ -122,17 +132,18 @@ def _find(db: Connection, query: Query) -> Hits:
     if not grams:
         return Hits([], None)
     hits: list[Hit] = []
-    ids = iter(db.grams.find(db, grams, groups, query.before, CANDIDATES))
-    compared = 0
     last = query.before
-    while part := list(islice(ids, _AT_ONCE)):
-        for hit in _matching(db, part, query, groups):
-            hits.append(hit)
-            if len(hits) == query.limit:
-                return Hits(hits, hit.id)
-        compared += len(part)
-        last = part[-1]
-    return Hits(hits, last if compared == CANDIDATES else None)
+    for _ in range(0, CANDIDATES, _ASKED_AT_ONCE):
+        ids = list(db.grams.find(db, grams, groups, last, _ASKED_AT_ONCE))
+        for start in range(0, len(ids), _READ_AT_ONCE):
+            for hit in _matching(db, ids[start : start + _READ_AT_ONCE], query, groups):
+                hits.append(hit)
+                if len(hits) == query.limit:
+                    return Hits(hits, hit.id)
+        if len(ids) < _ASKED_AT_ONCE:
+            return Hits(hits, None)
+        last = ids[-1]
+    return Hits(hits, last)
 
 
 def _matching(

@@ -25,6 +25,8 @@ from wsserver.storage.messages.search_text import (
 SEARCHED_TYPE = "new_message"
 VERSION_KEY = "search_version"
 """In ``meta``: of the text in the index."""
+REMAINS_KEY = "search_remains"
+"""In ``meta``, while deleted contents may be left in the index (``GramIndex.compact``)."""
 _REBUILD_KEY = "search_rebuild"
 """In ``meta``, while what was stored before the index is enqueued: how far that is."""
 
@@ -104,6 +106,7 @@ def changed(db: Connection, changes: Iterable[tuple[int, bytes, bytes]]) -> None
     if found:
         db.grams.remove(db, [document(id_, key, before[key]) for id_, key in found])
         db.execute(_UNINDEX, [db.listed([id_ for id_, _ in found])])
+        _set_meta(db, REMAINS_KEY, "1")
     enqueue(db, [key for key, _, new in changes if searched_text(new)])
 
 
@@ -201,6 +204,22 @@ def _set_meta(db: Connection, key: str, value: str) -> None:
         " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         [key, value],
     )
+
+
+def has_remains(db: Connection) -> bool:
+    """Whether deleted contents may be left in the index."""
+    sql = "SELECT 1 FROM meta WHERE key = ?"
+    return db.execute(sql, [REMAINS_KEY]).fetchone() is not None
+
+
+def begin_compacting(db: Connection) -> None:
+    """What is deleted from here on is for the next time."""
+    _set_meta(db, REMAINS_KEY, "0")
+
+
+def end_compacting(db: Connection) -> None:
+    """Nothing is left of what was deleted before the beginning."""
+    db.execute("DELETE FROM meta WHERE key = ? AND value = '0'", [REMAINS_KEY])
 
 
 def waiting(db: Connection) -> int:

@@ -23,6 +23,7 @@ from wsserver.realtime.operations.command_channels import CommandChannels
 from wsserver.realtime.operations.message_changes import MessageChanges
 from wsserver.realtime.operations.message_exports import ArchiveExports
 from wsserver.realtime.operations.publishing import Publishing
+from wsserver.realtime.operations.searching import Search
 from wsserver.realtime.operations.session_actions import SessionActions
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
@@ -73,6 +74,7 @@ class WebContext:
     admin_queries: AdminQueries
     publishing: Publishing
     message_changes: MessageChanges
+    search: Search
     admin_actions: AdminActions
     session_actions: SessionActions
     tracing: Tracing

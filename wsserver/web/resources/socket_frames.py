@@ -438,6 +438,24 @@ class HistoryReply(Wire, kw_only=True):
     has_more: bool
 
 
+class FoundMessage(Placed, kw_only=True):
+    """A message that was found, as in ``history``."""
+
+    type: str
+    session_id: str
+    message: MessageVersion
+    snippet: Annotated[str, Meta(description="the text around what was found")]
+
+
+class Found(Wire, kw_only=True):
+    """Messages that were found, the newest first."""
+
+    messages: list[FoundMessage]
+    next_cursor: Annotated[
+        str | None, Meta(description="``before`` of the next page; a page may have few messages")
+    ]
+
+
 class Recovered(Wire, kw_only=True):
     """What was missed of one stream, ascending by offset; ``forbidden`` has a reason alone."""
 
@@ -492,6 +510,7 @@ REPLIES: dict[str, tuple[str, type[Struct]]] = {
     "send_message": ("ack", MessageAck),
     "edit_message": ("ack", ChangeAck),
     "delete_message": ("ack", ChangeAck),
+    "search": ("found", Found),
     "typing": ("ack", Ack),
     "ack": ("ack", ReceiptAck),
     "read": ("ack", ReceiptAck),
