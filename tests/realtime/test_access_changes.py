@@ -29,6 +29,7 @@ def changes(live: Live) -> AccessChanges:
         live.members,
         live.organizations,
         live.revocations,
+        live.unread,
     )
 
 

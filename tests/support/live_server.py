@@ -141,7 +141,7 @@ class Live:
         self.statistics, self.events, self.traces = live.statistics, live.events, live.traces
         self.tenancy, self.store, self.receipt_store = live.tenancy, live.store, live.receipt_store
         self.streams, self.router, self.writer = live.streams, live.router, live.writer
-        self.revisions = live.revisions
+        self.revisions, self.unread = live.revisions, live.unread
         self.receipts, self.inboxes, self.statuses = live.receipts, live.inboxes, live.statuses
         self.expirer, self.dispatcher, self.manager = live.expirer, live.dispatcher, live.manager
         self.admin_queries, self.admin_actions = live.admin_queries, live.admin_actions
@@ -261,6 +261,7 @@ class Client:
         self.pushes: list[dict[str, Any]] = []
         """Pushes that came while ``call`` waited for its reply, pings excepted."""
         self.pings: list[dict[str, Any]] = []
+        self.unread_changes: list[dict[str, Any]] = []
         self.wire_pings: list[bytes] = []
         self._ref = 0
 
@@ -324,9 +325,12 @@ class Client:
                 continue
             assert opcode == TEXT, (opcode, payload)
             message: dict[str, Any] = json.loads(payload)
-            if message["type"] != "ping":
+            if message["type"] == "unread_changed":  # comes when the server gets to it
+                self.unread_changes.append(message)
+            elif message["type"] == "ping":
+                self.pings.append(message)
+            else:
                 return message
-            self.pings.append(message)
 
     async def closing(self) -> tuple[int, str]:
         """Code and reason of the close frame, whatever comes before it (kept in ``pushes``)."""

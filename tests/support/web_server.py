@@ -69,7 +69,9 @@ class Socket:
                 raise AssertionError(f"closed {payload!r}")
             if opcode == 1:
                 message = json.loads(payload)
-                if type_ in (None, message["type"]):
+                if type_ == message["type"] or (
+                    type_ is None and message["type"] != "unread_changed"
+                ):
                     return dict(message)
 
     async def closed(self) -> tuple[int, str]:

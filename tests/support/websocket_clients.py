@@ -34,6 +34,8 @@ class Client:
         self.pushes: list[dict[str, Any]] = []
         """Pushes that came while a reply was awaited; heartbeats are left out."""
         self.heartbeats: list[dict[str, Any]] = []
+        self.unread_changes: list[dict[str, Any]] = []
+        """Pushes ``unread_changed``, which come when the server gets to it, among the others."""
         self.established: dict[str, Any] = {}
         self._ref = 0
 
@@ -123,12 +125,32 @@ class Client:
     def close(self) -> None:
         self._open.close()
 
-    def _message(self) -> dict[str, Any]:
+    def await_unread(self, **members: Any) -> dict[str, Any]:
+        """The next ``unread_changed`` with these members; those before it are dropped."""
         while True:
-            message: dict[str, Any] = json.loads(self.socket.recv(timeout=PATIENCE_S))
-            if message["type"] != "ping":
-                return message
+            while not self.unread_changes:
+                message = self._receive()
+                if message is not None:
+                    self.pushes.append(message)
+            push = self.unread_changes.pop(0)
+            if push.items() >= members.items():
+                return push
+
+    def _message(self) -> dict[str, Any]:
+        while (message := self._receive()) is None:
+            pass
+        return message
+
+    def _receive(self) -> dict[str, Any] | None:
+        """The next message; None: it is one of those that are collected apart."""
+        message: dict[str, Any] = json.loads(self.socket.recv(timeout=PATIENCE_S))
+        if message["type"] == "ping":
             self.heartbeats.append(message)
+        elif message["type"] == "unread_changed":
+            self.unread_changes.append(message)
+        else:
+            return message
+        return None
 
 
 def open_client(
@@ -242,7 +264,9 @@ class RawClient:
             assert opcode != CLOSE, payload
             if opcode == TEXT:
                 message: dict[str, Any] = json.loads(payload)
-                if type_ in (None, message["type"]):
+                if type_ == message["type"] or (
+                    type_ is None and message["type"] != "unread_changed"
+                ):
                     return message
 
     def closed(self) -> tuple[int, str]:

@@ -38,6 +38,7 @@ RESERVED_TYPES = frozenset(
         "server_draining",
         "session_updated",
         "read_position",
+        "unread_changed",
         "error",
         "ack",
         "result",

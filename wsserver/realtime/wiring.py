@@ -69,6 +69,7 @@ from wsserver.realtime.sessions.conversations import Conversations
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.read_positions import ReadPositions
 from wsserver.realtime.sessions.sessions import Sessions
+from wsserver.realtime.sessions.unread import UnreadPushes
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.revisions import Revisions
 from wsserver.realtime.streams.shared_streams import SharedStreams
@@ -147,6 +148,7 @@ class LiveSide:
     admin_actions: AdminActions
     conversations: Conversations
     positions: ReadPositions
+    unread: UnreadPushes
     session_actions: SessionActions
     access_changes: AccessChanges
     publishing: Publishing
@@ -278,10 +280,12 @@ def build_live(
     router = Router(broker, streams, published, clock, settings.retention)
     revisions = Revisions(streams, control, clock, published.watch)
 
-    positions = ReadPositions(
-        ParticipantStore(database, is_for), broker, clock, tasks, is_alone=not database.is_shared
-    )
+    participants = ParticipantStore(database, is_for)
+    positions = ReadPositions(participants, broker, clock, tasks, is_alone=not database.is_shared)
     streams.add_stored_listener(positions.wrote)
+    unread = UnreadPushes(participants, hub, delivery.signal, control, broker, clock, tasks)
+    streams.add_stored_listener(unread.stored)
+    positions.add_listener(unread.moved)
 
     # Connections
     presence = Presence(
@@ -362,7 +366,13 @@ def build_live(
     NodeActions(manager, tenancy).register(control)
     session_actions = SessionActions(conversations, control, permissions, tenancy, audit, clock)
     access_changes = AccessChanges(
-        AccessChangeStore(database), manager, tenancy, members, organizations, revocations
+        AccessChangeStore(database),
+        manager,
+        tenancy,
+        members,
+        organizations,
+        revocations,
+        unread,
     )
     access_changes.register(control)
     dry_runs = DryRuns(control, nodes, hub, members, tenancy)
@@ -442,6 +452,7 @@ def build_live(
         admin_actions=admin_actions,
         conversations=conversations,
         positions=positions,
+        unread=unread,
         session_actions=session_actions,
         access_changes=access_changes,
         publishing=publishing,

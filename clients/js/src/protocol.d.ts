@@ -296,6 +296,17 @@ export interface ReadPositionPush {
   offset: number;
 }
 
+/** What is unread to the user has changed in a session. */
+export interface UnreadChangedPush {
+  type: "unread_changed";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  session_id: string;
+  unread: number;
+  /** in all sessions of the user */
+  total: number;
+}
+
 /** A notification. */
 export interface NotificationPush {
   type: "notification";
@@ -960,6 +971,7 @@ export interface Pushes {
   user_status_update: UserStatusPush;
   session_updated: SessionUpdatedPush;
   read_position: ReadPositionPush;
+  unread_changed: UnreadChangedPush;
   notification: NotificationPush;
   stats_update: StatsPush;
   event: EventPush;

@@ -12,6 +12,7 @@ from wsserver.protocol.close_codes import CloseCode
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.access.tenancy import OrganizationAssigned, Tenancy
 from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.sessions.unread import UnreadPushes
 from wsserver.storage.tables.access_lists import CHANGES_AT_ONCE, AccessChangeStore, ListChange
 
 POLL_S = 0.5
@@ -61,6 +62,7 @@ class AccessChanges:
         members: Members,
         organizations: AssignedOrganizations,
         revocations: Revocations,
+        unread: UnreadPushes,
     ) -> None:
         self.version = 0
         """The number of the latest change that is applied here, with all before it."""
@@ -71,6 +73,7 @@ class AccessChanges:
         self._members = members
         self._organizations = organizations
         self._revocations = revocations
+        self._unread = unread
         self._reading = asyncio.Lock()
         self._closed: dict[int, int] = {}
         """Connections closed by the latest revocations that were read before they were received."""
@@ -190,6 +193,7 @@ class AccessChanges:
         before = set(self._members.of_session(session_id))
         removed = self._members.apply(session_id, user_ids)
         self._manager.sessions.positions.forget(session_id)
+        self._unread.members_changed(session_id, before ^ set(user_ids))
         self._manager.presence.listed(session_id, set(user_ids) - before, removed)
         for user_id in removed:
             for connection in self._hub.of_user(user_id):

@@ -291,6 +291,14 @@ class ReadPositionPush(Push, kw_only=True):
     offset: int
 
 
+class UnreadChangedPush(Push, kw_only=True):
+    """What is unread to the user has changed in a session."""
+
+    session_id: str
+    unread: int
+    total: Annotated[int, Meta(description="in all sessions of the user")]
+
+
 class SessionView(Wire, kw_only=True):
     """The state of a session, as ``GET /sessions/ID`` has it."""
 
@@ -365,6 +373,7 @@ PUSHES: dict[str, type[Push]] = {
     "user_status_update": UserStatusPush,
     "session_updated": SessionUpdatedPush,
     "read_position": ReadPositionPush,
+    "unread_changed": UnreadChangedPush,
     "notification": NotificationPush,
     "stats_update": StatsPush,
     "event": EventPush,
