@@ -80,22 +80,25 @@ class WsServerError(Exception):
     """
 
     code: ClassVar[str] = "internal_error"
-    meaning: ClassVar[Meaning] = MEANINGS["internal_error"]
-    """HTTP status, close code and retry advice of this error's code."""
+    own_meaning: ClassVar[Meaning] = MEANINGS["internal_error"]
+    """Of a code that is not in ``MEANINGS``."""
 
     def __init_subclass__(cls, meaning: Meaning | None = None) -> None:
         code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
         if meaning is not None:
-            cls.code, cls.meaning = code, meaning
+            cls.code, cls.own_meaning = code, meaning
         elif code in MEANINGS:
             cls.code = code
-        if cls.code in MEANINGS:
-            cls.meaning = MEANINGS[cls.code]
 
     def __init__(self, message: str = "", **details: Any) -> None:
         super().__init__(message or self.meaning.title)
         self.details = details
         """More members for the answer, such as ``field`` or ``retry_after_ms``."""
+
+    @property
+    def meaning(self) -> Meaning:
+        """HTTP status, close code and retry advice of this error's code."""
+        return MEANINGS.get(self.code, self.own_meaning)
 
     @property
     def message(self) -> str:

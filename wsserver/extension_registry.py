@@ -13,6 +13,7 @@ from wsserver.storage.engine.extension_schema import ExtensionSchema
 BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
     {
         "tasks": "wsserver.extensions.tasks.extension:TASKS",
+        "quotas": "wsserver.extensions.quotas.extension:QUOTAS",
     }
 )
 """Name → ``module:attribute``; a new one is one line here and one package."""

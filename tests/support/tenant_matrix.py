@@ -46,7 +46,10 @@ def case(kind: str, outside: int, route: str, body: Body | None = None) -> Case:
 
     def ask(id_: str) -> tuple[str, Body | None]:
         filled = path.replace("X", id_)
-        return filled, None if body is None else json.loads(_text(body).replace('"X"', f'"{id_}"'))
+        if body is None:
+            return filled, None
+        text = _text(body).replace('"X"', f'"{id_}"').replace(':X"', f':{id_}"')
+        return filled, json.loads(text)
 
     return Case(kind, method, f"{method} {path}{shown}", ask, outside)
 
@@ -64,6 +67,7 @@ def _short(body: Body) -> str:
 
 NOTE = {"type": "note", "data": 1}
 TEXT = {"title": "t", "message": "m"}
+QUOTA: Body = {"limit": 9, "unit": "tokens", "period": "day"}
 TASK: Body = {"title": "t", "steps": []}
 
 
@@ -146,6 +150,13 @@ CASES: tuple[Case, ...] = (
     case("session", 403, "GET /tasks?session_id=X"),
     case("organization", 403, "POST /tasks", {**TASK, "organization_id": "X"}),
     case("organization", 403, "GET /tasks?organization_id=X"),
+    case("user", 404, "PUT /quotas/user:X", QUOTA),
+    case("user", 404, "GET /quotas/user:X"),
+    case("organization", 404, "PUT /quotas/organization:X", QUOTA),
+    case("organization", 404, "GET /quotas/organization:X"),
+    case("user", 403, "POST /usage", {"scope": "user:X", "amount": 1}),
+    case("user", 403, "GET /usage?scope=user:X"),
+    case("organization", 403, "GET /usage?scope=organization:X"),
     case("task", 404, "GET /tasks/X"),
     case("task", 404, "PATCH /tasks/X", {"note": "n"}),
     case("message", 404, "GET /messages/X"),
@@ -169,6 +180,9 @@ LISTS = (
     "/sessions",
     "/notifications",
     "/tasks",
+    "/quotas",
+    "/usage",
+    "/export/usage",
     "/export/notifications",
     "/export/notifications?order=settled",
     "/export/messages",

@@ -53,6 +53,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
         "session_id": "s1",
         "message_id": kept.json()["message_id"],
         "node": server.context.nodes.own,
+        "scope": "organization:o1",
         "task_id": task.json()["task_id"],
     }
     bodies: dict[str, dict[str, Any]] = {

@@ -71,6 +71,13 @@ ALLOWED = {
     f"GET {API}/tasks": "admin service manager",
     f"GET {API}/tasks/{{task_id}}": "admin service manager",
     f"PATCH {API}/tasks/{{task_id}}": "admin service manager",
+    f"GET {API}/quotas": "admin service manager",
+    f"PUT {API}/quotas/{{scope}}": "admin",
+    f"GET {API}/quotas/{{scope}}": "admin",
+    f"DELETE {API}/quotas/{{scope}}": "admin",
+    f"POST {API}/usage": "admin service",
+    f"GET {API}/usage": "admin service manager",
+    f"GET {API}/export/usage": "admin service manager",
     "GET /metrics": "admin service manager",
     "GET /api/v1/openapi.json": "admin service manager user nobody",
     "GET /api/v1/docs": "admin service manager user nobody",
@@ -138,7 +145,7 @@ async def _ask(server: Server, endpoint: Endpoint, role: str) -> tuple[int, str]
     path = endpoint.path
     if path.endswith("/contacts"):  # contacts of one administrator cannot be changed by others
         path = path.replace("{user_id}", f"x-{role}")
-    path = re.sub(r"\{[a-z_]+\}", "x1", path)
+    path = re.sub(r"\{[a-z_]+\}", "x1", path.replace("{scope}", "user:x1"))
     body = dict(endpoint.request_example or {})
     body.pop("organization_id", None)  # it would move the user to another one
     if "session_id" in body:
@@ -248,7 +255,8 @@ async def test_every_action_that_is_denied_leaves_one_line_in_the_audit_trail(
             *("notify ", "contacts user:x-user", "drain node:x1"),
             *("retry_notification notification:x1", "cancel_notification notification:x1"),
             *("retry_webhooks ", "retry_webhooks delivery:x1"),
-            *("create_task ", "update_task task:x1"),
+            *("create_task ", "update_task task:x1", "report_usage "),
+            *("set_quota user:x1", "delete_quota user:x1"),
         ]
     )
 

@@ -41,7 +41,7 @@ ACTIONS = (
     *("broadcast", "publish", "batch", "disconnect", "drain", "members", "revoke"),
     *("contacts", "notify", "retry_notification", "cancel_notification", "retry_webhooks"),
     *("session", "holder", "edit_message", "delete_message"),
-    *("create_task", "update_task"),
+    *("create_task", "update_task", "set_quota", "delete_quota", "report_usage"),
 )
 PUSH_TYPES = (
     *("announcement", "new_message", "typing", "message_status_update"),
@@ -52,7 +52,7 @@ EVENTS = (
     *("message_received", "message_published", "message_delivered", "typing_status_changed"),
     *("notification_sent", "notification_failed", "alert_raised", "alert_cleared"),
     *("holder_changed", "session_state_changed", "session_updated"),
-    *("task_updated", "task_overdue"),
+    *("task_updated", "task_overdue", "quota_crossed"),
     *("event", "stats_update", "user_status_update", "message_status_update"),
 )
 

@@ -34,6 +34,8 @@ COMMANDS = {
     "members": "wsctl.commands.members:members",
     "contacts": "wsctl.commands.contacts:contacts",
     "tasks": "wsserver.extensions.tasks.wsctl:tasks",
+    "quota": "wsserver.extensions.quotas.wsctl:quota",
+    "usage": "wsserver.extensions.quotas.wsctl:usage",
     "audit": "wsctl.commands.audit:audit",
     "export": "wsctl.commands.export:export",
     "token": "wsctl.commands.token:token",

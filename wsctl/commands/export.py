@@ -157,6 +157,22 @@ def notifications(environment: Environment, /, format_: str | None, **options: A
 
 
 @command()
+@_options
+@pass_environment
+def usage(environment: Environment, /, format_: str | None, **options: Any) -> None:
+    """Export what was used of quotas, one row for each report.
+
+    Columns: at, scope, unit, amount, cost, source, session_id, message_id, reported_by.
+
+    Examples:
+    wsctl export usage --since 30d --out usage.csv
+    wsctl export usage --since-last usage.state --out 'usage-{time}.csv'
+    wsctl export usage --database var/wsserver.sqlite3 --format ndjson
+    """
+    _export(environment, "usage", _Options(format=format_, **options))
+
+
+@command()
 @click.option(
     "--since",
     type=Moment(),
@@ -278,3 +294,4 @@ export.add_command(stats)
 export.add_command(audit)
 export.add_command(notifications)
 export.add_command(messages)
+export.add_command(usage)

@@ -51,8 +51,16 @@ _ATTEMPTS = """
     SELECT delivery, at, outcome, detail FROM attempts
     WHERE delivery IN (SELECT value FROM json_each(?)) ORDER BY delivery, number
 """
+_USAGE_COLUMNS = (
+    "at, scope, unit, amount / 1000000.0 AS amount, cost / 1000000.0 AS cost, source, session_id,"
+    " message_id, reported_by"
+)
+_USAGE = f"""
+    SELECT id, {_USAGE_COLUMNS} FROM quota_usage
+    WHERE id > :after {_RANGE.format("at")} ORDER BY id
+"""  # noqa: S608
 _END = "SELECT seq FROM sqlite_sequence WHERE name = ?"
-_TABLES = {"stats": "snapshots", "audit": "audit"}
+_TABLES = {"stats": "snapshots", "audit": "audit", "usage": "quota_usage"}
 
 
 class DatabaseReader:
@@ -118,6 +126,22 @@ def _deliveries(database: sqlite3.Connection, wanted: Wanted) -> Iterator[Number
             yield row.pop("position"), _as_delivery(row, attempts.get(row.pop("delivery"), []))
 
 
+def _reports(database: sqlite3.Connection, wanted: Wanted) -> Iterator[Numbered]:
+    """Reports of usage; none in a database of a server without quotas."""
+    if _scalar(database, "SELECT 1 FROM sqlite_schema WHERE name = 'quota_usage'") is None:
+        return
+    cursor = database.execute(_USAGE, _limits(wanted))
+    names = [name for name, *_ in cursor.description]
+    for values in cursor:
+        row = dict(zip(names, values, strict=True))
+        numbers = {name: _number(row[name]) for name in ("amount", "cost")}
+        yield row.pop("id"), {**row, **numbers, "at": rfc3339(row["at"])}
+
+
+def _number(value: float) -> float | int:
+    return int(value) if value.is_integer() else value
+
+
 def _as_delivery(row: Row, attempts: list[Row]) -> Row:
     for name in _TIMES:
         if row[name] is not None:
@@ -140,4 +164,5 @@ _READERS: dict[str, Callable[[sqlite3.Connection, Wanted], Iterator[Numbered]]] 
     "stats": _snapshots,
     "audit": _entries,
     "notifications": _deliveries,
+    "usage": _reports,
 }

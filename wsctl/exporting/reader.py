@@ -18,7 +18,12 @@ Row = dict[str, Any]
 Numbered = tuple[int, Row]
 
 PATIENCE_S = 30.0
-LISTS = {"stats": "snapshots", "audit": "entries", "notifications": "deliveries"}
+LISTS = {
+    "stats": "snapshots",
+    "audit": "entries",
+    "notifications": "deliveries",
+    "usage": "usage",
+}
 """Kind of export → field of the API's answer with its rows."""
 
 

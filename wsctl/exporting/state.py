@@ -126,6 +126,7 @@ def _read(document: Any) -> State:
         "stats",
         "audit",
         "notifications",
+        "usage",
     ):
         raise ValueError(document)
     unfinished = document["unfinished"]

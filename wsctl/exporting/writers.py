@@ -41,6 +41,11 @@ SHAPES = {
          "attempts"),
         is_open=False,
     ),
+    "usage": Shape(
+        ("at", "scope", "unit", "amount", "cost", "source", "session_id", "message_id",
+         "reported_by"),
+        is_open=False,
+    ),
     "messages": Shape(
         ("session_id", "offset", "message_id", "created_at", "type", "user_id", "username", "role",
          "content_type", "content", "reply_to", "state", "edited_at", "edited_by", "deleted"),

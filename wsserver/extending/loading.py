@@ -58,7 +58,7 @@ class Extensions:
     @property
     def errors(self) -> dict[str, Meaning]:
         """The codes that they add."""
-        return {error.code: error.meaning for each in self for error in each.errors}
+        return {error.code: error.own_meaning for each in self for error in each.errors}
 
     @property
     def resources(self) -> list[Resource]:

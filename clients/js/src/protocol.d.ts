@@ -523,6 +523,24 @@ export interface AssigneeView {
   role?: string;
 }
 
+/** What is used of a quota; at most once a second for one scope. */
+export interface UsageUpdatePush {
+  type: "usage_update";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  id?: string;
+  scope: string;
+  used: number;
+  limit: number;
+  remaining: number;
+  unit: string;
+  period: "day" | "month" | "total";
+  /** RFC 3339, UTC */
+  starts_at: string | null;
+  /** RFC 3339, UTC */
+  resets_at: string | null;
+}
+
 /** A push of another type, sent through the REST API. */
 export interface CustomPush {
   type: string;
@@ -978,6 +996,7 @@ export interface Pushes {
   token_expiring: TokenExpiringPush;
   server_draining: ServerDrainingPush;
   task_update: TaskUpdatePush;
+  usage_update: UsageUpdatePush;
 }
 
 /** Every command of the server, by its type: its fields and its reply. */

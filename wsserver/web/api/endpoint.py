@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 
 from wsserver.protocol.requests import Rules
-from wsserver.protocol.types import NodeName, UserId
+from wsserver.protocol.types import Id, NodeName, UserId
 from wsserver.protocol.validation import Fault
 from wsserver.realtime.access.actor import Actor
 from wsserver.web.api.context import WebContext
@@ -78,6 +78,8 @@ class Endpoint:
     summary: str
     tag: str
     query: type[Struct] = NoQuery
+    part_types: Mapping[str, Any] = field(default_factory=dict)
+    """Types of path parameters that are no ids, besides ``PART_TYPES``."""
     request: type[Struct] | None = None
     raw_request: Mapping[str, Any] | None = None
     """JSON Schema of a body that the handler gets as it is, in bytes, instead of ``request``."""
@@ -107,6 +109,10 @@ class Endpoint:
     """Statuses of success, with their descriptions."""
     errors: tuple[str, ...] = ()
     """Error codes beyond those common to all endpoints of the kind."""
+
+    def part_type(self, name: str) -> Any:
+        """Type of a path parameter."""
+        return self.part_types.get(name, PART_TYPES.get(name, Id))
 
     def rules_in(self, context: WebContext) -> Rules | None:
         """The checks that the request's type cannot express, on this server."""

@@ -31,7 +31,6 @@ from wsserver.identity.ids import is_id, is_user_id
 from wsserver.protocol import strict_json
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.requests import BODY, read_request
-from wsserver.protocol.types import Id, NodeName
 from wsserver.protocol.validation import Fault, faults_of
 from wsserver.realtime.access.actor import Actor, AuditRecorder
 from wsserver.storage.engine.fair_queue import read_for
@@ -39,7 +38,6 @@ from wsserver.storage.tables.idempotency import Quota
 from wsserver.web.api import console_sessions
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import (
-    PART_TYPES,
     PUBLIC,
     REQUEST_ID,
     SIGNED_IN,
@@ -112,8 +110,8 @@ class Exchange:
         bad_ids = [
             fault
             for name, value in info.parts.items()
-            if not _is_part(name, value)
-            for fault in faults_of(value, PART_TYPES.get(name, Id), name)
+            if not _is_part(endpoint, name, value)
+            for fault in faults_of(value, endpoint.part_type(name), name)
         ]
         pairs = parse_pairs(info.query)
         if endpoint.query_rules is not None:
@@ -195,7 +193,7 @@ class Exchange:
 
     def _record_denial(self, actor: Actor, error: Forbidden) -> None:
         """Record a refused action in the audit trail; its target is known from the path only."""
-        action, target = self._endpoint.action, _target_in(self._info.parts)
+        action, target = self._endpoint.action, _target_in(self._endpoint, self._info.parts)
         if action:
             trail = AuditRecorder(self._context.audit, self._context.clock)
             trail.record(actor, action, target, error.code)
@@ -311,16 +309,17 @@ def _owner(claims: Claims) -> str:
     return claims.sub if mine is None else f"{mine}/{claims.sub}"
 
 
-def _is_part(name: str, value: str) -> bool:
-    """Whether a path parameter is a well-formed id."""
-    if name == "node":
-        return not faults_of(value, NodeName, name)
+def _is_part(endpoint: Endpoint, name: str, value: str) -> bool:
+    """Whether a path parameter is well-formed, as an id unless it has a type of its own."""
+    if name == "node" or name in endpoint.part_types:
+        return not faults_of(value, endpoint.part_type(name), name)
     return is_user_id(value) if name == "user_id" else is_id(value)
 
 
-def _target_in(parts: Mapping[str, str]) -> str:
+def _target_in(endpoint: Endpoint, parts: Mapping[str, str]) -> str:
     """Audit target from the path parameters, as ``user:u1``; empty without a well-formed id."""
     for name, value in parts.items():
-        if _is_part(name, value):
-            return f"{name.removesuffix('_id')}:{value}"
+        if _is_part(endpoint, name, value):
+            is_target = name in endpoint.part_types  # it says itself what it is
+            return value if is_target else f"{name.removesuffix('_id')}:{value}"
     return ""

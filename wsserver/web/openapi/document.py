@@ -9,12 +9,10 @@ import msgspec
 from msgspec import Struct
 
 from wsserver.errors import MEANINGS, Meaning
-from wsserver.protocol.types import Id
 from wsserver.version import __version__
 from wsserver.web.api.answers import Problem
 from wsserver.web.api.context import Documents
 from wsserver.web.api.endpoint import (
-    PART_TYPES,
     PATH_PARAMETER,
     PUBLIC,
     REQUEST_ID,
@@ -159,7 +157,7 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": _inline(PART_TYPES.get(name, Id)),
+            "schema": _inline(endpoint.part_type(name)),
         }
         for name in PATH_PARAMETER.findall(endpoint.path)
     ]

@@ -1,0 +1,60 @@
+"""The extension ``quotas``: everything that it adds to the server."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from wsserver.extending import Extension, ExtensionContext, Job, Part
+from wsserver.extensions.quotas.guard import QuotaGuard
+from wsserver.extensions.quotas.model import PUSH_INTERVAL_S
+from wsserver.extensions.quotas.options import QuotaOptions
+from wsserver.extensions.quotas.pushes import USAGE_UPDATE, UsageUpdatePush
+from wsserver.extensions.quotas.routes import RESOURCE
+from wsserver.extensions.quotas.service import MANAGE, REPORT, Quotas
+from wsserver.extensions.quotas.store import MIGRATIONS, QuotaStore
+from wsserver.extensions.quotas.warnings import QUOTA_CROSSED, QuotaWarnings
+
+WARNING_INTERVAL_S = 5.0
+REFRESH_INTERVAL_S = 1.0
+PRUNE_INTERVAL_S = 3600.0
+DAY_S = 86_400.0
+
+
+def build(context: ExtensionContext[QuotaOptions]) -> Part:
+    """Connect the parts of the extension."""
+    clock, options = context.clock, context.options
+    store = QuotaStore(context.database)
+    guard = QuotaGuard(store, context.control, clock)
+    warnings = QuotaWarnings(context, store)
+    quotas = Quotas(context, store, guard, warnings)
+
+    async def push_rest() -> None:
+        now = clock.wall()
+        for quota in await store.take_pushes(now - PUSH_INTERVAL_S, now):
+            await quotas.push(quota)
+
+    async def prune() -> None:
+        await store.prune(clock.wall() - options.retention_days * DAY_S)
+
+    return Part(
+        service=quotas,
+        jobs=(
+            Job(name="pushes", period_s=PUSH_INTERVAL_S, work=push_rest),
+            Job(name="warnings", period_s=WARNING_INTERVAL_S, work=warnings.look),
+            Job(name="guard", period_s=REFRESH_INTERVAL_S, work=guard.refresh, for_all=False),
+            Job(name="prune", period_s=PRUNE_INTERVAL_S, work=prune),
+        ),
+        start=guard.refresh,
+    )
+
+
+QUOTAS: Final = Extension(
+    name="quotas",
+    build=build,
+    options=QuotaOptions,
+    migrations=MIGRATIONS,
+    permissions={MANAGE: ("admin",), REPORT: ("admin", "service")},
+    resources=(RESOURCE,),
+    pushes={USAGE_UPDATE: UsageUpdatePush},
+    events=(QUOTA_CROSSED,),
+)
