@@ -160,7 +160,7 @@ async def test_of_every_query_all_unknown_parameters_are_named(
     path = endpoint.path.replace("{scope}", "user:x1").replace("{", "").replace("}", "")
     answer = await server.request("GET", f"{path}?one=1&two=2", bearer=token())
     assert (answer.status, answer.code) == (400, "bad_request"), answer
-    assert named(answer).keys() == {"one", "two"}
+    assert named(answer).keys() >= {"one", "two"}
 
 
 @pytest.mark.gen_test
