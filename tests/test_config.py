@@ -557,6 +557,7 @@ BESIDE = {
     "sms_body": {"WSSERVER_SMS_URL": "https://h.example/{to}"},
     "vapid_private_key": {"WSSERVER_VAPID_SUBJECT": "mailto:a@b"},
     "webhook_urls": {"WSSERVER_WEBHOOK_SECRET": "s"},
+    "publish_hook_url": {"WSSERVER_WEBHOOK_SECRET": "s"},
 }
 """Key → what it needs beside it."""
 

@@ -303,6 +303,21 @@ def test_webhooks_nearby() -> None:
     assert faults(HOOK | {"webhook_urls": url, "allow_loopback_urls": "no"}, dev=True)
 
 
+@pytest.mark.parametrize("url", ["http://hooks.example.com/", "https://169.254.169.254/"])
+def test_a_publish_hook_that_is_not_allowed(url: str) -> None:
+    assert "is not allowed" in faults(HOOK | {"publish_hook_url": url})["publish_hook_url"]
+
+
+def test_a_publish_hook_nearby_and_its_secret() -> None:
+    url = "http://127.0.0.1:9000/hook"
+    found = load(HOOK | {"publish_hook_url": url}, dev=True)
+    assert (found.publish_hook_url, found.publish_hook_fail) == (url, "open")
+    assert (
+        "publish_hook_url needs it" in faults({"publish_hook_url": url}, dev=True)["webhook_secret"]
+    )
+    assert faults({"publish_hook_fail": "ajar"})["publish_hook_fail"]
+
+
 def test_development_mode_says_where_it_comes_from() -> None:
     _, sources = read_settings(None, {}, {}, True)
     assert sources["allow_loopback_urls"] == "dev"
@@ -323,6 +338,7 @@ def test_secrets_are_shown_nowhere() -> None:
         sms_headers={"Authorization": f"Bearer {CANARY}"},
         sms_body=f'{{"key": "{CANARY}"}}',
         apprise_urls=(f"dingtalk://{CANARY}/{{to}}",),
+        publish_hook_url=f"https://hooks.example.com/{CANARY}?key={CANARY}",
         vapid_private_key=CANARY,
         webhook_urls=(f"https://hooks.example.com/{CANARY}?k={CANARY}",),
         webhook_secret=CANARY,

@@ -9,7 +9,7 @@ from functools import partial
 from tornado.ioloop import IOLoop
 from tornado.web import Application
 
-from wsserver.channel_factory import channels_of, push_key_of, webhooks_of
+from wsserver.channel_factory import channels_of, publish_hook_of, push_key_of, webhooks_of
 from wsserver.clock import Clock
 from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.cluster_factory import seams_of
@@ -197,6 +197,7 @@ def build(
     )
     metrics = NotificationMetrics()
     acknowledgements = Acknowledgements(AcknowledgementStore(database), metrics, clock, tasks)
+    publish_hook = publish_hook_of(settings, clock)
     live = build_live(
         live_settings(settings, extensions.reserved_pushes),
         clock=clock,
@@ -218,6 +219,7 @@ def build(
         audit=audit,
         notification_receipts=acknowledgements,
         removals=[remove_contents],
+        message_check=publish_hook,
     )
 
     # Notifications by several channels, and webhooks
@@ -291,6 +293,7 @@ def build(
         live=live,
         notifications=notifications,
         webhooks=webhooks,
+        publish_hook=publish_hook,
         members=members,
         organizations=organizations,
         revocations=revocations,

@@ -17,6 +17,7 @@ from wsserver.notifications.channels.push import PushChannel
 from wsserver.notifications.channels.sms import SmsChannel, SmsProvider
 from wsserver.notifications.channels.sms_gateway import SmsGateway
 from wsserver.notifications.delivery_policy import Retries
+from wsserver.notifications.publish_hook import ANSWER_LIMIT, PublishHook
 from wsserver.notifications.webhooks import TIMEOUT_S, Target, Webhooks
 from wsserver.protocol.notifications import ChannelName
 from wsserver.redaction import Redactor
@@ -79,6 +80,22 @@ def _sms_providers(settings: Settings, clock: Clock, redact: Redactor) -> list[S
         threads = AppriseThreads()
         providers += [AppriseProvider(url, threads, redact=redact) for url in settings.apprise_urls]
     return providers
+
+
+def publish_hook_of(settings: Settings, clock: Clock) -> PublishHook | None:
+    """The hook before publishing; None: not configured."""
+    if settings.publish_hook_url is None:
+        return None
+    timeout_s = settings.publish_hook_timeout_ms / 1000
+    return PublishHook(
+        settings.publish_hook_url,
+        settings.webhook_secret or "",
+        HttpClient(webhook_reach(settings), timeout_s=timeout_s, kept_bytes=ANSWER_LIMIT + 1),
+        clock,
+        timeout_s=timeout_s,
+        is_open=settings.publish_hook_fail == "open",
+        content_limit=settings.max_message_bytes,
+    )
 
 
 def webhooks_of(settings: Settings, outbox: WebhookOutbox, clock: Clock) -> Webhooks:

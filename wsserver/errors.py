@@ -39,6 +39,7 @@ MEANINGS: dict[str, Meaning] = {
     "token_expired": Meaning(401, 4500, False, "Token expired"),
     "token_revoked": Meaning(401, 4505, False, "Token revoked"),
     "forbidden": Meaning(403, 4503, False, "Forbidden"),
+    "rejected": Meaning(403, None, False, "Rejected"),
     "edit_window_over": Meaning(403, None, False, "Edit window over"),
     "origin_forbidden": Meaning(403, None, False, "Origin not allowed"),
     "host_forbidden": Meaning(403, None, False, "Host not allowed"),
@@ -65,6 +66,7 @@ MEANINGS: dict[str, Meaning] = {
     "draining": Meaning(503, 1013, True, "Server draining"),
     "node_unreachable": Meaning(503, None, True, "Node does not answer"),
     "keys_unavailable": Meaning(503, 1013, True, "Signing keys unavailable"),
+    "hook_failed": Meaning(503, None, True, "No decision on the message"),
     "storage_unavailable": Meaning(503, None, True, "Storage unavailable"),
     "storage_full": Meaning(507, None, True, "Storage full"),
 }
@@ -195,6 +197,13 @@ class Forbidden(WsServerError):
     """A requester with a valid token, but without the permission."""
 
 
+class Rejected(WsServerError):
+    """A message that the hook before publishing does not let pass; ``reason`` is its code."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message or "the message was rejected", reason=reason)
+
+
 class EditWindowOver(WsServerError):
     """A change of one's own message that comes too late."""
 
@@ -311,6 +320,13 @@ class Draining(WsServerError):
 
 class NodeUnreachable(WsServerError):
     """The node that a request has to be passed on to does not answer in time."""
+
+
+class HookFailed(WsServerError):
+    """The hook before publishing has not decided on a message."""
+
+    def __init__(self) -> None:
+        super().__init__("the message could not be checked; try again")
 
 
 class StorageUnavailable(WsServerError):

@@ -19,6 +19,7 @@ from wsserver.extending.extension import Part
 from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
 from wsserver.notifications.delivery_queue import GRACE_S, LEASE_PERIOD_S
+from wsserver.notifications.publish_hook import PublishHook
 from wsserver.notifications.webhooks import Webhooks
 from wsserver.notifications.wiring import NotificationSubsystem
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
@@ -100,6 +101,7 @@ class Service:
     live: LiveSide
     notifications: NotificationSubsystem
     webhooks: Webhooks
+    publish_hook: PublishHook | None
     members: Members
     organizations: AssignedOrganizations
     revocations: Revocations
@@ -320,6 +322,8 @@ class Service:
         }
         if self.settings.webhook_urls:
             checks["webhooks"] = self.webhooks.health()
+        if self.publish_hook is not None:
+            checks["publish_hook"] = self.publish_hook.health()
         status = "ok" if all(check["ok"] for check in checks.values()) else "degraded"
         if manager.is_starting:
             status = "starting"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.support.live_server import Client, Live, MakeLive
-from wsserver.errors import EditWindowOver, Forbidden, NotFound
+from wsserver.errors import EditWindowOver, Forbidden, NotFound, Rejected
 from wsserver.protocol.requests import (
     BatchRequest,
     MembersRequest,
     PublishRequest,
     read_request,
 )
+from wsserver.realtime.commands.message_check import Unchecked
 
 Json = dict[str, Any]
 SESSION = {"type": "session", "id": "s1"}
@@ -379,3 +381,104 @@ async def test_a_reply_to_a_deleted_message_stands(live: Live) -> None:
     await change(client, "delete_message", first)
     await say(client, "answer", reply_to=first)
     assert (await history(client))[1]["message"]["reply_to"] == first
+
+
+# With a check before
+
+
+class Check:
+    """A check that waits for a test, and decides as it says."""
+
+    def __init__(self) -> None:
+        self.asked: list[Unchecked] = []
+        self.decide: Callable[[Unchecked], Any] = lambda message: message.content
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def check(self, message: Unchecked) -> Any:
+        self.asked.append(message)
+        await self.gate.wait()
+        return self.decide(message)
+
+
+@pytest.mark.gen_test
+async def test_a_check_sees_each_message_and_edit_and_may_change_it(make_live: MakeLive) -> None:
+    check = Check()
+    live = await make_live(message_check=check)
+    client = await live.in_session("u1")
+    check.decide = lambda message: f"<{message.content}>"
+    message_id = await say(client, "one", client_message_id="c1")
+    await change(client, "edit_message", message_id, content="two")
+    assert [each["message"]["content"] for each in await client.rest() if "message" in each] == [
+        "<one>",
+        "<two>",
+    ]
+    first, second = check.asked
+    assert (first.sender.sub, first.session_id, first.client_message_id) == ("u1", "s1", "c1")
+    assert (first.edits, second.edits, second.content) == (None, message_id, "two")
+
+
+@pytest.mark.gen_test
+async def test_what_a_check_rejects_is_not_stored(make_live: MakeLive) -> None:
+    check = Check()
+    live = await make_live(message_check=check)
+    client = await live.in_session("u1")
+    kept = await say(client, "fine")
+
+    def reject(message: Unchecked) -> Any:
+        raise Rejected("No advertising.", "spam")
+
+    check.decide = reject
+    answer = await client.call("send_message", session_id="s1", content="buy")
+    error = answer["error"]
+    assert (error["code"], error["reason"], error["temporary"]) == ("rejected", "spam", False)
+    assert error["message"] == "No advertising."
+    assert await client.error("edit_message", message_id=kept, content="buy") == "rejected"
+    assert await client.error("edit_message", message_id="msg_none", content="x") == "not_found"
+    assert [each["message"]["content"] for each in await history(client)] == ["fine"]
+    assert len(check.asked) == 3
+
+
+@pytest.mark.gen_test
+async def test_messages_of_a_sender_keep_their_order(make_live: MakeLive) -> None:
+    check = Check()
+    live = await make_live(message_check=check)
+    client = await live.in_session("u1")
+    other = await live.in_session("u2")
+    check.gate.clear()
+    client.send("send_message", ref=1, session_id="s1", content="first")
+    client.send("send_message", ref=2, session_id="s1", content="second")
+    other.send("send_message", ref=1, session_id="s1", content="of another")
+    while len(check.asked) < 2:
+        await asyncio.sleep(0)
+    # One of each connection; others do not wait for it.
+    assert {each.content for each in check.asked} == {"first", "of another"}
+    check.gate.set()
+    await client.reply(1)
+    await client.reply(2)
+    texts = [each["message"]["content"] for each in await history(client)]
+    assert [text for text in texts if text != "of another"] == ["first", "second"]
+
+
+@pytest.mark.gen_test
+async def test_access_is_checked_again_after_the_check(make_live: MakeLive) -> None:
+    check = Check()
+    live = await make_live(message_check=check)
+    await live.admin_actions.replace_members(live.actor(), "s1", MembersRequest(["u1"]))
+    client = await live.connect("u1")
+    await client.call("join_session", session_id="s1")
+    check.gate.clear()
+    client.send("send_message", ref="x", session_id="s1", content="late")
+    while not check.asked:
+        await asyncio.sleep(0)
+    await live.admin_actions.replace_members(live.actor(), "s1", MembersRequest([]))
+    check.gate.set()
+    assert (await client.reply("x"))["error"]["code"] == "not_joined"
+
+
+@pytest.mark.gen_test
+async def test_backends_are_not_checked(make_live: MakeLive) -> None:
+    check = Check()
+    live = await make_live(message_check=check)
+    await publish(live)
+    assert check.asked == []

@@ -66,6 +66,7 @@ class Live:
         roles: dict[str, list[str]] | None = None,
         with_notifications: bool = False,
         seams: Any = None,
+        message_check: Any = None,
         **settings: Any,
     ) -> None:
         """``seams``: those of a node of a cluster; ``settings``: of ``LiveSettings``."""
@@ -137,6 +138,7 @@ class Live:
             verifier=self.verifier,
             audit=self.audit,
             notification_receipts=self.acknowledgements if with_notifications else None,
+            message_check=message_check,
         )
         self.statistics, self.events, self.traces = live.statistics, live.events, live.traces
         self.tenancy, self.store, self.receipt_store = live.tenancy, live.store, live.receipt_store

@@ -30,6 +30,7 @@ def check_channels(settings: Settings, given: Collection[str]) -> Iterator[tuple
         ("apprise_urls", _check_apprise),
         ("vapid_private_key", _check_push),
         ("webhook_urls", _check_webhooks),
+        ("publish_hook_url", _check_publish_hook),
     ):
         if getattr(settings, key):
             try:
@@ -40,6 +41,7 @@ def check_channels(settings: Settings, given: Collection[str]) -> Iterator[tuple
         ("mail_from", "smtp_url"),
         ("vapid_subject", "vapid_private_key"),
         ("webhook_secret", "webhook_urls"),
+        ("webhook_secret", "publish_hook_url"),
         ("sms_url", "sms_body"),
         ("sms_url", "sms_headers"),
     ):
@@ -134,6 +136,13 @@ def _check_webhooks(settings: Settings) -> None:
             check_url(split_webhook(text)[0], webhook_reach(settings))
         except UrlForbidden as error:
             raise Faulty(f"has a URL that is not allowed, number {number}: {error}") from None
+
+
+def _check_publish_hook(settings: Settings) -> None:
+    try:
+        check_url(settings.publish_hook_url or "", webhook_reach(settings))
+    except UrlForbidden as error:
+        raise Faulty(f"is not allowed: {error}") from None
 
 
 def _faulty(check: Callable[[], object]) -> None:

@@ -67,7 +67,7 @@ def _url(key: str, url: str) -> str:
     if key == "apprise_urls":  # its host may be the token
         return f"{url.partition('://')[0]}://{MASK}"
     parts = urlsplit(url)
-    if key == "webhook_urls" and parts.path not in ("", "/"):
+    if key in ("webhook_urls", "publish_hook_url") and parts.path not in ("", "/"):
         parts = parts._replace(path=f"/{MASK}")
     userinfo, at, place = parts.netloc.rpartition("@")
     return parts._replace(
@@ -107,7 +107,7 @@ def secret_texts(settings: Settings) -> list[str]:
     words = [*_words_of_gateway(settings), *_words_of_extensions(settings)]
     for url in settings.apprise_urls:
         words += re.split(r"[/:@?&=]+", url.partition("://")[2])
-    for url in settings.webhook_urls:
+    for url in (*settings.webhook_urls, settings.publish_hook_url or ""):
         words += _words_of_url(url)
     found.update(word for word in words if len(word) >= SHORTEST_WORD and "{" not in word)
     return sorted(each for each in found if len(each) >= SHORTEST)

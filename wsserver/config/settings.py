@@ -147,6 +147,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     push_rate: Rate = 100.0
     webhook_urls: tuple[str, ...] = ()
     webhook_secret: str | None = None
+    publish_hook_url: str | None = None
+    """Asked about each message that a client sends."""
+    publish_hook_timeout_ms: Annotated[float, Meta(gt=0, le=60_000)] = 500.0
+    publish_hook_fail: Literal["open", "closed"] = "open"
     webhook_networks: tuple[str, ...] = ()
     """Networks in CIDR form that webhooks may reach besides the public internet."""
     allow_loopback_urls: bool = False
@@ -192,7 +196,16 @@ SECRETS = frozenset({"jwt_secret", "sms_body", "vapid_private_key", "webhook_sec
 """Keys whose value is never shown."""
 
 URLS = frozenset(
-    {"database_url", "redis_url", "jwks_url", "smtp_url", "sms_url", "apprise_urls", "webhook_urls"}
+    {
+        "database_url",
+        "redis_url",
+        "jwks_url",
+        "smtp_url",
+        "sms_url",
+        "apprise_urls",
+        "webhook_urls",
+        "publish_hook_url",
+    }
 )
 """Keys whose value is shown without the parts that may be secret."""
 

@@ -26,6 +26,7 @@ from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import KnownUsers, Tenancy
 from wsserver.realtime.commands.chat_commands import ChatCommands
 from wsserver.realtime.commands.conversation_commands import ConversationCommands
+from wsserver.realtime.commands.message_check import MessageCheck
 from wsserver.realtime.commands.message_commands import MessageCommands
 from wsserver.realtime.commands.monitor_commands import MonitorCommands
 from wsserver.realtime.commands.receipt_commands import ReceiptCommands
@@ -182,6 +183,7 @@ def build_live(
     audit: AuditLog,
     notification_receipts: NotificationReceipts | None = None,
     removals: Sequence[RemoveContents] = (),
+    message_check: MessageCheck | None = None,
 ) -> LiveSide:
     """Build the live side; nothing runs yet."""
     store = StreamStore(database)
@@ -417,11 +419,13 @@ def build_live(
     stream_commands = StreamCommands(
         sessions, streams, settings.replay_budget_bytes, settings.sessions_per_connection
     )
-    dispatcher.add_handlers(ChatCommands(manager, router, verifier, clock).table())
+    dispatcher.add_handlers(ChatCommands(manager, router, verifier, clock, message_check).table())
     dispatcher.add_handlers(stream_commands.table())
     dispatcher.add_handlers(ReceiptCommands(receipts).table())
     dispatcher.add_handlers(
-        MessageCommands(message_changes, search, settings.replay_budget_bytes).table()
+        MessageCommands(
+            message_changes, search, settings.replay_budget_bytes, message_check
+        ).table()
     )
     dispatcher.add_handlers(
         ConversationCommands(conversations, positions, access, permissions, tenancy).table()

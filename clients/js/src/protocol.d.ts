@@ -1067,6 +1067,7 @@ export type ServerErrorCode =
   | "token_expired"
   | "token_revoked"
   | "forbidden"
+  | "rejected"
   | "edit_window_over"
   | "origin_forbidden"
   | "host_forbidden"
@@ -1093,6 +1094,7 @@ export type ServerErrorCode =
   | "draining"
   | "node_unreachable"
   | "keys_unavailable"
+  | "hook_failed"
   | "storage_unavailable"
   | "storage_full"
   | "version_changed"
@@ -1110,6 +1112,7 @@ export type TemporaryErrorCode =
   | "draining"
   | "node_unreachable"
   | "keys_unavailable"
+  | "hook_failed"
   | "storage_unavailable"
   | "storage_full";
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.directory import SessionUsers
@@ -19,6 +20,7 @@ from wsserver.protocol.origin import Origin
 from wsserver.protocol.pushes import NewMessage, message_of
 from wsserver.protocol.requests import Sender
 from wsserver.protocol.targets import session
+from wsserver.realtime.commands.message_check import MessageCheck, Unchecked
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.dispatcher import Answer, Handler
@@ -34,8 +36,14 @@ class ChatCommands:
     """The handlers of ``/ws/chat``, which are also those of the other endpoints."""
 
     def __init__(
-        self, manager: WebSocketManager, router: Router, verifier: TokenVerifier, clock: Clock
+        self,
+        manager: WebSocketManager,
+        router: Router,
+        verifier: TokenVerifier,
+        clock: Clock,
+        check: MessageCheck | None = None,
     ) -> None:
+        self._check = check
         self._manager = manager
         self._router = router
         self._verifier = verifier
@@ -75,12 +83,34 @@ class ChatCommands:
 
     def send_message(
         self, connection: ConnectionInfo, command: commands.SendMessage
-    ) -> Promise[Answer]:
+    ) -> Promise[Answer] | Awaitable[Answer]:
         """Send a message to the session, including the sender's own connections.
 
-        Its order is settled when this returns; the reply ``ack`` follows once it is stored.
+        Its order is settled when this returns; the reply ``ack`` follows once it is stored. Where a
+        check has to decide before, the connection's next commands wait for it.
         """
         _require_joined(connection, command.session_id)
+        if self._check is not None:
+            return self._send_checked(connection, command, self._check)
+        return self._send(connection, command)
+
+    async def _send_checked(
+        self, connection: ConnectionInfo, command: commands.SendMessage, check: MessageCheck
+    ) -> Answer:
+        content = await check.check(
+            Unchecked(
+                sender=connection.claims,
+                session_id=command.session_id,
+                content=command.content,
+                content_type=command.content_type,
+                reply_to=_given(command.reply_to),
+                client_message_id=_given(command.client_message_id),
+            )
+        )
+        _require_joined(connection, command.session_id)  # access may have been lost meanwhile
+        return await self._send(connection, replace(command, content=content))
+
+    def _send(self, connection: ConnectionInfo, command: commands.SendMessage) -> Promise[Answer]:
         message = self._message(connection, command)
 
         def acknowledge(outcomes: list[Sent]) -> Answer:
@@ -191,6 +221,10 @@ class ChatCommands:
                 else (SESSION + command.session_id, command.reply_to)
             ),
         )
+
+
+def _given(value: str | UnsetType) -> str | None:
+    return None if value is UNSET else value
 
 
 def _sender_key(claims: Claims) -> str:

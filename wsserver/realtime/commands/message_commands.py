@@ -7,6 +7,7 @@ from msgspec import UNSET
 from wsserver.errors import SessionBound
 from wsserver.protocol import commands
 from wsserver.realtime.access.actor import Actor
+from wsserver.realtime.commands.message_check import MessageCheck, Unchecked
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
 from wsserver.realtime.messages.message import Sent
@@ -20,7 +21,14 @@ class MessageCommands:
     ``replay_budget``: bytes that may be queued for a connection.
     """
 
-    def __init__(self, changes: MessageChanges, search: Search, replay_budget: int) -> None:
+    def __init__(
+        self,
+        changes: MessageChanges,
+        search: Search,
+        replay_budget: int,
+        check: MessageCheck | None = None,
+    ) -> None:
+        self._check = check
         self._changes = changes
         self._search = search
         self._replay_budget = replay_budget
@@ -36,11 +44,15 @@ class MessageCommands:
     async def edit_message(
         self, connection: ConnectionInfo, command: commands.EditMessage
     ) -> Answer:
-        """Replace the content of a message."""
-        return _ack(
-            command.message_id,
-            await self._changes.edit(_actor(connection), command.message_id, command.content),
-        )
+        """Replace the content of a message, which is checked as a new message is."""
+        actor, message_id, content = _actor(connection), command.message_id, command.content
+        if self._check is not None:
+            session_id = await self._changes.session_of(actor, message_id)
+            unchecked = Unchecked(
+                sender=connection.claims, session_id=session_id, content=content, edits=message_id
+            )
+            content = await self._check.check(unchecked)
+        return _ack(message_id, await self._changes.edit(actor, message_id, content))
 
     async def delete_message(
         self, connection: ConnectionInfo, command: commands.DeleteMessage

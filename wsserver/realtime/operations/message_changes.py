@@ -96,6 +96,10 @@ class MessageChanges:
         members = {"session_id": _session_of(found)}
         return await self._record(found, "message_updated", members, revise, actor)
 
+    async def session_of(self, actor: Actor, message_id: str) -> str:
+        """The session of a message that the actor may edit; raises as ``edit`` does."""
+        return _session_of(await self._permitted(actor, EDIT, message_id, is_asked=True))
+
     async def delete(self, actor: Actor, message_id: str) -> Sent:
         """Replace a message by its deleted form; returns the outcome of ``message_deleted``.
 
@@ -141,8 +145,10 @@ class MessageChanges:
         outcomes = await self._revisions.record(found, type_, members, revise, actor.origin, hook)
         return outcomes[0]
 
-    async def _permitted(self, actor: Actor, action: str, message_id: str) -> Found:
-        """The message, if the actor may change it."""
+    async def _permitted(
+        self, actor: Actor, action: str, message_id: str, *, is_asked: bool = False
+    ) -> Found:
+        """The message, if the actor may change it. ``is_asked``: it is not changed yet."""
         now = self._clock.wall()
         messages, _ = await self._store.find([message_id], now, 0)
         if not messages or messages[0].type != "new_message":
@@ -152,7 +158,7 @@ class MessageChanges:
             raise NotFound("message", message_id)
         session_id = _session_of(found)
         if await self._moderates(actor.claims, session_id, found):
-            if not _is_own(actor, found):
+            if not is_asked and not _is_own(actor, found):
                 target = f"message:{message_id}"
                 self._audit.record(actor, action, target, session_id=session_id)
             return found
