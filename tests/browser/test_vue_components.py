@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -292,6 +293,62 @@ async def test_hostile_names_texts_and_links_stay_text(vue_url: str) -> None:
         assert await page.locator("#app img, #app b").count() == 0
         assert await page.evaluate("window.ran") is None
         await expect(page.locator(".ws-typing")).to_contain_text("<img")
+
+
+@pytest.mark.gen_test
+async def test_messages_are_answered_edited_and_deleted(vue_url: str) -> None:
+    async with chat(vue_url, old=40) as page:
+        theirs = page.locator(".ws-message", has_text="old 39")
+        await theirs.hover()
+        await expect(theirs.get_by_role("button", name="Edit")).to_have_count(0)
+        await theirs.get_by_role("button", name="Reply").click()
+        await expect(page.locator(".ws-about")).to_contain_text("Reply to bob")
+        await page.keyboard.type("an answer")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".ws-about")).to_have_count(0)
+        quote = last(page).locator(".ws-quote")
+        await expect(quote).to_contain_text("old 39")
+        await page.evaluate("session.loadOlder()")
+        own = last(page)
+        await own.hover()
+        await own.get_by_role("button", name="Edit").click()
+        await expect(page.locator("textarea")).to_have_value("an answer")
+        await page.keyboard.press("Escape")
+        await expect(page.locator("textarea")).to_have_value("")
+        await own.hover()
+        await own.get_by_role("button", name="Edit").click()
+        await page.locator("textarea").fill("a better answer")
+        await page.keyboard.press("Enter")
+        await expect(own.locator(".ws-text")).to_have_text("a better answer")
+        await expect(own.locator(".ws-meta")).to_contain_text("edited")
+        # What one reads above is scrolled to.
+        await page.evaluate("say('a reply', 'carol', { replyTo: session.messages.value[3].id })")
+        await last(page).locator(".ws-quote").click()
+        await expect(page.locator("[data-revealed]")).to_contain_text("old 4")
+        await expect(page.locator(".ws-jump")).to_be_visible()
+        await page.locator(".ws-jump").click()
+        own = page.locator(".ws-own").last
+        await own.hover()
+        await page.evaluate("server.refuse('delete_message', 'edit_window_over')")
+        for name in ("Delete", "Really delete?"):
+            await own.get_by_role("button", name=name).click()
+        await expect(own.get_by_role("alert")).to_have_text("edit_window_over")
+        await page.evaluate("server.answer('delete_message', null)")
+        await own.hover()
+        for name in ("Delete", "Really delete?"):
+            await own.get_by_role("button", name=name).click()
+        deleted = page.locator(".ws-message", has=page.locator(".ws-deleted"))
+        await expect(deleted).to_have_text(re.compile("^You.*Message deleted"))
+        await expect(deleted.get_by_role("button")).to_have_count(0)
+        # By others, and when the page comes back to it.
+        await page.evaluate("server.edit(session.messages.value.at(-1).id, 'by a moderator')")
+        await expect(last(page).locator(".ws-text")).to_have_text("by a moderator")
+        await page.evaluate("server.stop(); server.remove(session.messages.value.at(-1).id)")
+        await page.evaluate("server.start()")
+        await expect(last(page)).to_contain_text("Message deleted")
+        await page.evaluate("server.forget('s1')")
+        await page.evaluate("server.disconnect()")
+        await expect(page.locator(".ws-message")).to_have_count(0)
 
 
 @pytest.mark.gen_test

@@ -8,6 +8,8 @@ import { HANDED_OVER, RESTART } from "./closing.js";
 const SESSION = "session:";
 const INBOX = "user:";
 const ORGANIZATION = "organization:";
+/** Live pushes that name a session and are for the user, wherever that is. */
+const FOR_ALL = new Set(["message_status_update", "unread_changed"]);
 const RECEIPTS = new Set(["ack", "read"]);
 const REMEMBERED = 4000; // receipts, and messages of the inbox that no tab has acknowledged
 
@@ -198,7 +200,7 @@ export class Hub {
   /** The tabs that a push is for: of those of a session, the tabs that have joined it. */
   #listeners({ type, stream, session_id: named }, tabs) {
     let sessionId = stream?.startsWith(SESSION) ? stream.slice(SESSION.length) : undefined;
-    if (stream === undefined && type !== "message_status_update") sessionId = named;
+    if (stream === undefined && !FOR_ALL.has(type)) sessionId = named;
     if (typeof sessionId !== "string") return tabs;
     const joined = tabs.filter((id) => this.#tabs.get(id).sessions.has(sessionId));
     // A live one may name a session and be meant for the user all the same.

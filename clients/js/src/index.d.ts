@@ -1,11 +1,13 @@
 /** Client of wsserver. */
 
 import type {
+  ChangeAck,
   ChatMessage,
   Commands,
   ConnectionEstablished,
   CustomPush,
   HistoryReply,
+  HolderReply,
   MessageAck,
   PresenceReply,
   Pushes,
@@ -237,12 +239,24 @@ export class WsClient extends EventTarget {
   sendMessage(
     sessionId: string,
     content: ChatMessage["content"],
-    options?: { contentType?: string; clientMessageId?: string },
+    options?: {
+      contentType?: string;
+      clientMessageId?: string;
+      /** The id of the message of this session that this one answers. */
+      replyTo?: string;
+    },
   ): Promise<MessageAck>;
-  /** Kept messages of a session: the last ones, those before an offset, or those after one. */
+  /** Replace the content of a message. */
+  editMessage(messageId: string, content: ChatMessage["content"]): Promise<ChangeAck>;
+  /** Delete a message: its content is removed everywhere. */
+  deleteMessage(messageId: string): Promise<ChangeAck>;
+  /**
+   * Kept messages of a session: the last ones, those before an offset, or those after one; with
+   * `changes` also the records of edits and deletions.
+   */
   history(
     sessionId: string,
-    page?: { before?: number; after?: number; limit?: number },
+    page?: { before?: number; after?: number; limit?: number; changes?: boolean },
   ): Promise<HistoryReply>;
   /** Acknowledge messages by id, where the client does not do so by itself. */
   acknowledge(ids: string | string[]): void;
@@ -250,6 +264,10 @@ export class WsClient extends EventTarget {
   markRead(ids: string | string[]): void;
   typing(sessionId: string, isTyping?: boolean): Promise<Commands["typing"]["reply"]>;
   presence(sessionId: string): Promise<PresenceReply>;
+  /** Become the holder of a session, who answers in it; `term_changed`: it is in another term. */
+  take(sessionId: string, expectedTerm?: number): Promise<HolderReply>;
+  /** Hold a session no longer; `ai`: the AI that held it last holds it again. */
+  release(sessionId: string, to?: "ai"): Promise<HolderReply>;
 
   /** The last 200 protocol events and the client's state, for support and `wsctl trace --with`. */
   report(): Report;

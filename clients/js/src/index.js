@@ -25,6 +25,7 @@
  * was no connection comes before anything newer.
  */
 
+import { Calls } from "./calls.js";
 import { checkCode, cutReason, mayReconnect } from "./closing.js";
 import { Commands } from "./commands.js";
 import { Connector, NO_CREDENTIAL } from "./connector.js";
@@ -41,7 +42,7 @@ export function isPush(push, type) {
   return push.type === type;
 }
 
-export class WsClient extends EventTarget {
+export class WsClient extends Calls {
   #options;
   #connector;
   #commands;
@@ -244,26 +245,17 @@ export class WsClient extends EventTarget {
    *
    * @param {string} sessionId
    * @param {string | object} content
-   * @param {{contentType?: string, clientMessageId?: string}} [options]
+   * @param {{contentType?: string, clientMessageId?: string, replyTo?: string}} [options]
    */
-  sendMessage(sessionId, content, { contentType, clientMessageId = randomId() } = {}) {
+  sendMessage(sessionId, content, { contentType, clientMessageId = randomId(), replyTo } = {}) {
     if (this.#ready === null) return Promise.reject(disconnected());
     return this.#outbox.add({
       session_id: sessionId,
       content,
       client_message_id: clientMessageId,
-      ...(contentType === undefined ? {} : { content_type: contentType }),
+      content_type: contentType,
+      reply_to: replyTo,
     });
-  }
-
-  /**
-   * Kept messages of a session: the last ones, those before an offset, or those after one.
-   *
-   * @param {string} sessionId
-   * @param {{before?: number, after?: number, limit?: number}} [options]
-   */
-  history(sessionId, { before, after, limit } = {}) {
-    return this.command("history", { session_id: sessionId, before, after, limit });
   }
 
   /**
@@ -282,14 +274,6 @@ export class WsClient extends EventTarget {
    */
   markRead(ids) {
     this.#kept.read.add([ids].flat());
-  }
-
-  typing(sessionId, isTyping = true) {
-    return this.command("typing", { session_id: sessionId, is_typing: isTyping });
-  }
-
-  presence(sessionId) {
-    return this.command("presence", { session_id: sessionId });
   }
 
   /** The key for `pushManager.subscribe`, as bytes; null: the server has no Web Push. */

@@ -13,6 +13,7 @@ const STREAMS_AT_ONCE = 100; // in one `resume`
 const CROWDED = 100; // users in a session of which the server tells no statuses one by one
 /** A position that no stream has: the answer says where it really stands. */
 const NOWHERE = { epoch: "", offset: 0 };
+const CHANGES = new Set(["message_updated", "message_deleted"]);
 const FORBIDDEN = "forbidden";
 
 export class Kept {
@@ -149,13 +150,23 @@ export class Kept {
     const isHeld = this.#streams.isHeld(name); // by `resume`, whose answer then counts
     this.#streams.hold(name);
     try {
-      const fields = { session_id: sessionId, ...(since ? { since } : {}) };
-      const reply = await this.#client.command("join_session", fields);
+      const reply = await this.#join(sessionId, since);
       this.#joined(reply);
       return reply;
     } catch (error) {
       if (!isHeld) this.#handOn(name, this.#streams.release(name));
       throw error;
+    }
+  }
+
+  async #join(session_id, since) {
+    if (since === null) return this.#client.command("join_session", { session_id });
+    try {
+      // With the changes, as a `resume` gives them.
+      return await this.#client.command("join_session", { session_id, since, changes: true });
+    } catch (error) {
+      if (error.code !== "unknown_field") throw error;
+      return this.#client.command("join_session", { session_id, since }); // an older server
     }
   }
 
@@ -212,7 +223,8 @@ export class Kept {
   }
 
   /** Its handlers have run. What comes twice is acknowledged twice: the first one may be lost. */
-  #acknowledge({ id, stream, message }) {
+  #acknowledge({ type, id, stream, message }) {
+    if (CHANGES.has(type)) return; // about another message, which has receipts of its own
     const { acknowledge } = this.#options;
     const sessionId = sessionOf(stream);
     const isOthers = sessionId !== null && message?.sender?.user_id !== this.#userId;

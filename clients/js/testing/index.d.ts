@@ -5,11 +5,15 @@ import type {
   Commands,
   CustomPush,
   ErrorCode,
+  HolderView,
   Kept,
+  MessageDeletedPush,
+  MessageUpdatedPush,
   NewMessagePush,
   NotificationContent,
   NotificationPush,
   Pushes,
+  SessionView,
   WebSocketClass,
   WsClient,
   WsClientOptions,
@@ -42,8 +46,30 @@ export class FakeServer {
   say(
     sessionId: string,
     content: ChatMessage["content"],
-    options?: { from?: string; username?: string; role?: string; contentType?: string },
+    options?: {
+      from?: string;
+      username?: string;
+      role?: string;
+      contentType?: string;
+      replyTo?: string;
+    },
   ): Kept<NewMessagePush>;
+  /** Edit a message, as a moderator does; null: there is none. */
+  edit(
+    messageId: string,
+    content: ChatMessage["content"],
+    by?: string,
+  ): Kept<MessageUpdatedPush> | null;
+  /** Delete a message, as a moderator does; null: there is none. */
+  remove(messageId: string, by?: string): Kept<MessageDeletedPush> | null;
+  /** Change what is known of a session. */
+  update(
+    sessionId: string,
+    fields: Partial<Pick<SessionView, "title" | "state" | "metadata">>,
+    by?: string,
+  ): SessionView;
+  /** Give a session to a holder, or to nobody. */
+  hold(sessionId: string, holder: HolderView | null, by?: string): SessionView;
   /** A notification in a user's inbox. */
   notify(userId: string, content?: Partial<NotificationContent>): Kept<NotificationPush>;
   /** Any live push: to all, to a user or to a session. */

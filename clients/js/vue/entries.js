@@ -61,11 +61,11 @@ export class Entries {
     if (push.type !== "new_message" || isShown) return;
     const { message, offset } = push;
     const { client_message_id: ownKey } = message;
-    const isOwn = message.sender.user_id === userId;
+    const isOwn = message.sender !== undefined && message.sender.user_id === userId;
     const waiting = isOwn ? this.#pending.find(({ key }) => key === ownKey) : undefined;
     const entry = waiting ?? entryOf(isOwn && ownKey ? ownKey : push.id);
     Object.assign(entry, { id: push.id, message, offset: offset ?? Infinity, isOwn });
-    entry.isUnread = isUnread && !isOwn;
+    entry.isUnread = isUnread && !isOwn && !message.deleted;
     if (entry.isUnread) this.#unread.add(entry);
     if (entry.status === "sending" || entry.status === "failed") entry.status = "sent";
     entry.error = null;
@@ -75,6 +75,16 @@ export class Entries {
     while (index > 0 && this.#kept[index - 1].offset > entry.offset) index -= 1;
     this.#kept.splice(index, 0, entry);
     if (isLoaded) this.#loaded += 1;
+  }
+
+  /** A message was edited, or deleted: its newest version. */
+  change({ message }) {
+    const entry = this.#byId.get(message.id);
+    if (entry === undefined) return;
+    entry.message = message;
+    if (!message.deleted) return;
+    entry.isUnread = false;
+    this.#unread.delete(entry);
   }
 
   /** Let go of the oldest messages beyond the limit; true: there were some. */

@@ -6,6 +6,7 @@ import type { App, ComputedRef, MaybeRefOrGetter, ShallowRef, Ref } from "vue";
 import type {
   ChatMessage,
   ClientEvents,
+  MessageVersion,
   NotificationContent,
   Present,
   State,
@@ -42,10 +43,19 @@ export type TextName =
   | "failed"
   | "retry"
   | "discard"
+  | "deleted"
+  | "edited"
+  | "inReplyTo"
+  | "reply"
+  | "edit"
+  | "delete"
+  | "deleteSure"
   | "message"
   | "writeMessage"
   | "send"
   | "tooLong"
+  | "replyTo"
+  | "editing"
   | "typingOne"
   | "typingMany"
   | "typingSeveral"
@@ -106,11 +116,12 @@ export interface MessageEntry {
   readonly key: string;
   /** The server's id; null until it has one. */
   readonly id: string | null;
-  readonly message: ChatMessage;
+  /** Its newest version; of a deleted one there is neither sender nor content. */
+  readonly message: MessageVersion;
   /** Its place in the session; null while it is being sent. */
   readonly offset: number | null;
   readonly status: "sending" | "sent" | "delivered" | "read" | "failed";
-  /** Why it failed. */
+  /** Why it failed, or could not be changed. */
   readonly error: WsError | null;
   readonly isOwn: boolean;
   /** It came while this was shown, from somebody else, and `markRead` was not called since. */
@@ -145,11 +156,22 @@ export interface Session {
   /** Why the session cannot be joined. */
   error: Readonly<ShallowRef<WsError | null>>;
   /** Say something; it is in `messages` at once. Resolves with its entry, sent or failed. */
-  send(content: ChatMessage["content"], options?: { contentType?: string }): Promise<MessageEntry>;
+  send(
+    content: ChatMessage["content"],
+    options?: { contentType?: string; replyTo?: string | null },
+  ): Promise<MessageEntry>;
   /** Send a failed message again; it arrives once. */
   retry(entry: MessageEntry): Promise<MessageEntry>;
   /** Take a failed message off the list. */
   discard(entry: MessageEntry): void;
+  /** Replace the content of a message; `error` of the entry says why that was not possible. */
+  edit(entry: MessageEntry, content: ChatMessage["content"]): Promise<MessageEntry>;
+  /** Delete a message. */
+  remove(entry: MessageEntry): Promise<MessageEntry>;
+  /** The message with this id, if it is in the list. */
+  find(messageId: string): MessageEntry | undefined;
+  /** What is written is an answer to this message, or replaces it; for a composer. */
+  target: ShallowRef<{ kind: "reply" | "edit"; entry: MessageEntry } | null>;
   /** The page before the first message; for scrolling up. */
   loadOlder(): Promise<void>;
   /** The user has seen what is shown. */

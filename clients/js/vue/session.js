@@ -33,6 +33,7 @@ export function useSession(
   const isLoading = ref(false);
   const hasOlder = ref(false);
   const error = shallowRef(null);
+  const target = shallowRef(null); // {kind: "reply" | "edit", entry}: what is written is about it
 
   let id = null;
   let run = 0; // counts sessions; what belongs to an earlier one is stale
@@ -59,7 +60,7 @@ export function useSession(
     for (const timer of [joinTimer, presenceTimer]) clearTimeout(timer);
     present.value = [];
     isJoined.value = isLoading.value = hasOlder.value = false;
-    error.value = null;
+    error.value = target.value = null;
     show();
   }
 
@@ -138,17 +139,23 @@ export function useSession(
 
   // Messages
 
-  const showArrived = oncePerFrame(() => {
+  function showNow() {
     const pushes = arrived;
     arrived = [];
     if (pushes.length === 0) return;
     for (const push of pushes) entries.add(push, { userId: userId(), isUnread: true });
     if (entries.trim()) hasOlder.value = true;
     show();
-  });
+  }
+  const showArrived = oncePerFrame(showNow);
 
-  /** Say something; it is in `messages` at once. Resolves with its entry, sent or failed. */
-  function send(content, { contentType = "text" } = {}) {
+  /**
+   * Say something; it is in `messages` at once. Resolves with its entry, sent or failed.
+   *
+   * @param {string | object} content
+   * @param {{contentType?: string, replyTo?: string | null}} [options]
+   */
+  function send(content, { contentType = "text", replyTo } = {}) {
     const key = randomId();
     const entry = entries.begin({
       id: key,
@@ -158,6 +165,7 @@ export function useSession(
       content_type: contentType,
       created_at: new Date().toISOString(),
       client_message_id: key,
+      reply_to: replyTo ?? undefined,
     });
     show();
     stopTyping();
@@ -169,7 +177,8 @@ export function useSession(
     entry.status = "sending";
     entry.error = null;
     try {
-      const options = { contentType, clientMessageId: entry.key };
+      const { reply_to: replyTo } = entry.message;
+      const options = { contentType, clientMessageId: entry.key, replyTo };
       const ack = await client.sendMessage(into, content, options);
       entries.acknowledged(entry, ack.message_id);
     } catch (failure) {
@@ -188,6 +197,26 @@ export function useSession(
     if (entry.status !== "failed") return;
     entries.discard(entry);
     show();
+  }
+
+  /** Replace the content of a message; `entry.error` says why that was not possible. */
+  function edit(entry, content) {
+    return ask(entry, () => client.editMessage(entry.id, content));
+  }
+
+  /** Delete a message. */
+  function remove(entry) {
+    return ask(entry, () => client.deleteMessage(entry.id));
+  }
+
+  async function ask(entry, command) {
+    entry.error = null;
+    try {
+      await command();
+    } catch (failure) {
+      entry.error = failure;
+    }
+    return entry;
   }
 
   /** The user has seen what is shown. */
@@ -227,10 +256,18 @@ export function useSession(
   });
   on(client, "new_message", (push) => {
     if (!isOurs(push)) return;
-    stopped(push.message.sender.user_id);
+    stopped(push.message.sender?.user_id);
     arrived.push(push);
     showArrived();
   });
+  for (const type of ["message_updated", "message_deleted"]) {
+    on(client, type, (push) => {
+      if (!isOurs(push)) return;
+      showNow(); // what it is about may still be waiting
+      entries.change(push);
+      unread.value = entries.unread;
+    });
+  }
   on(client, "message_status_update", (push) => isOurs(push) && entries.progress(push));
   on(client, "typing", (push) => isOurs(push) && typed(push));
   on(client, "session_joined", (push) => isOurs(push) && lookAround());
@@ -265,6 +302,10 @@ export function useSession(
     send,
     retry,
     discard,
+    edit,
+    remove,
+    find: (messageId) => entries.get(messageId),
+    target,
     loadOlder,
     markRead,
     startTyping,

@@ -4,8 +4,10 @@ import { computed, defineComponent, h, nextTick, ref, watch } from "vue";
 
 import { useTexts } from "../locale.js";
 import { useSession } from "../session.js";
+import { nameOf, textOf } from "./content.js";
 
-const ENVELOPE_BYTES = 400; // of a command, around its content
+const ENVELOPE_BYTES = 600; // of a command, around its content
+const QUOTE = 200; // characters of the message that is answered or edited
 
 export const WsComposer = defineComponent({
   name: "WsComposer",
@@ -67,15 +69,61 @@ export const WsComposer = defineComponent({
 
     async function send() {
       if (!maySend.value) return;
-      const sending = session().send(text.value.trim());
+      const { target } = session();
+      const { kind, entry: about } = target.value ?? {};
+      const content = text.value.trim();
+      const sending =
+        kind === "edit"
+          ? session().edit(about, content)
+          : session().send(content, { replyTo: about?.id });
       text.value = "";
+      target.value = null;
       nextTick(fit);
       field.value?.focus();
       const entry = await sending;
-      emit(entry.status === "failed" ? "failed" : "sent", entry);
+      emit(entry.status === "failed" || entry.error ? "failed" : "sent", entry);
+    }
+
+    /** Write without reference to another message. */
+    function cancel() {
+      if (session().target.value?.kind === "edit") text.value = "";
+      session().target.value = null;
+      nextTick(fit);
+      field.value?.focus();
+    }
+
+    watch(
+      () => session().target.value,
+      (target) => {
+        if (target === null) return;
+        if (target.kind === "edit") text.value = textOf(target.entry.message);
+        nextTick(() => {
+          fit();
+          field.value?.focus();
+        });
+      },
+    );
+
+    function about() {
+      const { kind, entry } = session().target.value;
+      const name = entry.isOwn ? t("you") : nameOf(entry.message.sender);
+      const close = {
+        type: "button",
+        class: "ws-close",
+        "aria-label": t("close"),
+        onClick: cancel,
+      };
+      return h("div", { key: "about", class: "ws-about" }, [
+        h("div", { class: "ws-body" }, [
+          h("strong", kind === "edit" ? t("editing") : t("replyTo", { name })),
+          h("div", { class: "ws-quoted", dir: "auto" }, textOf(entry.message).slice(0, QUOTE)),
+        ]),
+        h("button", close, "×"),
+      ]);
     }
 
     function pressed(event) {
+      if (event.key === "Escape" && session().target.value && !event.isComposing) return cancel();
       // While an input method is composing, Enter takes its suggestion.
       if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229)
         return;
@@ -117,6 +165,7 @@ export const WsComposer = defineComponent({
       };
       return h("form", { class: "ws ws-composer", onSubmit: submit }, [
         slots.before?.({ text, send }),
+        session().target.value ? about() : null,
         surplus.value > 0
           ? h(
               "div",

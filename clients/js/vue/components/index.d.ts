@@ -30,6 +30,11 @@ export const WsMessageList: WsComponent<
   OfSession & {
     /** Mark as read what is in view: true. */
     markRead?: boolean;
+    /**
+     * What is offered for messages: default `reply`, and for one's own `edit` and `delete`; with
+     * `moderate` these also for those of others.
+     */
+    actions?: ("reply" | "edit" | "delete" | "moderate")[];
   },
   {
     /** In place of the bubble. */
@@ -43,7 +48,7 @@ export const WsMessageList: WsComponent<
     meta: Slot<OfMessage>;
     /** Below a message that could not be sent. */
     failed: Slot<OfMessage>;
-    /** Below a message: buttons of your own. */
+    /** Of a message that is sent: buttons of your own in place of `actions`. */
     actions: Slot<OfMessage>;
     day: Slot<{ day: string }>;
     empty: Slot;
@@ -51,7 +56,11 @@ export const WsMessageList: WsComponent<
     /** The button that leads to the end. */
     jump: Slot<{ count: number }>;
   },
-  { toEnd(): void }
+  {
+    toEnd(): void;
+    /** Scroll to a message, if it is in the list. */
+    reveal(messageId: string): void;
+  }
 >;
 
 type Writing = {

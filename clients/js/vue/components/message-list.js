@@ -15,7 +15,8 @@ import {
 import { dayOf, useTexts } from "../locale.js";
 import { RowWindow } from "../row-window.js";
 import { useSession } from "../session.js";
-import { Row, nameOf, textOf } from "./row.js";
+import { nameOf, textOf } from "./content.js";
+import { Row } from "./row.js";
 
 const AROUND = 600; // pixels beyond the edges that are in the page, too
 const AT_END = 40; // pixels from the end that still count as being there
@@ -32,6 +33,8 @@ export const WsMessageList = defineComponent({
     sessionId: { type: String, default: null },
     /** Mark as read what is in view. */
     markRead: { type: Boolean, default: true },
+    /** What is offered for messages: `reply`, `edit`, `delete`; `moderate`: for those of others, too. */
+    actions: { type: Array, default: () => ["reply", "edit", "delete"] },
   },
   setup(props, { slots, expose }) {
     const own = props.session ? null : useSession(() => props.sessionId);
@@ -46,6 +49,7 @@ export const WsMessageList = defineComponent({
     const isAway = ref(false); // from the end
     const missed = ref(0); // messages below, while one reads above
     const said = ref("");
+    const revealed = ref(null); // key of the row that was asked for
     let entries = [];
     let isAtEnd = true;
     let anchor = null; // {key, index, offset}: what stays where it is while the rest changes
@@ -161,6 +165,18 @@ export const WsMessageList = defineComponent({
       nextTick(settle);
     }
 
+    /** Scroll to a message, if it is here. */
+    function reveal(messageId) {
+      const index = entries.findIndex(({ id }) => id === messageId);
+      if (index < 0) return;
+      isAtEnd = false;
+      const { key } = entries[index];
+      anchor = { key, index, offset: (scroller.value?.clientHeight ?? 0) / 3 };
+      revealed.value = key;
+      choose();
+      nextTick(settle);
+    }
+
     // For screen readers: what others say, not faster than it can be read.
     let sayTimer = 0;
     let unsaid = [];
@@ -221,8 +237,9 @@ export const WsMessageList = defineComponent({
       clearTimeout(sayTimer);
       globalThis.document.removeEventListener("visibilitychange", count);
     });
-    expose({ toEnd });
+    expose({ toEnd, reveal });
 
+    /** A row, with what depends on the one before it. */
     function row(index) {
       const entry = entries[index];
       const before = entries[index - 1];
@@ -230,13 +247,14 @@ export const WsMessageList = defineComponent({
       const isNewDay = !before || dayOf(before.message.created_at) !== dayOf(at);
       const isFirst =
         isNewDay ||
-        before.message.sender.user_id !== sender.user_id ||
+        before.message.sender?.user_id !== sender?.user_id ||
         Date.parse(at) - Date.parse(before.message.created_at) > TOGETHER_MS;
       const attributes = {
         key: entry.key,
         "data-key": entry.key,
         class: "ws-row",
         role: "listitem",
+        "data-revealed": revealed.value === entry.key ? "" : null,
         "aria-setsize": session().hasOlder.value ? -1 : entries.length,
         "aria-posinset": index + 1,
       };
@@ -245,7 +263,9 @@ export const WsMessageList = defineComponent({
         session: session(),
         day: isNewDay ? day(at) : null,
         isFirst,
+        actions: props.actions,
         slots: rowSlots,
+        reveal,
       };
       return h("div", attributes, [h(Row, given)]);
     }
@@ -270,43 +290,36 @@ export const WsMessageList = defineComponent({
         rowSlots = Object.fromEntries(ROW_SLOTS.map((name) => [name, slots[name]]));
       }
       const shown = [];
-      for (let index = start; index < Math.min(end, entries.length); index++)
-        shown.push(row(index));
+      const last = Math.min(end, entries.length);
+      for (let index = start; index < last; index++) shown.push(row(index));
       const isEmpty = entries.length === 0 && isJoined.value && !isLoading.value;
       const note = (name, text) =>
         h("div", { key: name, class: "ws-note" }, slots[name]?.() ?? text);
-      return h(
-        "section",
-        { class: "ws ws-messages", "aria-label": t("messages"), "aria-busy": isLoading.value },
-        [
-          error.value
-            ? h(
-                "div",
-                { key: "error", class: "ws-note ws-error", role: "alert" },
-                slots.error?.({ error: error.value }) ?? error.value.message,
-              )
-            : null,
-          isLoading.value && hasOlder.value
-            ? h("div", { key: "loading", class: "ws-loading" }, t("loading"))
-            : null,
-          h(
-            "div",
-            {
-              key: "list",
-              ref: scroller,
-              class: "ws-scroller",
-              tabindex: 0,
-              role: "list",
-              "aria-label": t("messages"),
-              onScrollPassive: scrolled,
-            },
-            [h("div", { ref: inner, class: "ws-rows" }, [h("div", { ref: shownRows }, shown)])],
-          ),
-          isEmpty ? note("empty", t("noMessages")) : null,
-          isAway.value ? jump() : null,
-          h("div", { key: "said", class: "ws-hidden", role: "status" }, said.value),
-        ],
-      );
+      const list = {
+        key: "list",
+        ref: scroller,
+        class: "ws-scroller",
+        tabindex: 0,
+        role: "list",
+        "aria-label": t("messages"),
+        onScrollPassive: scrolled,
+      };
+      const failed = { key: "error", class: "ws-note ws-error", role: "alert" };
+      const attributes = { "aria-label": t("messages"), "aria-busy": isLoading.value };
+      return h("section", { class: "ws ws-messages", ...attributes }, [
+        error.value
+          ? h("div", failed, slots.error?.({ error: error.value }) ?? error.value.message)
+          : null,
+        isLoading.value && hasOlder.value
+          ? h("div", { key: "loading", class: "ws-loading" }, t("loading"))
+          : null,
+        h("div", list, [
+          h("div", { ref: inner, class: "ws-rows" }, [h("div", { ref: shownRows }, shown)]),
+        ]),
+        isEmpty ? note("empty", t("noMessages")) : null,
+        isAway.value ? jump() : null,
+        h("div", { key: "said", class: "ws-hidden", role: "status" }, said.value),
+      ]);
     };
   },
 });

@@ -3,163 +3,155 @@
 import { defineComponent, h, ref } from "vue";
 
 import { useTexts } from "../locale.js";
+import { Avatar, cutAt, nameOf, textOf, withLinks } from "./content.js";
 
-const CUT = 2000; // characters of a long message that are shown at first
-const CUT_LINES = 30;
-const LINK = /https?:\/\/[^\s<>"'`]+[^\s<>"'`.,;:!?)\]}。，；：！？）】]/gi;
-const TICKS = { sending: "○", sent: "✓", delivered: "✓✓", read: "✓✓", failed: "!" };
-
-/** Text with its addresses as links; everything else stays text. */
-export function withLinks(text) {
-  const parts = [];
-  let end = 0;
-  for (const { 0: address, index } of text.matchAll(LINK)) {
-    if (index > end) parts.push(text.slice(end, index));
-    const attributes = { href: address, target: "_blank", rel: "noopener noreferrer nofollow" };
-    parts.push(h("a", attributes, address));
-    end = index + address.length;
-  }
-  if (end < text.length) parts.push(text.slice(end));
-  return parts;
-}
-
-/** The content of a message as text. */
-export function textOf({ content }) {
-  if (typeof content === "string") return content;
-  return JSON.stringify(content, null, 2) ?? "";
-}
-
-export function nameOf({ username, user_id: userId } = {}) {
-  return username || userId || "";
-}
-
-/** Where a long text is cut, or its length. */
-function cutAt(text) {
-  let end = Math.min(text.length, CUT);
-  let at = -1;
-  for (let line = 0; line < CUT_LINES; line++) {
-    at = text.indexOf("\n", at + 1);
-    if (at < 0) break;
-  }
-  if (at >= 0) end = Math.min(end, at);
-  return /[\ud800-\udbff]/.test(text[end - 1] ?? "") ? end - 1 : end; // not within a character
-}
-
-/** One colour for each user, the same on all pages. */
-function hueOf(id) {
-  let hash = 0;
-  for (const character of id) hash = (hash * 31 + character.codePointAt(0)) % 360;
-  return hash;
-}
-
-export const Avatar = (props) => {
-  const { sender } = props;
-  const style = { "--ws-hue": hueOf(sender?.user_id ?? "") };
-  const initial = [...nameOf(sender)][0]?.toUpperCase() ?? "?";
-  return h("span", { class: "ws-avatar", style, "aria-hidden": "true" }, initial);
-};
-Avatar.props = ["sender"];
+const TICKS = { sending: "○", sent: "✓", delivered: "✓✓", read: "✓✓" };
+const QUOTE = 120; // characters of the message that is answered
+const ASKED_MS = 4000; // how long a deletion waits to be confirmed
 
 export const Row = defineComponent({
   name: "WsMessage",
-  props: ["entry", "session", "day", "isFirst", "slots"],
+  props: ["entry", "session", "day", "isFirst", "actions", "slots", "reveal"],
   setup(props) {
     const { t, time } = useTexts();
-    const isOpen = ref(false);
+    const isOpen = ref(false); // a long text is shown whole
+    const isAsked = ref(false); // whether to delete it
 
-    function content({ message }) {
-      const text = textOf(message);
-      const end = isOpen.value ? text.length : cutAt(text);
-      const isLong = cutAt(text) < text.length;
-      const isText = typeof message.content === "string";
+    const button = (key, text, onClick, more = {}) =>
+      h("button", { key, type: "button", class: "ws-link", onClick, ...more }, text);
+
+    function content({ content: given }) {
+      const text = textOf({ content: given });
+      const cut = cutAt(text);
+      const end = isOpen.value ? text.length : cut;
       const shown = text.slice(0, end) + (end < text.length ? "…" : "");
+      const isText = typeof given === "string";
       const toggle = () => (isOpen.value = !isOpen.value);
-      const attributes = { type: "button", class: "ws-link", onClick: toggle };
+      const attributes = { key: "text", class: "ws-text", dir: "auto" };
       return [
-        h(
-          isText ? "div" : "pre",
-          { class: "ws-text", dir: "auto" },
-          isText ? withLinks(shown) : shown,
-        ),
-        isLong ? h("button", attributes, t(isOpen.value ? "showLess" : "showAll")) : null,
+        isText ? h("div", attributes, withLinks(shown)) : h("pre", attributes, shown),
+        cut < text.length
+          ? button("toggle", t(isOpen.value ? "showLess" : "showAll"), toggle)
+          : null,
       ];
     }
 
+    /** The message that this one answers, if it is here. */
+    function quote({ reply_to: replyTo }) {
+      if (!replyTo) return null;
+      const found = props.session.find(replyTo);
+      const said = found && !found.message.deleted ? textOf(found.message).slice(0, QUOTE) : "";
+      const name = found?.isOwn ? t("you") : nameOf(found?.message.sender);
+      const attributes = {
+        key: "quote",
+        type: "button",
+        class: "ws-quote",
+        "aria-label": `${t("inReplyTo")} ${name}: ${said}`,
+        disabled: !found,
+        onClick: () => props.reveal(replyTo),
+      };
+      return h("button", attributes, [
+        h("bdi", { class: "ws-quoted" }, name || t("inReplyTo")),
+        h("span", { dir: "auto" }, said),
+      ]);
+    }
+
     function status(entry) {
-      if (!entry.isOwn || entry.status === "failed") return null;
-      const what = t(entry.status);
+      const what = entry.isOwn && TICKS[entry.status] ? t(entry.status) : null;
+      if (what === null) return null;
       const attributes = { class: "ws-ticks", role: "img", "aria-label": what, title: what };
       return h("span", { ...attributes, "data-status": entry.status }, TICKS[entry.status]);
     }
 
-    function failure(entry) {
-      const { session } = props;
-      const button = (text, act) =>
-        h("button", { type: "button", class: "ws-link", onClick: () => act(entry) }, text);
-      return h("div", { key: "failed", class: "ws-failed" }, [
-        h("span", { title: entry.error?.message }, t("failed")),
-        button(t("retry"), session.retry),
-        button(t("discard"), session.discard),
+    function bubble(entry, given) {
+      const { message } = entry;
+      const { slots } = props;
+      if (message.deleted) {
+        return h("div", { key: "bubble", class: "ws-bubble ws-deleted" }, t("deleted"));
+      }
+      return h("div", { key: "bubble", class: "ws-bubble" }, [
+        quote(message),
+        h("div", { key: "content" }, slots.content ? slots.content(given) : content(message)),
+        h("div", { key: "meta", class: "ws-meta" }, [
+          slots.meta?.(given),
+          message.edited_at ? h("span", t("edited")) : null,
+          h("time", { datetime: message.created_at }, time(message.created_at)),
+          status(entry),
+        ]),
       ]);
+    }
+
+    function failure(entry, given) {
+      const { session, slots } = props;
+      if (slots.failed) return slots.failed(given);
+      return h("div", { key: "failed", class: "ws-failed" }, [
+        h("span", { key: "why", title: entry.error?.message }, t("failed")),
+        button("retry", t("retry"), () => session.retry(entry)),
+        button("discard", t("discard"), () => session.discard(entry)),
+      ]);
+    }
+
+    /** What can be done with a message that is sent; the server has the last word. */
+    function tools(entry) {
+      const { session, actions } = props;
+      const { message, isOwn } = entry;
+      if (!entry.id || typeof entry.offset !== "number" || message.deleted) return null;
+      const may = (name) => actions.includes(name) && (isOwn || actions.includes("moderate"));
+      const target = (kind) => () => (session.target.value = { kind, entry });
+      const all = [
+        actions.includes("reply") ? button("reply", t("reply"), target("reply")) : null,
+        may("edit") && typeof message.content === "string"
+          ? button("edit", t("edit"), target("edit"))
+          : null,
+        may("delete")
+          ? button("delete", t(isAsked.value ? "deleteSure" : "delete"), () => remove(entry), {
+              "data-asked": isAsked.value,
+            })
+          : null,
+      ];
+      return all.some(Boolean) ? h("div", { key: "tools", class: "ws-tools" }, all) : null;
+    }
+
+    function remove(entry) {
+      if (isAsked.value) {
+        isAsked.value = false;
+        props.session.remove(entry);
+        return;
+      }
+      isAsked.value = true;
+      setTimeout(() => (isAsked.value = false), ASKED_MS);
     }
 
     return () => {
       const { entry, day, isFirst, slots } = props;
       const { message, isOwn } = entry;
-      const own = { entry, message };
+      const given = { entry, message };
       const name = isOwn ? t("you") : nameOf(message.sender);
       const head = isFirst
-        ? h("div", { key: "name", class: "ws-sender" }, [
-            slots.sender ? slots.sender(own) : h("bdi", name),
-          ])
-        : h("span", { key: "name", class: "ws-hidden" }, name); // for screen readers, which read each by itself
-      const bubble = h("div", { key: "bubble", class: "ws-bubble" }, [
-        slots.content ? slots.content(own) : content(entry),
-        h("div", { class: "ws-meta" }, [
-          slots.meta?.(own),
-          h("time", { datetime: message.created_at }, time(message.created_at)),
-          status(entry),
-        ]),
-      ]);
+        ? h("div", { key: "name", class: "ws-sender" }, slots.sender?.(given) ?? h("bdi", name))
+        : h("span", { key: "name", class: "ws-hidden" }, name); // each is read by itself
+      const avatar = () => slots.avatar?.(given) ?? h(Avatar, { sender: message.sender });
+      const attributes = {
+        key: "message",
+        class: ["ws-message", isOwn && "ws-own", isFirst && "ws-first"],
+        "data-status": entry.status,
+      };
       return [
         day
-          ? h(
-              "div",
-              { key: "day", class: "ws-day" },
-              slots.day ? slots.day({ day }) : h("span", day),
-            )
+          ? h("div", { key: "day", class: "ws-day" }, slots.day?.({ day }) ?? h("span", day))
           : null,
-        h(
-          "div",
-          {
-            key: "message",
-            class: ["ws-message", isOwn && "ws-own", isFirst && "ws-first"],
-            "data-status": entry.status,
-          },
-          [
-            isOwn
-              ? null
-              : h(
-                  "div",
-                  { class: "ws-side" },
-                  isFirst
-                    ? slots.avatar
-                      ? slots.avatar(own)
-                      : h(Avatar, { sender: message.sender })
-                    : null,
-                ),
-            h("div", { class: "ws-body" }, [
-              head,
-              slots.message ? slots.message(own) : bubble,
-              entry.status === "failed"
-                ? slots.failed
-                  ? slots.failed(own)
-                  : failure(entry)
-                : null,
-              slots.actions?.(own),
-            ]),
-          ],
-        ),
+        h("div", attributes, [
+          isOwn ? null : h("div", { key: "side", class: "ws-side" }, isFirst ? avatar() : []),
+          h("div", { key: "body", class: "ws-body" }, [
+            head,
+            slots.message ? slots.message(given) : bubble(entry, given),
+            entry.status === "failed" ? failure(entry, given) : null,
+            entry.error && entry.status !== "failed" // what was asked of the server afterwards
+              ? h("div", { key: "error", class: "ws-failed", role: "alert" }, entry.error.message)
+              : null,
+            slots.actions ? slots.actions(given) : tools(entry),
+          ]),
+        ]),
       ];
     };
   },

@@ -3,7 +3,7 @@
 import { defineComponent, h } from "vue";
 
 import { useTexts } from "../locale.js";
-import { nameOf } from "./row.js";
+import { nameOf } from "./content.js";
 
 const NAMED = 3;
 

@@ -1,0 +1,52 @@
+/** The commands that need no more than being sent, as methods. */
+
+export class Calls extends EventTarget {
+  /**
+   * Kept messages of a session: the last ones, those before an offset, or those after one; with
+   * `changes` also the records of edits and deletions.
+   *
+   * @param {string} sessionId
+   * @param {{before?: number, after?: number, limit?: number, changes?: boolean}} [options]
+   */
+  history(sessionId, { before, after, limit, changes } = {}) {
+    return this.command("history", { session_id: sessionId, before, after, limit, changes });
+  }
+
+  /** Replace the content of a message. Resolves with the `ack`, which has the position of the change. */
+  editMessage(messageId, content) {
+    return this.command("edit_message", { message_id: messageId, content });
+  }
+
+  /** Delete a message: its content is removed everywhere. */
+  deleteMessage(messageId) {
+    return this.command("delete_message", { message_id: messageId });
+  }
+
+  typing(sessionId, isTyping = true) {
+    return this.command("typing", { session_id: sessionId, is_typing: isTyping });
+  }
+
+  presence(sessionId) {
+    return this.command("presence", { session_id: sessionId });
+  }
+
+  /**
+   * Become the holder of a session, who answers in it.
+   *
+   * @param {string} sessionId
+   * @param {number} [expectedTerm] refuse with `term_changed` if it is in another term by now
+   */
+  take(sessionId, expectedTerm) {
+    return this.command("take", { session_id: sessionId, expected_term: expectedTerm });
+  }
+
+  /**
+   * Hold a session no longer.
+   *
+   * @param {string} sessionId
+   * @param {"ai"} [to] give it back to the AI that held it last; default: to nobody
+   */
+  release(sessionId, to) {
+    return this.command("release", { session_id: sessionId, to });
+  }
+}

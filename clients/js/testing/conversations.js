@@ -1,0 +1,89 @@
+/** Sessions as conversations in the server in memory: their state, and who holds them. */
+
+import { refusal } from "./messages.js";
+
+export class Conversations {
+  #state;
+  #sessions = new Map(); // id -> the session as others see it
+  #users = new Map(); // id -> users who have been in it
+  #responders = new Map(); // id -> the AI that held it last
+
+  constructor(state) {
+    this.#state = state;
+  }
+
+  /** The session, which begins with the first word about it. */
+  get(sessionId) {
+    if (!this.#sessions.has(sessionId)) {
+      const created_at = this.#state.time();
+      this.#sessions.set(sessionId, {
+        session_id: sessionId,
+        title: null,
+        state: "open",
+        holder: null,
+        term: 0,
+        organization_id: null,
+        metadata: {},
+        created_at,
+        updated_at: created_at,
+      });
+    }
+    return this.#sessions.get(sessionId);
+  }
+
+  /** A user has come into it, or has written in it. */
+  note(sessionId, userId) {
+    this.get(sessionId);
+    if (!this.#users.has(sessionId)) this.#users.set(sessionId, new Set());
+    this.#users.get(sessionId).add(userId);
+  }
+
+  /** Change fields of a session, and tell everybody whom it is about. */
+  update(sessionId, fields, by) {
+    const session = this.get(sessionId);
+    const same = (name) => JSON.stringify(session[name]) === JSON.stringify(fields[name]);
+    const changed = Object.keys(fields).filter((name) => !same(name));
+    if (changed.length === 0) return session;
+    Object.assign(session, fields, { updated_at: this.#state.time() });
+    const users = this.#users.get(sessionId) ?? new Set();
+    const isMeant = ({ userId, sessions }) => sessions.has(sessionId) || users.has(userId);
+    const push = { type: "session_updated", session: { ...session }, changed, by };
+    this.#state.send(push, [...this.#state.connections].filter(isMeant));
+    return session;
+  }
+
+  /** Give a session to a holder, or to nobody. */
+  hold(sessionId, holder, by) {
+    const { holder: before, term } = this.get(sessionId);
+    if (before?.type === holder?.type && before?.id === holder?.id) return;
+    if (holder?.type === "ai") this.#responders.set(sessionId, holder);
+    this.update(sessionId, { holder, term: term + 1 }, by);
+  }
+
+  /** The command `take`. */
+  take({ userId }, { session_id: sessionId, expected_term: expected }) {
+    const { term } = this.get(sessionId);
+    if (expected !== undefined && expected !== term) {
+      return refusal("term_changed", `the term is ${term}`, { term });
+    }
+    this.hold(sessionId, { type: "user", id: userId }, userId);
+    return this.#reply("taken", sessionId);
+  }
+
+  /** The command `release`. */
+  release({ userId }, { session_id: sessionId, to = null }) {
+    const { holder } = this.get(sessionId);
+    if (holder?.type !== "user" || holder.id !== userId) {
+      return refusal("forbidden", `session ${sessionId} is not held by ${userId}`);
+    }
+    const next = to === "ai" ? this.#responders.get(sessionId) : null;
+    if (next === undefined) return refusal("no_responder", "no AI has held it");
+    this.hold(sessionId, next, userId);
+    return this.#reply("released", sessionId);
+  }
+
+  #reply(type, sessionId) {
+    const { term, holder } = this.get(sessionId);
+    return { type, session_id: sessionId, term, holder };
+  }
+}

@@ -1,0 +1,173 @@
+"""The server in memory of the client's package answers as the real one does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.browser_pages import NEEDS_CHROMIUM
+from tests.support.vue_pages import NEEDS_NPM, vue_page, vue_server
+from tests.support.web_server import StartServer, token
+
+pytestmark = [*NEEDS_CHROMIUM, NEEDS_NPM]
+
+# Each scenario is the body of an async function with alice and bob, two clients in session s1;
+# `note(name, value)` records what is compared, `pushes(client, type)` what a client was given.
+SCENARIOS = {
+    "messages": """
+        const ack = await alice.sendMessage("s1", "one", { clientMessageId: "c1" });
+        note("ack", ack);
+        note("again", await alice.sendMessage("s1", "one", { clientMessageId: "c1" }));
+        await alice.sendMessage("s1", { two: 2 }, { replyTo: ack.message_id, contentType: "json" });
+        note("pushes", await pushes(bob, "new_message", 2));
+        note("history", await bob.history("s1"));
+        note("before", await bob.history("s1", { before: 2, limit: 1 }));
+        note("other", await failure(alice.sendMessage("s1", "x", { replyTo: "msg_unknown" })));
+        await alice.typing("s1");
+        note("typing", await pushes(bob, "typing", 1));
+        note("presence", await bob.presence("s1"));
+        note("not joined", await failure(alice.typing("s2")));
+        bob.markRead(ack.message_id);
+        const read = (all) => all.some(({ status }) => status === "read");
+        await seen(alice, "message_status_update", read);
+    """,
+    "changes": """
+        const ids = [];
+        for (const text of ["one", "two", "three"]) {
+            ids.push((await alice.sendMessage("s1", text)).message_id);
+        }
+        note("edit", await alice.editMessage(ids[0], "ONE"));
+        note("updated", await pushes(bob, "message_updated", 1));
+        note("delete", await alice.deleteMessage(ids[1]));
+        note("deleted", await pushes(bob, "message_deleted", 1));
+        note("gone", await failure(alice.editMessage(ids[1], "x")));
+        note("unknown", await failure(alice.deleteMessage("msg_unknown")));
+        note("history", await bob.history("s1"));
+        note("all", await bob.history("s1", { changes: true, after: 1, limit: 3 }));
+        const since = { epoch: bob.positions["session:s1"].epoch, offset: 1 };
+        note("resume", await bob.command("resume", { streams: { "session:s1": since } }));
+        const join = { session_id: "s1", since };
+        note("join", (await bob.command("join_session", join)).messages);
+        note("with", (await bob.command("join_session", { ...join, changes: true })).messages);
+    """,
+    "holder": """
+        note("taken", await alice.take("s1"));
+        note("again", await alice.take("s1", 1));
+        note("late", await failure(bob.take("s1", 0)));
+        note("theirs", await failure(bob.release("s1")));
+        note("no ai", await failure(alice.release("s1", "ai")));
+        note("released", await alice.release("s1"));
+        note("updated", await pushes(bob, "session_updated", 2));
+    """,
+    "faults": """
+        note("type", await failure(alice.command("no_such")));
+        note("pong", await alice.command("ping", { data: [1] }));
+        note("left", await alice.leave("s1"));
+        note("push", await pushes(bob, "session_left", 1));
+    """,
+}
+RUN = """
+    const seenBy = new Map();
+    const noted = {};
+    const note = (name, value) => (noted[name] = value);
+    const failure = (promise) => promise.then(
+        () => null, ({ code, temporary, details }) => ({ code, temporary, details }));
+    const seen = async (client, type, test) => {
+        while (!test(seenBy.get(client).filter((push) => push.type === type))) {
+            await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+        return seenBy.get(client).filter((push) => push.type === type);
+    };
+    const pushes = (client, type, count) => seen(client, type, (all) => all.length >= count);
+    const enter = async (client) => {
+        seenBy.set(client, []);
+        client.addEventListener("ws:push", ({ detail }) => seenBy.get(client).push(detail));
+        await client.connect();
+        await client.join("s1");
+        return client;
+    };
+    const [alice, bob] = [await enter(made.alice), await enter(made.bob)];
+    await pushes(alice, "session_joined", 1);
+    SCENARIO
+    alice.close();
+    bob.close();
+    window.noted = noted;
+"""
+FAKE = """
+    const { FakeServer } = await import("@wsserver/client/testing");
+    const server = new FakeServer();
+    const made = { alice: server.client("alice"), bob: server.client("bob") };
+"""
+REAL = """
+    const { WsClient } = await import("@wsserver/client");
+    const client = (token) => new WsClient({ url: URL, token, shareTabs: false });
+    const [alice_, bob_] = TOKENS;
+    const made = { alice: client(alice_), bob: client(bob_) };
+"""
+_ID = re.compile(r"^(msg|conn|epoch|notify)_[0-9a-z]+$")
+_RANDOM = re.compile(r"^[0-9a-f]{32}$")
+_TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
+_VARYING = {"username", "role", "message", "organization_id"}
+"""Texts, and what a token says of its user; a message as an object is compared."""
+
+
+@pytest.fixture(scope="module")
+def package_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder: Path = tmp_path_factory.mktemp("package")
+    with vue_server(folder) as url:
+        yield url
+
+
+def alike(value: Any) -> Any:
+    """Without what differs from server to server."""
+    if isinstance(value, dict):
+        return {
+            key: alike(each)
+            for key, each in value.items()
+            if key not in _VARYING or isinstance(each, dict | list)
+        }
+    if isinstance(value, list):
+        return [alike(each) for each in value]
+    if isinstance(value, str):
+        return _RANDOM.sub("<random>", _TIME.sub("<time>", _ID.sub(r"<\1>", value)))
+    return value
+
+
+def differences(fake: Any, real: Any, path: str = "") -> Iterator[str]:
+    """Where two values differ."""
+    if isinstance(fake, dict) and isinstance(real, dict):
+        for key in sorted(fake.keys() | real.keys()):
+            yield from differences(fake.get(key, "—"), real.get(key, "—"), f"{path}.{key}")
+    elif isinstance(fake, list) and isinstance(real, list) and len(fake) == len(real):
+        for index, (one, other) in enumerate(zip(fake, real, strict=True)):
+            yield from differences(one, other, f"{path}[{index}]")
+    elif fake != real or type(fake) is not type(real):
+        yield f"{path}: {fake!r} instead of {real!r}"
+
+
+async def noted(page_url: str, made: str, scenario: str) -> dict[str, Any]:
+    async with vue_page(page_url, made + RUN.replace("SCENARIO", scenario)) as page:
+        found: dict[str, Any] = await page.evaluate("noted")
+    return found
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.gen_test(timeout=60)
+async def test_both_servers_answer_alike(
+    start_server: StartServer, package_url: str, name: str
+) -> None:
+    server = await start_server(allowed_origins=[package_url])
+    tokens = [
+        token("alice", "manager", organization_id="acme", sessions=["s1"]),
+        token("bob", "manager", organization_id="acme", sessions=["s1"], permissions=[]),
+    ]
+    url = f"http://127.0.0.1:{server.port}"
+    real = REAL.replace("URL", json.dumps(url)).replace("TOKENS", json.dumps(tokens))
+    by_real = alike(await noted(package_url, real, SCENARIOS[name]))
+    by_fake = alike(await noted(package_url, FAKE, SCENARIOS[name]))
+    assert list(differences(by_fake, by_real)) == []
