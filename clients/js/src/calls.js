@@ -31,6 +31,18 @@ export class Calls extends EventTarget {
   }
 
   /**
+   * Find messages by their text, the newest first.
+   *
+   * @param {string} query
+   * @param {{sessionId?: string, limit?: number, before?: string | null}} [options]
+   *   `before`: the `next_cursor` of the page before
+   */
+  search(query, { sessionId, limit, before } = {}) {
+    const fields = { query, session_id: sessionId, limit, before: before ?? undefined };
+    return this.command("search", fields);
+  }
+
+  /**
    * Become the holder of a session, who answers in it.
    *
    * @param {string} sessionId

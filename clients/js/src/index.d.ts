@@ -6,6 +6,7 @@ import type {
   Commands,
   ConnectionEstablished,
   CustomPush,
+  Found,
   HistoryReply,
   HolderReply,
   MessageAck,
@@ -260,10 +261,20 @@ export class WsClient extends EventTarget {
   ): Promise<HistoryReply>;
   /** Acknowledge messages by id, where the client does not do so by itself. */
   acknowledge(ids: string | string[]): void;
-  /** Say that the user has seen these messages; told soon, many together. */
+  /** Say that the user has seen these messages or notifications; told soon, many together. */
   markRead(ids: string | string[]): void;
+  /** Say that the user has read a session up to an offset; told soon. */
+  markRead(sessionId: string, offset: number): void;
   typing(sessionId: string, isTyping?: boolean): Promise<Commands["typing"]["reply"]>;
   presence(sessionId: string): Promise<PresenceReply>;
+  /**
+   * Find messages by their text, the newest first, in all sessions that the user may enter or in one.
+   * `before`: the `next_cursor` of the page before; go on while there is one.
+   */
+  search(
+    query: string,
+    options?: { sessionId?: string; limit?: number; before?: string | null },
+  ): Promise<Found>;
   /** Become the holder of a session, who answers in it; `term_changed`: it is in another term. */
   take(sessionId: string, expectedTerm?: number): Promise<HolderReply>;
   /** Hold a session no longer; `ai`: the AI that held it last holds it again. */

@@ -268,12 +268,15 @@ export class WsClient extends Calls {
   }
 
   /**
-   * Say that the user has seen these messages; told soon, many together.
+   * Say that the user has read a session up to an offset; or, by ids, that the user has seen messages,
+   * such as notifications. Told soon, many together.
    *
-   * @param {string | string[]} ids
+   * @param {string | string[]} what id of a session, or ids of messages
+   * @param {number} [offset] of the session
    */
-  markRead(ids) {
-    this.#kept.read.add([ids].flat());
+  markRead(what, offset) {
+    if (offset !== undefined) this.#kept.marks.add(what, offset);
+    else this.#kept.read.add([what].flat());
   }
 
   /** The key for `pushManager.subscribe`, as bytes; null: the server has no Web Push. */

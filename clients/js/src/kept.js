@@ -1,6 +1,7 @@
 /** Kept messages: catches up with what was missed, and acknowledges what was handed on. */
 
 import { DISCONNECTED, WsError, pauseAfter } from "./errors.js";
+import { ReadMarks } from "./positions.js";
 import { Receipts } from "./receipts.js";
 import { Saved } from "./saved.js";
 import { Streams } from "./streams.js";
@@ -35,6 +36,8 @@ export class Kept {
     const refused = (error) => client.emit("ws:error", { error });
     this.received = new Receipts(told("ack"), refused, receiptDelayMs);
     this.read = new Receipts(told("read"), refused, receiptDelayMs);
+    const mark = (session_id, offset) => client.command("mark_read", { session_id, offset });
+    this.marks = new ReadMarks(mark, refused, receiptDelayMs);
   }
 
   get positions() {
@@ -52,6 +55,7 @@ export class Kept {
     this.#connections += 1;
     if (this.#userId !== userId) {
       this.#streams.clear();
+      this.marks.clear();
       this.#userId = userId;
       this.#load();
     }
@@ -209,6 +213,7 @@ export class Kept {
   /** Hand on what a stream has had waiting; returns how many pushes that were. */
   #handOn(name, { pushes, known, gap = false }, reason = "too_far_behind") {
     if (gap) {
+      this.marks.forget(sessionOf(name)); // its numbers may have begun anew
       this.#client.emit("ws:gap", { stream: name, session_id: sessionOf(name), reason });
     }
     for (const push of pushes) this.#dispatch(push);
@@ -237,6 +242,7 @@ export class Kept {
   tellReceipts() {
     this.received.flush();
     this.read.flush();
+    this.marks.flush();
   }
 
   /** The connection is gone. */

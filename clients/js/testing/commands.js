@@ -14,8 +14,7 @@ export const ANSWERS = {
     server_time: state.time(),
     ...(data === undefined ? {} : { data }),
   }),
-  join_session: ({ session_id: id, since, changes }, connection, { messages, conversations }) => {
-    conversations.note(id, connection.userId);
+  join_session: ({ session_id: id, since, changes }, connection, { messages }) => {
     return { type: "session_joined", ...messages.join(connection, id, since, changes) };
   },
   leave_session: ({ session_id: id }, connection, { state }) => {
@@ -33,8 +32,8 @@ export const ANSWERS = {
     state.send({ ...push, is_typing: isTyping }, others);
     return { type: "ack" };
   }),
-  presence: joined(({ session_id: id }, _, { state }) => {
-    return { type: "presence", session_id: id, users: state.presence(id) };
+  presence: joined(({ session_id: id }, _, { conversations }) => {
+    return { type: "presence", session_id: id, users: conversations.presence(id) };
   }),
   history: (command, _, { messages }) => messages.history(command),
   resume: ({ streams }, connection, { state }) => {
@@ -47,6 +46,9 @@ export const ANSWERS = {
   },
   ack: (command, connection, { messages }) => messages.receipt(connection, command, "delivered"),
   read: (command, connection, { messages }) => messages.receipt(connection, command, "read"),
+  mark_read: (command, connection, { conversations }) =>
+    conversations.markRead(connection, command),
+  search: (command, connection, { messages }) => messages.search(connection, command),
   take: (command, connection, { conversations }) => conversations.take(connection, command),
   release: (command, connection, { conversations }) => conversations.release(connection, command),
   refresh_token: (_, __, { state }) => {

@@ -1,11 +1,13 @@
 /** Sessions as conversations in the server in memory: their state, and who holds them. */
 
 import { refusal } from "./messages.js";
+import { SESSION } from "./state.js";
 
 export class Conversations {
   #state;
   #sessions = new Map(); // id -> the session as others see it
   #users = new Map(); // id -> users who have been in it
+  #read = new Map(); // id -> Map of user -> offset
   #responders = new Map(); // id -> the AI that held it last
 
   constructor(state) {
@@ -31,11 +33,47 @@ export class Conversations {
     return this.#sessions.get(sessionId);
   }
 
-  /** A user has come into it, or has written in it. */
+  /** A user has come into it: who is new has read everything. */
   note(sessionId, userId) {
     this.get(sessionId);
-    if (!this.#users.has(sessionId)) this.#users.set(sessionId, new Set());
+    if (!this.#users.has(sessionId)) {
+      this.#users.set(sessionId, new Set());
+      this.#read.set(sessionId, new Map());
+    }
     this.#users.get(sessionId).add(userId);
+    const read = this.#read.get(sessionId);
+    if (!read.has(userId)) read.set(userId, this.#state.position(SESSION + sessionId).offset);
+  }
+
+  /** A user has written in it. */
+  wrote(sessionId, userId, offset) {
+    this.note(sessionId, userId);
+    this.#read.get(sessionId).set(userId, offset);
+  }
+
+  /** The command `mark_read`. */
+  markRead({ userId }, { session_id: sessionId, offset }) {
+    this.note(sessionId, userId);
+    const read = this.#read.get(sessionId);
+    const position = Math.min(offset, this.#state.position(SESSION + sessionId).offset);
+    if (position > read.get(userId)) {
+      read.set(userId, position);
+      const push = { type: "read_position", session_id: sessionId, user_id: userId };
+      this.#state.send({ ...push, offset: position }, this.#state.in(sessionId));
+    }
+    return { type: "ack" };
+  }
+
+  /** Who is in a session: each user once. */
+  presence(sessionId) {
+    const read = this.#read.get(sessionId);
+    const users = new Map();
+    for (const { userId } of this.#state.in(sessionId)) {
+      const connections = (users.get(userId)?.connections ?? 0) + 1;
+      const read_offset = read?.get(userId) ?? null;
+      users.set(userId, { user_id: userId, username: null, connections, read_offset });
+    }
+    return [...users.values()];
   }
 
   /** Change fields of a session, and tell everybody whom it is about. */

@@ -36,8 +36,8 @@ export class FakeServer {
   /** @param {{now?: () => Date}} [options] */
   constructor({ now = () => new Date() } = {}) {
     this.#state = new State(now);
-    this.#messages = new Messages(this.#state);
     this.#conversations = new Conversations(this.#state);
+    this.#messages = new Messages(this.#state, this.#conversations);
   }
 
   /** A class for the option `WebSocket` of a client, whose token is its user's id. */
@@ -251,7 +251,6 @@ export class FakeServer {
       timestamp,
     });
     if (sessionId !== null) {
-      this.#conversations.note(sessionId, userId);
       const joined = this.#messages.join(connection, sessionId);
       send({ ...joined, type: "session_joined", timestamp });
     }

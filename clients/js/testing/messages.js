@@ -3,14 +3,17 @@
 import { SESSION } from "./state.js";
 
 const PAGE = 50;
+const FOUND = 20;
 const CHANGES = new Set(["message_updated", "message_deleted"]);
 
 export class Messages {
   #state;
+  #conversations;
   #acks = new Map(); // "user/client_message_id" -> ack
 
-  constructor(state) {
+  constructor(state, conversations) {
     this.#state = state;
+    this.#conversations = conversations;
   }
 
   /** A new message; `fields` of it beside sender and content. Returns the push. */
@@ -18,7 +21,10 @@ export class Messages {
     const id = this.#state.id("msg");
     const created_at = this.#state.time();
     const message = { id, session_id: sessionId, sender, content, ...fields, created_at };
-    return this.#keep(sessionId, { type: "new_message", id, session_id: sessionId, message });
+    const push = { type: "new_message", id, session_id: sessionId, message };
+    const kept = this.#keep(sessionId, push);
+    this.#conversations.wrote(sessionId, sender.user_id, kept.offset);
+    return kept;
   }
 
   /** The command `send_message`. */
@@ -91,14 +97,34 @@ export class Messages {
     return { type: "history", session_id, messages, epoch: stream.epoch, has_more };
   }
 
+  /** The command `search`, for messages that contain all words. */
+  search(connection, { query, session_id: sessionId, limit = FOUND, before }) {
+    const words = query.toLowerCase().split(/\s+/);
+    const isFound = ({ type, message }) =>
+      type === "new_message" &&
+      typeof message.content === "string" &&
+      words.every((word) => message.content.toLowerCase().includes(word));
+    const all = [...this.#state.streams]
+      .flat()
+      .filter((push) => (sessionId ? push.session_id === sessionId : push.session_id))
+      .filter((push) => isFound(push) && (before === undefined || push.id < before));
+    all.sort((a, b) => (a.id < b.id ? 1 : -1));
+    const messages = all
+      .slice(0, limit)
+      .map((push) => ({ ...push, snippet: push.message.content.replace(/\s+/g, " ").trim() }));
+    const next_cursor = messages.length === limit ? messages.at(-1).id : null;
+    return { type: "found", messages, next_cursor };
+  }
+
   /** The answer to `join_session`. */
   join(connection, sessionId, since, changes = false) {
+    this.#conversations.note(sessionId, connection.userId);
     this.#state.enter(connection, sessionId);
     const name = SESSION + sessionId;
     const nothing = () => ({ recovered: false, ...this.#state.position(name), messages: [] });
     const answer = since ? this.#state.recover(name, since) : nothing();
     answer.messages = withoutChanges(answer.messages, changes);
-    const users = this.#state.presence(sessionId);
+    const users = this.#conversations.presence(sessionId);
     return { session_id: sessionId, user_id: connection.userId, ...answer, users };
   }
 

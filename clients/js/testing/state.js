@@ -39,16 +39,6 @@ export class State {
     return [...this.connections].filter((each) => each.userId === userId);
   }
 
-  /** Who is in a session: each user once. */
-  presence(sessionId) {
-    const users = new Map();
-    for (const { userId } of this.in(sessionId)) {
-      const entry = { user_id: userId, username: null, connections: 0 };
-      entryOf(users, userId, () => entry).connections += 1;
-    }
-    return [...users.values()];
-  }
-
   enter(connection, sessionId) {
     if (connection.sessions.has(sessionId)) return;
     this.#tell(connection, sessionId, "session_joined");

@@ -6,9 +6,9 @@ import type { App, ComputedRef, MaybeRefOrGetter, ShallowRef, Ref } from "vue";
 import type {
   ChatMessage,
   ClientEvents,
+  InSession,
   MessageVersion,
   NotificationContent,
-  Present,
   State,
   WsClient,
   WsClientOptions,
@@ -147,7 +147,7 @@ export interface Session {
   messages: Readonly<ShallowRef<readonly MessageEntry[]>>;
   unread: Readonly<Ref<number>>;
   /** Who is there. */
-  users: Readonly<ShallowRef<readonly Present[]>>;
+  users: Readonly<ShallowRef<readonly InSession[]>>;
   /** Who types. */
   typing: Readonly<ShallowRef<readonly { user_id: string; username: string | null }[]>>;
   isJoined: Readonly<Ref<boolean>>;
