@@ -220,6 +220,7 @@ def _freeze_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    gc.enable()  # it was switched off for the imports
 
 
 STOPPING = ("SIGTERM", "SIGINT", "SIGQUIT")

@@ -17,6 +17,7 @@ from wsserver.cli.common import (
     database_flag,
     echo,
     fail,
+    import_quickly,
     print_faults,
 )
 from wsserver.cli.db import db
@@ -132,6 +133,7 @@ def serve(ctx: click.Context, /, config_file: Path | None, dev: bool, **flags: A
 
             status = Supervisor(settings, read_settings, dev=dev).run()
         else:
+            import_quickly()
             from wsserver.process import run
 
             status = run(settings, dev=dev)

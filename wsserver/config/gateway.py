@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 from urllib.parse import quote, quote_plus, urlsplit
-from xml.sax.saxutils import escape
 
 from wsserver.config.faults import Faulty
 from wsserver.config.settings import Settings
@@ -22,10 +21,12 @@ _CONTENT_TYPES: dict[BodyKind, str] = {
     "form": "application/x-www-form-urlencoded",
     "text": "text/plain; charset=utf-8",
 }
+_XML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"})
+"""As ``xml.sax.saxutils.escape``, which imports an HTTP client."""
 _ESCAPES: dict[BodyKind, Callable[[str], str]] = {
     "json": lambda value: json.dumps(value, ensure_ascii=False)[1:-1],
     "form": quote_plus,
-    "xml": lambda value: escape(value, {'"': "&quot;", "'": "&apos;"}),
+    "xml": lambda value: value.translate(_XML),
     "text": str,
 }
 _SAMPLE = {"to": "+8613800138000", "text": 'a "b"\n\\ <c>', "id": "delivery_1"}
