@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import time
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -14,8 +13,11 @@ from tests.acceptance.conftest import Connect, OpenRaw
 from tests.support.frames import CLOSE, TEXT
 from tests.support.running_server import API, RunningServer, Start
 from tests.support.tokens import token
-from tests.support.waiting import poll
+from tests.support.waiting import PATIENCE_S, poll
 from tests.support.websocket_clients import V1, RawClient, open_client
+
+FOREVER_S = 20 * PATIENCE_S
+"""Time to drain of a server that ends before, as all clients have answered or it is hurried."""
 
 
 def crowd(server: RunningServer, raw: OpenRaw, count: int, path: str) -> list[RawClient]:
@@ -28,9 +30,8 @@ def crowd(server: RunningServer, raw: OpenRaw, count: int, path: str) -> list[Ra
 
 
 def test_two_hundred_clients_get_different_reconnect_delays(start: Start, raw: OpenRaw) -> None:
-    server = start()
+    server = start(drain_timeout_s=FOREVER_S)
     clients = crowd(server, raw, 200, "/ws/chat/session/s1")
-    started = time.monotonic()
     server.send_signal(signal.SIGTERM)
     delays = []
     for client in clients:
@@ -47,15 +48,13 @@ def test_two_hundred_clients_get_different_reconnect_delays(start: Start, raw: O
         client.close()
     assert len(set(delays)) == 200
     assert max(delays) - min(delays) > 1000
-    assert server.wait() == 0
-    assert time.monotonic() - started < 10
+    assert server.wait() == 0  # all have answered
 
 
 def test_a_draining_server_refuses_connections_and_says_so(start: Start, raw: OpenRaw) -> None:
-    server = start(drain_timeout_s=2)
+    server = start(drain_timeout_s=FOREVER_S)
     bearer = token("latecomer")
     (holder,) = crowd(server, raw, 1, "/ws/chat")  # does not answer the close frame
-    started = time.monotonic()
     server.send_signal(signal.SIGTERM)
     poll(lambda: server.health()["status"], lambda status: status == "draining")
     health = server.request("GET", f"{API}/health")
@@ -71,13 +70,13 @@ def test_a_draining_server_refuses_connections_and_says_so(start: Start, raw: Op
     assert code == 1013
     assert reason
     assert server.get("/stats").status == 200  # asked and answered until the end
-    assert server.wait() == 0
-    assert 1 < time.monotonic() - started < 10
     assert holder.message("server_draining")
+    holder.close()
+    assert server.wait() == 0
 
 
 def test_clients_that_never_read_or_never_stop_do_not_hold_it(start: Start, raw: OpenRaw) -> None:
-    server = start()
+    server = start(drain_timeout_s=1)
     for number in range(5):
         raw(to=server, receive_buffer=4096).open(token(f"deaf{number}"))
     talker = raw(to=server)
@@ -85,12 +84,10 @@ def test_clients_that_never_read_or_never_stop_do_not_hold_it(start: Start, raw:
     text = {"type": "filler", "data": "x" * 300_000, "exclude_users": ["talker"]}
     while server.get("/stats").ok["queued_bytes"] == 0:  # the kernel takes the first megabytes
         assert server.post("/broadcast", text).ok["matched"] == 5
-    started = time.monotonic()
     server.send_signal(signal.SIGTERM)
     with pytest.raises(OSError, match=r"reset|pipe"):
         _talk_for_ever(talker)
     assert server.wait() == 0
-    assert time.monotonic() - started < 10
 
 
 def _talk_for_ever(client: RawClient) -> None:
@@ -113,14 +110,12 @@ def test_what_is_queued_is_flushed_first(start: Start, raw: OpenRaw) -> None:
 
 
 def test_a_second_signal_stops_it_immediately(start: Start, raw: OpenRaw) -> None:
-    server = start()
+    server = start(drain_timeout_s=FOREVER_S)
     crowd(server, raw, 3, "/ws/chat")  # none of which answers
     server.send_signal(signal.SIGTERM)
     server.wait_for("stopping")
-    started = time.monotonic()
     server.send_signal(signal.SIGTERM)
     server.wait()
-    assert time.monotonic() - started < 1
 
 
 def test_clients_of_a_library_see_1012(start: Start, connect: Connect) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page
 
 from tests.support.browser_pages import NEEDS_CHROMIUM, browser, url_of
+from tests.support.waiting import until
 from tests.support.web_server import Server, StartServer, token
 from wsserver.protocol.close_codes import CloseCode
 
@@ -89,11 +89,7 @@ async def test_seven_tabs_have_one_connection_and_each_its_own_sessions(server: 
         assert list(connection.sessions) == ["s2"]
         # A tab that is gone is in no session any more.
         await other.close()
-        for _ in range(200):
-            if not connection.sessions:
-                break
-            await asyncio.sleep(0.01)
-        assert not connection.sessions
+        await until(lambda: not connection.sessions)
         assert connections(server) == [connection]
 
 
@@ -128,8 +124,7 @@ async def test_when_the_tab_with_the_connection_dies_nothing_is_lost_and_nothing
                 }"""
             )
         )
-        await asyncio.sleep(0.5)
-        died = time.monotonic()
+        await pages[1].evaluate("until(() => texts.length >= 10)")  # in the midst of it
         if how == "closed":
             await pages[0].close()
         elif how == "crashed":
@@ -139,9 +134,8 @@ async def test_when_the_tab_with_the_connection_dies_nothing_is_lost_and_nothing
             )
         else:
             await pages[0].evaluate("client.close()")
-        while not any(each is not first and each.sessions for each in connections(server)):
-            await asyncio.sleep(0.01)
-        took = time.monotonic() - died
+        # Long before the server would find out by its heartbeat.
+        await until(lambda: any(c is not first and c.sessions for c in connections(server)))
         await sending
         await own
         for page in pages[1:]:
@@ -154,7 +148,6 @@ async def test_when_the_tab_with_the_connection_dies_nothing_is_lost_and_nothing
             names = [name for name, _ in await page.evaluate("seen")]
             assert not {"gap", "lost", "error"} & set(names)
         assert len(connections(server)) == 1
-        assert took < 1.0, took
 
 
 @pytest.mark.gen_test
@@ -262,9 +255,7 @@ async def test_a_client_that_was_refused_gets_in_when_another_one_leaves(
         closed = next(each for name, each in await second.evaluate("seen") if name == "close")
         assert (closed["code"], closed["willReconnect"]) == (4504, True)
         await first.close()
-        left = time.monotonic()
         await second.evaluate("until(() => client.state === 'open')")
-        assert time.monotonic() - left < 2.0
 
 
 @pytest.mark.gen_test

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.backends.valkey import ValkeyProcess
+from tests.support.cluster_nodes import eventually
 from tests.support.fake_clock import FakeClock
 from wsserver.cluster.redis.link import RedisLink
 from wsserver.cluster.redis.tickets import RedisTickets
@@ -105,6 +106,16 @@ async def test_it_ends_on_all_nodes(shared_valkey: ValkeyProcess, clock: FakeClo
     async with node(shared_valkey.url, clock) as one, node(shared_valkey.url, clock) as two:
         ticket = await issue(one, clock, ttl_s=0.001)
         clock.advance(1)
+
+        async def has_ended() -> bool:
+            """At Redis, by its own clock."""
+            try:
+                await two.find(ticket)
+            except TokenInvalid:
+                return True
+            return False
+
+        await eventually(has_ended)
         for each in (one, two):
             with pytest.raises(TokenInvalid):
                 await each.use(ticket)
