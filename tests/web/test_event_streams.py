@@ -138,6 +138,25 @@ async def test_a_ticket_opens_one(server: Server) -> None:
 
 
 @pytest.mark.gen_test
+async def test_who_came_with_a_ticket_needs_no_token_for_commands(server: Server) -> None:
+    ping = {"type": "ping"}
+    made = await server.post("/tickets", bearer=token("u1", "user"))
+    client = await open_events(server, ticket=made.json()["ticket"])
+    channel = (await client.push("connection_established"))["channel"]
+    assert (await send_commands(server, ping, channel=channel, bearer=None)).status == 200
+    assert (await send_commands(server, ping, channel=channel, bearer=token("u1"))).status == 200
+    for bearer, code in ((token("u2"), "not_found"), ("x", "token_invalid")):
+        answer = await send_commands(server, ping, channel=channel, bearer=bearer)
+        assert answer.json()["code"] == code
+    wrong = channel.replace(".", ".x", 1)
+    answer = await send_commands(server, ping, channel=wrong, bearer=None)
+    assert (answer.status, answer.json()["code"]) == (401, "token_missing")
+    key = {"Idempotency-Key": "k"}
+    answer = await send_commands(server, ping, channel=channel, bearer=None, headers=key)
+    assert answer.json()["code"] == "token_missing"
+
+
+@pytest.mark.gen_test
 async def test_head_and_options(server: Server) -> None:
     probe = await server.request("HEAD", "/sse/chat", bearer=token("u1"))
     assert (probe.status, probe.headers["content-type"]) == (200, "text/event-stream")

@@ -72,6 +72,8 @@ class ConnectRequest:
     """Of its place among the user's connections; ``connect`` ends it."""
     cursor: Mapping[str, Position] | None = None
     """Of an event stream, empty for a new one; None: a WebSocket."""
+    is_by_ticket: bool = False
+    """Whether it was opened with a ticket: then its client may have no token for its commands."""
 
 
 class WebSocketManager:
@@ -234,7 +236,9 @@ class WebSocketManager:
         else:
             start = self._event_streams.start(connection, state, request.cursor, waiting)
             established = self._established(connection, state, channel=str(start.channel))
-            connection.websocket = self._event_streams.open(start, fd, response, established)
+            stream = self._event_streams.open(start, fd, response, established)
+            stream.needs_token = not request.is_by_ticket
+            connection.websocket = stream
         self.hub.add(connection)
         self._on_claims(connection.claims)
         self.statistics.connects += 1

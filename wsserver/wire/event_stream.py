@@ -24,7 +24,7 @@ class EventStream(Transport):
 
     is_event_stream: ClassVar[bool] = True
 
-    __slots__ = ("_written_at", "cursor", "secret")
+    __slots__ = ("_written_at", "cursor", "needs_token", "secret")
 
     def __init__(self, backend: Backend, fd: int, owner: Owner, now: float) -> None:
         super().__init__(backend, fd, owner, now)
@@ -32,6 +32,8 @@ class EventStream(Transport):
         """Id of the next event: what the client has received once it has received that event."""
         self.secret = ""
         """What a request has to know in order to act for this connection."""
+        self.needs_token = True
+        """Whether such a request needs a token, too."""
         self._written_at = now
 
     @property

@@ -1,4 +1,4 @@
-/** Keeps one WebSocket: opens it, notices its end, and opens the next one when that may help. */
+/** Keeps one WebSocket, or what stands for it: opens it, notices its end, and opens the next one when that may help. */
 
 import {
   BAD_REQUEST,
@@ -30,6 +30,9 @@ const OPEN = 1; // WebSocket.readyState
 const REFUSALS = 5; // credentials of a provider, refused one after the other
 const HEARTBEAT_S = 30; // of a server that does not tell
 const STABLE_MS = 10_000; // a connection that lasted this long has earned a fresh backoff
+const FAILURES = 2; // of WebSockets, before any that opened, until event streams are tried
+/** Codes of a connection that did not come about: the network, a proxy, or no answer at all. */
+const NETWORK = new Set([ABNORMAL, 1005, 1014, 1015, HEARTBEAT_TIMEOUT]);
 const IMPATIENT_MS = 3000; // an attempt older than this is given up when the network changes
 
 /** @typedef {"idle"|"connecting"|"open"|"waiting"|"closed"} State */
@@ -47,6 +50,8 @@ export class Connector {
   #openedAt = 0;
   #attempt = 0; // reconnects since the last stable connection
   #attemptedAt = 0;
+  #failures = 0; // connections that did not come about, while no WebSocket ever has
+  #hadWebSocket = false;
   #refusals = 0; // credentials refused since the last connection
   #run = 0; // counts attempts; whatever belongs to an earlier one is stale
   #hintMs = null; // when the server said to come back
@@ -106,8 +111,10 @@ export class Connector {
   }
 
   /** The server has let this connection in. */
-  established({ heartbeat_interval: interval }) {
+  established({ heartbeat_interval: interval, channel }) {
     this.#isIn = this.#wasIn = true;
+    if (channel) this.#failures = FAILURES;
+    else this.#hadWebSocket = true;
     this.#refusals = 0;
     this.#hintMs = null;
     this.#openedAt = performance.now();
@@ -154,13 +161,20 @@ export class Connector {
       return;
     }
     const address = this.#address();
+    const events = await this.#events();
+    if (run !== this.#run) return;
     const connect = () =>
-      new this.#options.WebSocket(address + credential.query, credential.protocols);
+      events === null
+        ? new this.#options.WebSocket(address + credential.query, credential.protocols)
+        : new events.EventSocket(address, credential, {
+            ...this.#options,
+            onBetter: () => (this.#failures = 0),
+          });
     const tabs = await sharing;
     if (run !== this.#run) return;
     const tab = await this.#among(tabs, address, credential);
     if (run !== this.#run) return;
-    this.#owner.note("connect");
+    this.#owner.note(events === null ? "connect" : "connect by events");
     try {
       this.#listen(tab ? tab.open(connect) : connect());
     } catch (error) {
@@ -169,6 +183,17 @@ export class Connector {
       return;
     }
     this.#liveness.start(this.#options.connectTimeoutMs, false);
+  }
+
+  /**
+   * The module of event streams; null: a WebSocket is to be tried. Both take turns while neither gets
+   * through, as the server may just be away.
+   */
+  async #events() {
+    const { fallback, sessionId, endpoint } = this.#options;
+    const isPossible = fallback && !this.#hadWebSocket && (sessionId || endpoint === SHARED_ENDPOINT);
+    if (!isPossible || this.#failures < FAILURES || this.#failures % 2 === 1) return null;
+    return import("./sse.js").catch(() => null);
   }
 
   /** The module by which tabs share a connection; null: this client is to have one of its own. */
@@ -257,6 +282,7 @@ export class Connector {
 
   /** The connection has gone: come back if the code allows it. */
   #lost(code, reason) {
+    if (this.#socket && !this.#isIn && NETWORK.has(code)) this.#failures += 1;
     if (!this.#mayReturn(code)) {
       this.#end(code, reason);
       return;

@@ -110,6 +110,11 @@ export interface WsClientOptions {
    * user is, a text that names them, as `shareTabs: userId`.
    */
   shareTabs?: boolean | string;
+  /**
+   * Receive Server-Sent Events where no WebSocket gets through: from the third attempt on, while none has
+   * ever opened. A WebSocket is tried again later. Default: true.
+   */
+  fallback?: boolean;
   /** The shortest limit of the time between reconnects: 500. */
   minDelayMs?: number;
   /** The longest: 30,000. */

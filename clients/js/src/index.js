@@ -68,6 +68,7 @@ export class WsClient extends Calls {
    *   that throws, hangs or gives what is no token is asked again later.
    * @param {boolean|string} [options.shareTabs] share one connection with the other tabs of the same
    *   user (default), where the browser can; a text names the user, where a ticket does not
+   * @param {boolean} [options.fallback] use Server-Sent Events where no WebSocket gets through (default)
    * @param {number} [options.minDelayMs] limits of the time between reconnects
    * @param {number} [options.maxDelayMs]
    * @param {number} [options.commandTimeoutMs] how long to wait for a reply
@@ -90,6 +91,7 @@ export class WsClient extends Calls {
       receiptDelayMs: 250,
       acknowledge: "all",
       shareTabs: true,
+      fallback: true,
       WebSocket: globalThis.WebSocket,
       ...options,
     };

@@ -16,8 +16,7 @@ from msgspec import Struct
 
 from wsserver.cluster.control import Control, Request
 from wsserver.cluster.nodes import Nodes
-from wsserver.errors import NodeUnreachable, NotFound
-from wsserver.identity.claims import Claims
+from wsserver.errors import NodeUnreachable, NotFound, TokenMissing, WsServerError
 from wsserver.realtime.connections.channel import Channel
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.dispatcher import Dispatcher
@@ -44,7 +43,8 @@ class RunCommands(Request[CommandReplies], frozen=True):
 
     connection_id: str
     secret: str
-    user_id: str
+    user_id: str | None
+    """None: the request has no token."""
     commands: list[bytes]
 
 
@@ -59,22 +59,23 @@ class CommandChannels:
         control.add_handler(RunCommands, self._run)
 
     async def run(
-        self, claims: Claims, channel: Channel, commands: Sequence[bytes]
+        self, user_id: str | None, channel: Channel, commands: Sequence[bytes]
     ) -> list[bytes | None]:
         """Run commands; returns a reply, or None, for each.
 
-        Raises ``NotFound`` if no event stream of this user has the channel, ``NodeUnreachable`` if
-        its node does not answer: then some of them may have been run.
+        ``user_id`` is None without a token, which is enough for streams that were opened without
+        one. Raises ``NotFound`` if no event stream of this user has the channel, ``TokenMissing``,
+        ``NodeUnreachable`` if its node does not answer: then some of them may have been run.
         """
         if not await self._nodes.may_answer(channel.node):
-            raise _unknown(channel)
-        request = RunCommands(channel.connection_id, channel.secret, claims.sub, list(commands))
+            raise _unknown(channel, user_id)
+        request = RunCommands(channel.connection_id, channel.secret, user_id, list(commands))
         answers = await self._control.ask(channel.node, request, PATIENCE_S)
         answer = answers.by_node.get(channel.node)
         if answer is None:
             raise NodeUnreachable("the node of this event stream does not answer")
         if not answer.is_known:
-            raise _unknown(channel)
+            raise _unknown(channel, user_id)
         return answer.replies
 
     async def _run(self, request: RunCommands) -> CommandReplies:
@@ -82,7 +83,10 @@ class CommandChannels:
         stream = None if connection is None else connection.websocket
         if connection is None or not isinstance(stream, EventStream):
             return UNKNOWN
-        if connection.user_id != request.user_id or not _is_secret(stream, request.secret):
+        is_theirs = connection.user_id == request.user_id or (
+            request.user_id is None and not stream.needs_token
+        )
+        if not is_theirs or not _is_secret(stream, request.secret):
             return UNKNOWN
         before = stream.cursor
         loop = asyncio.get_running_loop()
@@ -106,6 +110,8 @@ def _resolve(reply: asyncio.Future[bytes | None], text: bytes | None) -> None:
         reply.set_result(text)
 
 
-def _unknown(channel: Channel) -> NotFound:
+def _unknown(channel: Channel, user_id: str | None) -> WsServerError:
     """One answer for an event stream that has ended, and for a channel that was made up."""
+    if user_id is None:
+        return TokenMissing()
     return NotFound("event stream", channel.connection_id, "it has ended, or is of somebody else")

@@ -96,6 +96,8 @@ class Endpoint:
     is_body_optional: bool = False
     is_open_to_loopback: bool = False
     """Needs no token from loopback."""
+    is_token_optional: bool = False
+    """A request without a token gets to the handler, which decides; with one it has to be valid."""
     takes_any_host: bool = False
     is_served_at_start: bool = False
     """Answered during startup, too, before storage is ready."""

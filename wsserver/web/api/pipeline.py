@@ -20,6 +20,7 @@ from wsserver.errors import (
     Forbidden,
     OriginForbidden,
     Starting,
+    TokenMissing,
     UnsupportedMediaType,
     ValidationFailed,
     WsServerError,
@@ -137,6 +138,8 @@ class Exchange:
         call = Call(self._actor, info.parts, self._query, body, info.peer, info.headers)
         keys = info.headers.get_list("Idempotency-Key")
         if keys and endpoint.method == "POST":
+            if call.actor is None:
+                raise TokenMissing("an Idempotency-Key needs a token")
             return await self._respond_once(call, keys, decoded)
         reply = await self._perform(call)
         if endpoint.is_page:
@@ -180,6 +183,8 @@ class Exchange:
         if endpoint.access == PUBLIC or (
             endpoint.is_open_to_loopback and is_local(info.peer, info.headers)
         ):
+            return None
+        if endpoint.is_token_optional and "Authorization" not in info.headers:
             return None
         actor = Actor(await self._claims(), info.remote_ip, info.request_id)
         read_for(actor.claims.sub)  # each request runs in its own task

@@ -127,6 +127,8 @@ def _operation(endpoint: Endpoint, errors: Mapping[str, Meaning]) -> dict[str, A
     }
     if endpoint.access == PUBLIC:
         operation["security"] = []
+    elif endpoint.is_token_optional:
+        operation["security"] = [{"bearer": []}, {}]
     if endpoint.takes_body:
         schema = endpoint.raw_request if endpoint.request is None else _ref(endpoint.request)
         content: dict[str, Any] = {"schema": schema}

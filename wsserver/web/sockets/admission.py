@@ -42,6 +42,8 @@ class Admitted(NamedTuple):
 
     claims: Claims
     reservation: Reservation
+    is_by_ticket: bool = False
+    """Whether the client has no token, perhaps, but only a ticket that is used up now."""
 
 
 class Admission:
@@ -83,7 +85,7 @@ class Admission:
             if isinstance(reservation, Reservation):
                 self._manager.cancel(reservation)
             raise
-        return Admitted(claims, reservation)
+        return Admitted(claims, reservation, credential.kind == "ticket")
 
     async def _identify(self, request: HandshakeRequest, credential: Credential) -> Claims:
         if credential.kind == "ticket":

@@ -117,6 +117,7 @@ class EventStreamHandler(SocketHandler):
             user_agent=self.request.headers.get("User-Agent", "")[:USER_AGENT_LIMIT],
             reservation=admitted.reservation,
             cursor=cursor,
+            is_by_ticket=admitted.is_by_ticket,
         )
         head = self._head()
         taken = self._take_socket(200)
