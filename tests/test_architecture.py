@@ -50,6 +50,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("messages", "connections"),
         ("observability", "streams"),
         ("access", "delivery", "dispatcher"),
+        ("answers",),
         ("inbox", "sessions", "tracing"),
         ("connect_state",),
         ("event_streams",),

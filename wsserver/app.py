@@ -47,6 +47,7 @@ from wsserver.notifications.wiring import NotificationSettings, NotificationSubs
 from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access.actor import AuditRecorder
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
+from wsserver.realtime.answers.owned_answers import AnswerSettings
 from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub, HubRecords
@@ -332,6 +333,7 @@ def build(
         search=live.search,
         admin_actions=live.admin_actions,
         session_actions=live.session_actions,
+        answers=live.answers,
         tracing=live.tracing,
         notifications=notifications.api,
         webhooks=WebhookApi(webhooks, outbox, permissions, audit, clock),
@@ -383,6 +385,11 @@ def live_settings(
             settings.stream_retention_s,
             settings.inbox_retention_s,
             settings.archive_retention_days * DAY_S,
+        ),
+        answers=AnswerSettings(
+            settings.answer_max_bytes,
+            settings.answer_timeout_s,
+            settings.answer_rollup_ms / 1000,
         ),
         ack_timeout_s=settings.ack_timeout_s,
         ack_retries=settings.ack_retries,

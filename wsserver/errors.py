@@ -51,6 +51,9 @@ MEANINGS: dict[str, Meaning] = {
     "term_changed": Meaning(409, None, False, "Holder of the session changed"),
     "organization_set": Meaning(409, None, False, "Organization of the session already set"),
     "no_responder": Meaning(409, None, False, "No AI to hold the session"),
+    "out_of_order": Meaning(409, None, False, "Append out of order"),
+    "answer_ended": Meaning(409, None, False, "Answer has ended"),
+    "answer_too_long": Meaning(413, None, False, "Answer too long"),
     "body_too_large": Meaning(413, None, False, "Body too large"),
     "unsupported_media_type": Meaning(415, None, False, "Unsupported media type"),
     "validation_failed": Meaning(422, None, False, "Validation failed"),
@@ -267,6 +270,38 @@ class OrganizationSet(WsServerError):
 
 class NoResponder(WsServerError):
     """A session to be given to an AI, but none has held it, and there is no default one."""
+
+
+class OutOfOrder(WsServerError):
+    """An append to an answer with another number than the next one, which is ``expected``."""
+
+    def __init__(self, seq: int, expected: int) -> None:
+        super().__init__(
+            f"append {seq} is not the next one; expected {expected}", expected=expected
+        )
+
+
+class AnswerEnded(WsServerError):
+    """A change of an answer that has ended, in ``state`` and for ``reason``."""
+
+    def __init__(self, state: str, reason: str | None) -> None:
+        why = f" ({reason})" if reason else ""
+        super().__init__(f"the answer is {state}{why}", state=state, reason=reason)
+
+
+class AnswerTooLong(WsServerError):
+    """An answer whose text would exceed the limit."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the text of an answer has at most {limit_bytes} bytes")
+
+
+class RelayedError(WsServerError):
+    """An error that another node has answered."""
+
+    def __init__(self, code: str, message: str, details: Mapping[str, Any]) -> None:
+        super().__init__(message, **details)
+        self.code = code  # type: ignore[misc]
 
 
 class BodyTooLarge(WsServerError):

@@ -23,6 +23,7 @@ from wsserver.notifications.publish_hook import PublishHook
 from wsserver.notifications.webhooks import Webhooks
 from wsserver.notifications.wiring import NotificationSubsystem
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
+from wsserver.realtime.answers.owned_answers import TICK_S as ANSWERS_TICK_S
 from wsserver.realtime.inbox.unacked import TICK_S
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability import events
@@ -167,6 +168,7 @@ class Service:
         await self.broker.start()
         await self.control.start()
         await self.leases.start()
+        await self.live.owned_answers.take_over()
         await self.notifications.start()
         await self.webhooks.start()
         for part in self.parts.values():
@@ -190,6 +192,7 @@ class Service:
         live = self.live
         log.info("broadcast writer how=%s", self.poller.how_it_writes)
         for name, period_s, work in (
+            ("answers", ANSWERS_TICK_S, live.owned_answers.advance),
             ("heartbeat", self.manager.heartbeat.settings.tick_s, self.manager.heartbeat.advance),
             ("monitors", 0.1, self.manager.monitors.advance),
             ("token expiry", 0.5, self.manager.expire_tokens),
@@ -251,9 +254,10 @@ class Service:
         await self.live.positions.finish()
         await self.live.receipts.settle()
         try:
+            await self.live.owned_answers.stop()
             await self.notifications.settle()
         except WsServerError as error:
-            log.warning("last acknowledgements and known users not stored error=%s", error)
+            log.warning("last answers, acknowledgements and known users not stored error=%s", error)
         await self.tasks.cancel()
         await self.webhooks.stop()
         await self.keys.close()
@@ -337,6 +341,7 @@ class Service:
         """Go on with what another node was doing, without waiting for the next period."""
         for name, work in (
             ("deliveries", self.notifications.resume),
+            ("answers", self.live.owned_answers.take_over),
             ("webhooks", self.webhooks.release),
         ):
             self.tasks.spawn(self._once(name, work), name=f"take over {name}")

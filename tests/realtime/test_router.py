@@ -58,7 +58,7 @@ class Bench:
         self.traces = TraceBuffer(self.hub.connection_log, clock)
         unused: Any = None  # nothing is kept here
         self.writer = ConnectionWriter(self.poller, self.statistics, clock)
-        self.delivery = LocalDelivery(self.hub, self.writer, unused, self.traces, unused)
+        self.delivery = LocalDelivery(self.hub, self.writer, unused, unused, self.traces, unused)
         broker = MemoryBroker()
         broker.subscribe(self.delivery)
         events = EventBus(unused, clock, unused)

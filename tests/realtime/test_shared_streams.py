@@ -9,7 +9,16 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.fake_clock import FakeClock
-from tests.support.fake_stream_store import DAY_S, EPOCH, ME, FakeStore, draft, drafts, offsets
+from tests.support.fake_stream_store import (
+    DAY_S,
+    EPOCH,
+    ME,
+    FakeStore,
+    NoGrowingTexts,
+    draft,
+    drafts,
+    offsets,
+)
 from tests.support.stream_node import PLENTY
 from tests.support.waiting import until
 from wsserver.cluster.broker import Outcome, Publication, PublishResult, Signal
@@ -61,6 +70,7 @@ class SharedNode:
             self,
             clock,
             self.tasks,
+            growing=NoGrowingTexts(),
             on_unreached=lambda _: None,
             cork=lambda: None,
             retention=Retention(DAY_S, 7 * DAY_S),

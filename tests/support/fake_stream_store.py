@@ -16,9 +16,11 @@ from wsserver.protocol.targets import EVERYONE
 from wsserver.realtime.messages.audience import write_audience
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.streams.append_queue import Draft
+from wsserver.storage.messages.answers import GrowingPlace
 from wsserver.storage.messages.streams import (
     Append,
     Appended,
+    Ends,
     Found,
     Gap,
     Head,
@@ -137,6 +139,9 @@ class FakeStore(StreamStore):
         await self._pass("headed")
         return head
 
+    async def ends(self, streams: Sequence[str]) -> Ends:
+        return Ends(await self.heads(streams), {})
+
     async def heads(self, streams: Sequence[str]) -> dict[str, Head]:
         self.calls.append(("heads", *streams))
         await self._pass("heads")
@@ -213,6 +218,19 @@ class FakeStore(StreamStore):
         self.first[stream] = first
         kept = self.messages.get(stream, [])
         self.messages[stream] = [each for each in kept if each.offset >= first]
+
+
+class NoGrowingTexts:
+    """No message grows."""
+
+    async def with_text(self, messages: list[bytes], budget: int) -> list[bytes]:
+        return messages
+
+    async def settle(self, places: Sequence[GrowingPlace]) -> None:
+        raise AssertionError(places)
+
+    def stream_dropped(self, name: str) -> None:
+        """Called for each stream that is followed no longer."""
 
 
 class FakeBroker:

@@ -148,6 +148,8 @@ class Live:
         self.expirer, self.dispatcher, self.manager = live.expirer, live.dispatcher, live.manager
         self.admin_queries, self.admin_actions = live.admin_queries, live.admin_actions
         self.publishing, self.tracing = live.publishing, live.tracing
+        self.conversations = live.conversations
+        self.answers, self.owned_answers = live.answers, live.owned_answers
         self.message_changes = live.message_changes
         self.search, self.search_indexer = live.search, live.search_indexer
         self.seen: list[dict[str, Any]] = []
@@ -159,12 +161,14 @@ class Live:
         await self.members.load()
         await self.organizations.load()
         await self.streams.load()
+        await self.owned_answers.take_over()
         self.manager.started()
 
     async def stop(self) -> None:
         self.poller.close()
         await self.streams.finish()
         await self.receipts.settle()
+        await self.owned_answers.stop()
         await self.tasks.cancel()
         for client in self.clients:
             client.socket.close()

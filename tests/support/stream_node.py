@@ -9,6 +9,7 @@ from tests.support.fake_stream_store import (
     ME,
     FakeBroker,
     FakeStore,
+    NoGrowingTexts,
     drafts,
     offsets,
 )
@@ -43,6 +44,7 @@ class Node:
             self.broker.begin,
             self.clock,
             self.tasks,
+            growing=NoGrowingTexts(),
             on_unreached=lambda publication: self.on_unreached(publication),
             cork=lambda: None,
             retention=Retention(DAY_S, 7 * DAY_S),

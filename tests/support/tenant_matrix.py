@@ -134,6 +134,12 @@ CASES: tuple[Case, ...] = (
             "session_id": "X",
         },
     ),
+    case("session", 404, "POST /sessions/X/answers", {"content": "c"}),
+    case("user", 403, "POST /sessions/s_mine/answers", {"sender": {"user_id": "X"}}),
+    case("answer", 404, "GET /answers/X"),
+    case("answer", 404, "POST /answers/X/append", {"seq": 1, "text": "c"}),
+    case("answer", 404, "POST /answers/X/finish", {"state": "failed"}),
+    case("other answer", 404, "POST /answers/X/cancel", {"reason": "c"}),
     case("session", 404, "PATCH /sessions/X", {"title": "T"}),
     case("session", 404, "POST /sessions/X/holder", {"holder": None}),
     case("user", 403, "POST /sessions/s_mine/holder", {"holder": {"type": "user", "id": "X"}}),
@@ -225,9 +231,14 @@ async def make_tenants(server: Server) -> Tenants:
     await server.connect("mine", organization_id="o1", jti="jti_second")
     connections = {user: socket.greeting["connection_id"] for user, socket in sockets.items()}
     messages, notifications, tasks = {}, {}, {}
+    answers: dict[str, list[str]] = {}
     for user, organization_id in people.items():
         sent = await server.post(f"/users/{user}/messages", **{**NOTE, "keep": True})
         messages[user] = sent.json()["message_id"]
+        answers[user] = []
+        for _ in range(2):
+            sent = await server.post(f"/sessions/s_{user}/answers", content="c")
+            answers[user].append(sent.json()["message_id"])
         by = "service" if organization_id is None else "manager"
         bearer = token(f"boss_{by}", by, organization_id=organization_id)
         answer = await server.post("/notify", bearer=bearer, user_ids=[user], **TEXT)
@@ -239,6 +250,7 @@ async def make_tenants(server: Server) -> Tenants:
         await server.request("DELETE", f"{API}/connections/{id_}", bearer=token())
     sent = await server.post("/sessions/s_mine/messages", **NOTE)
     by_place = dict(zip(PLACES, (*list(people)[:4], "unknown", "customer"), strict=True))
+    places = by_place.items()
     return Tenants(
         server,
         {
@@ -246,6 +258,10 @@ async def make_tenants(server: Server) -> Tenants:
             "session": {place: f"s_{user}" for place, user in by_place.items()},
             "organization": dict(zip(PLACES, ("o1", "o1", "o2", "o2", "o9", "o8"), strict=True)),
             "message": {p: messages.get(user, "msg_unknown") for p, user in by_place.items()},
+            **{
+                kind: {p: answers[user][n] if user in answers else "msg_x" for p, user in places}
+                for n, kind in enumerate(("answer", "other answer"))
+            },
             "notification": {
                 p: notifications.get(user, "notify_unknown") for p, user in by_place.items()
             },

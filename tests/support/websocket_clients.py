@@ -93,6 +93,10 @@ class Client:
         assert "ref" not in message
         return message
 
+    def next_push(self) -> dict[str, Any]:
+        """The next push, whatever it is."""
+        return self.pushes.pop(0) if self.pushes else self._message()
+
     def await_push(self, type_: str) -> dict[str, Any]:
         """The next push of this type; those before it are dropped."""
         while True:

@@ -191,12 +191,28 @@ async def test_everything_that_monitors_get_has_its_shape(server: Server) -> Non
             target = {"type": "session", "id": "s1"}
             body = {"type": "new_message", "content": "x", "target": target}
             assert "offset" in (await monitor.ask("publish", args=body))["result"]
+            await stream_answers(monitor, user)
             await monitor.ask("broadcast", args={"type": "hint", "data": 1})
             await user.wait("hint")
             await user.wait("new_message")
             await monitor.wait("stats_update")
             await monitor.wait("event")
             await monitor.ask("disconnect_user", args={"user_id": "u1"})
+
+
+async def stream_answers(monitor: Listener, user: Listener) -> None:
+    """An answer that is finished, one that a member cancels, and one that its producer cancels."""
+    for end in ("answer_finish", "cancel_answer", "answer_cancel"):
+        args = {"session_id": "s1", "metadata": {"model": "m"}}
+        begun = (await monitor.ask("answer_start", args=args))["result"]
+        this = {"message_id": begun["message_id"]}
+        await monitor.ask("answer_append", args={**this, "seq": 1, "text": "x"})
+        if end == "cancel_answer":
+            await user.ask(end, **this, reason="enough")
+        else:
+            await monitor.ask(end, args=this)
+    await user.wait("answer_appended")
+    await user.wait("answer_ended")
 
 
 @pytest.mark.gen_test

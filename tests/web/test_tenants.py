@@ -22,7 +22,10 @@ from tests.support.tenant_matrix import (
 )
 from tests.support.web_server import API, Server, StartServer, token
 
-MUST_EXIST = {"session", "message", "notification", "connection", "task"}
+MUST_EXIST = {"session", "message", "notification", "connection", "task"} | {
+    "answer",
+    "other answer",
+}
 """Kinds whose unused ids are 404 in a path, for all roles."""
 NOT_FOR_A_SERVICE = (
     *("DELETE /connections", "POST /users/disconnect", "POST /tokens/revoke"),

@@ -39,6 +39,7 @@ TEMPLATES = (
 )
 ACTIONS = (
     *("broadcast", "publish", "batch", "disconnect", "drain", "members", "revoke"),
+    *("answer", "answer_cancel"),
     *("contacts", "notify", "retry_notification", "cancel_notification", "retry_webhooks"),
     *("session", "holder", "edit_message", "delete_message"),
     *("create_task", "update_task", "set_quota", "delete_quota", "report_usage"),

@@ -123,7 +123,28 @@ class InboxSettled(Struct, frozen=True, gc=False, tag=True):
     """And all messages up to this offset."""
 
 
-Signal = Push | MonitorPush | MonitorEvent | InboxSettled
+class AnswerGrown(Struct, frozen=True, gc=False, tag=True):
+    """More text of a growing answer, to the nodes with connections in its session.
+
+    May get lost: a node notices it by ``at``, and reads the text from ``node``.
+    """
+
+    session_id: str
+    message_id: str
+    node: str
+    """The node that owns the answer."""
+    generation: int
+    """Number of its owners so far; texts of former ones are out of date."""
+    since: int
+    """Code points that this owner has begun with."""
+    at: int
+    """Code points before the text."""
+    seq: int
+    """The last append that it contains."""
+    text: str
+
+
+Signal = Push | MonitorPush | MonitorEvent | InboxSettled | AnswerGrown
 
 
 class Receiver(Protocol):

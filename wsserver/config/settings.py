@@ -109,6 +109,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long users may change what they have sent. 0: not at all."""
     archive_retention_days: Annotated[float, Meta(ge=0)] = 365.0
     """For which messages of sessions are kept; 0: as long as they can be resumed."""
+    answer_max_bytes: Count = 1_048_576
+    """Of the text of an answer, in UTF-8."""
+    answer_timeout_s: Seconds = 60.0
+    """Without an append for so long an answer is interrupted."""
+    answer_rollup_ms: Annotated[float, Meta(ge=0)] = 40.0
+    """Appends within this time are pushed together."""
     ack_timeout_s: Seconds = 10.0
     ack_retries: Annotated[int, Meta(ge=0)] = 3
 

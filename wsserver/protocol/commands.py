@@ -19,6 +19,7 @@ from wsserver.protocol.types import (
     SearchText,
     StreamName,
     Term,
+    Title,
 )
 from wsserver.protocol.validation import describe, faults_of
 
@@ -167,6 +168,13 @@ class RefreshToken(Command):
     token: Annotated[str, Meta(min_length=1, max_length=16384)]
 
 
+class CancelAnswer(Command):
+    """End an answer that is not wanted any more."""
+
+    message_id: Id
+    reason: Title | UnsetType = UNSET
+
+
 class GetStats(Command):
     """The statistics, as ``GET /stats``."""
 
@@ -189,6 +197,22 @@ class Broadcast(Administer):
 
 class Publish(Administer):
     """As ``POST /messages``."""
+
+
+class AnswerStart(Administer):
+    """As ``POST /sessions/{session_id}/answers``, with ``session_id`` in ``args``."""
+
+
+class AnswerAppend(Administer):
+    """As ``POST /answers/{message_id}/append``, with ``message_id`` in ``args``."""
+
+
+class AnswerFinish(Administer):
+    """As ``POST /answers/{message_id}/finish``, with ``message_id`` in ``args``."""
+
+
+class AnswerCancel(Administer):
+    """As ``POST /answers/{message_id}/cancel``, with ``message_id`` in ``args``."""
 
 
 class DisconnectUser(Administer):
@@ -217,6 +241,7 @@ CHAT_COMMANDS: dict[str, type[Command]] = {
     "mark_read": MarkRead,
     "take": Take,
     "release": Release,
+    "cancel_answer": CancelAnswer,
     "refresh_token": RefreshToken,
 }
 MONITOR_COMMANDS: dict[str, type[Command]] = CHAT_COMMANDS | {
@@ -224,6 +249,10 @@ MONITOR_COMMANDS: dict[str, type[Command]] = CHAT_COMMANDS | {
     "subscribe": Subscribe,
     "broadcast": Broadcast,
     "publish": Publish,
+    "answer_start": AnswerStart,
+    "answer_append": AnswerAppend,
+    "answer_finish": AnswerFinish,
+    "answer_cancel": AnswerCancel,
     "disconnect_user": DisconnectUser,
     "ping_user": PingUser,
 }

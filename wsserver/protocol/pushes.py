@@ -39,6 +39,8 @@ RESERVED_TYPES = frozenset(
         "session_updated",
         "read_position",
         "unread_changed",
+        "answer_appended",
+        "answer_ended",
         "error",
         "ack",
         "result",

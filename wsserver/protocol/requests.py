@@ -29,7 +29,7 @@ from wsserver.protocol.validation import Fault, faults_of, members_of, without
 MAX_BATCH = 1000
 MAX_MEMBERS = 10_000
 MAX_METADATA_BYTES = 4096
-"""Of a session."""
+"""Of a session, or of an answer."""
 MAX_TTL_S = 366 * 86_400
 BODY = "body"
 """The field of a fault of the whole body, such as an array."""
@@ -200,7 +200,12 @@ class SessionRequest(Request):
 
 def session_faults(request: SessionRequest, _: Collection[str] = ()) -> list[Fault]:
     """The fault of metadata that are too large."""
-    if request.metadata is UNSET or len(encode(request.metadata)) <= MAX_METADATA_BYTES:
+    return metadata_faults(request.metadata)
+
+
+def metadata_faults(metadata: JsonObject | UnsetType) -> list[Fault]:
+    """The fault of metadata that are too large."""
+    if metadata is UNSET or len(encode(metadata)) <= MAX_METADATA_BYTES:
         return []
     return [{"field": "metadata", "message": f"more than {MAX_METADATA_BYTES} bytes as JSON"}]
 

@@ -24,6 +24,11 @@ from wsserver.identity.tokens import TokenVerifier
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import KnownUsers, Tenancy
+from wsserver.realtime.answers.answer_routing import AnswerRouting
+from wsserver.realtime.answers.followed_answers import FollowedAnswers
+from wsserver.realtime.answers.owned_answers import AnswerSettings, OwnedAnswers
+from wsserver.realtime.answers.watchers import AnswerWatchers
+from wsserver.realtime.commands.answer_commands import AnswerCommands
 from wsserver.realtime.commands.chat_commands import ChatCommands
 from wsserver.realtime.commands.conversation_commands import ConversationCommands
 from wsserver.realtime.commands.message_check import MessageCheck
@@ -59,14 +64,19 @@ from wsserver.realtime.observability.top_talkers import TopTalkers
 from wsserver.realtime.operations.access_changes import AccessChanges
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
+from wsserver.realtime.operations.answers import Answers
 from wsserver.realtime.operations.command_channels import CommandChannels
-from wsserver.realtime.operations.message_changes import MessageChanges, RemoveContents
+from wsserver.realtime.operations.message_changes import (
+    MessageChanges,
+    MessagesDeleted,
+    RemoveContents,
+)
 from wsserver.realtime.operations.node_actions import NodeActions
 from wsserver.realtime.operations.node_queries import NodeQueries
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.operations.searching import Search, SearchIndexer
 from wsserver.realtime.operations.session_actions import SessionActions
-from wsserver.realtime.sessions.conversations import Conversations
+from wsserver.realtime.sessions.conversations import Conversations, HolderChanged
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.read_positions import ReadPositions
 from wsserver.realtime.sessions.sessions import Sessions
@@ -79,6 +89,7 @@ from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.tracing.dry_run import DryRuns
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.answers import AnswerStore, end_deleted
 from wsserver.storage.messages.conversations import ConversationStore
 from wsserver.storage.messages.participant_store import ParticipantStore
 from wsserver.storage.messages.receipts import ReceiptStore
@@ -107,6 +118,7 @@ class LiveSettings:
     stream_limit: int
     """Messages kept in one stream."""
     retention: Retention
+    answers: AnswerSettings
     ack_timeout_s: float
     ack_retries: int
     trace_retention_s: float
@@ -154,6 +166,8 @@ class LiveSide:
     access_changes: AccessChanges
     publishing: Publishing
     message_changes: MessageChanges
+    answers: Answers
+    owned_answers: OwnedAnswers
     search_store: SearchStore
     search: Search
     search_indexer: SearchIndexer
@@ -260,7 +274,11 @@ def build_live(
         statuses=statuses,
         clock=clock,
     )
-    delivery = LocalDelivery(hub, writer, inboxes, traces, monitors)
+    answer_store = AnswerStore(database, settings.node)
+    followed = FollowedAnswers(hub, writer, control, answer_store, clock, tasks)
+    watchers = AnswerWatchers(hub, followed, control, clock)
+    broker.add_gap_listener(followed.refresh)
+    delivery = LocalDelivery(hub, writer, inboxes, followed, traces, monitors)
     statuses.add_listener(traces.marked)
 
     # Sending: live through the broker, kept through the streams
@@ -272,6 +290,7 @@ def build_live(
         hub,
         clock,
         tasks,
+        growing=followed,
         on_unreached=inboxes.queued,
         cork=poller.cork,
         replay_limit=settings.stream_limit,
@@ -281,6 +300,18 @@ def build_live(
     published = PublishedMessages(events, top_talkers)
     router = Router(broker, streams, published, clock, settings.retention)
     revisions = Revisions(streams, control, clock, published.watch)
+    owned_answers = OwnedAnswers(
+        followed,
+        answer_store,
+        revisions,
+        broker,
+        control,
+        events,
+        clock,
+        tasks,
+        settings.answers,
+    )
+    statistics.add_source("answers", owned_answers.figures)
 
     participants = ParticipantStore(database, is_for)
     positions = ReadPositions(participants, broker, clock, tasks, is_alone=not database.is_shared)
@@ -302,7 +333,19 @@ def build_live(
         tasks,
     )
     sessions = Sessions(
-        hub, router, writer, events, access, members, streams, presence, connections, positions
+        hub,
+        router,
+        writer,
+        events,
+        access,
+        members,
+        streams,
+        presence,
+        connections,
+        positions,
+        followed,
+        watchers,
+        settings.replay_budget_bytes,
     )
     dispatcher = Dispatcher(settings.rate, statistics, clock, tasks)
     manager = WebSocketManager(
@@ -347,6 +390,7 @@ def build_live(
     conversations = Conversations(
         conversation_store, broker, control, members, monitors, events, clock
     )
+    conversations.add_holder_listener(partial(_end_answers, owned_answers))
 
     # Operations, and the commands of clients and monitors
     NodeQueries(manager, tenancy, settings.node).register(control)
@@ -399,7 +443,20 @@ def build_live(
         control,
         clock,
         edit_window_s=settings.edit_window_s,
-        removals=removals,
+        removals=[end_deleted, *removals],
+    )
+    control.add_listener(MessagesDeleted, partial(_forget_answers, owned_answers))
+    answers = Answers(
+        AnswerRouting(owned_answers, answer_store, control, tasks),
+        owned_answers,
+        followed,
+        answer_store,
+        router,
+        permissions,
+        tenancy,
+        access,
+        audit,
+        clock,
     )
     search_store = SearchStore(database)
     search = Search(search_store, access, members, permissions, tenancy, clock)
@@ -430,6 +487,9 @@ def build_live(
     dispatcher.add_handlers(
         ConversationCommands(conversations, positions, access, permissions, tenancy).table()
     )
+    answer_commands = AnswerCommands(answers)
+    dispatcher.add_handlers(answer_commands.table())
+    dispatcher.add_monitor_handlers(answer_commands.monitor_table())
     dispatcher.add_monitor_handlers(
         MonitorCommands(monitors, admin_queries, publishing, admin_actions).table()
     )
@@ -461,12 +521,24 @@ def build_live(
         access_changes=access_changes,
         publishing=publishing,
         message_changes=message_changes,
+        answers=answers,
+        owned_answers=owned_answers,
         search_store=search_store,
         search=search,
         search_indexer=SearchIndexer(search_store, clock),
         tracing=tracing,
         command_channels=CommandChannels(control, nodes, hub, dispatcher),
     )
+
+
+def _end_answers(owned: OwnedAnswers, notice: HolderChanged) -> None:
+    """End the answers of a session that were begun for a former holder."""
+    owned.end_former(notice.session_id, notice.term)
+
+
+def _forget_answers(owned: OwnedAnswers, notice: MessagesDeleted) -> None:
+    """Forget answers whose messages were deleted: they have ended in storage."""
+    owned.deleted(notice.message_ids)
 
 
 def _own_streams(

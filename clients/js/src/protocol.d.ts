@@ -128,6 +128,12 @@ export interface ChatMessage {
   /** RFC 3339, UTC */
   edited_at?: string;
   edited_by?: string;
+  /** of an answer; its text grows while it does */
+  state?: "cancelled" | "completed" | "failed" | "growing" | "interrupted";
+  /** of an answer: the latest append */
+  seq?: number;
+  /** of an answer */
+  metadata?: JsonObject;
 }
 
 /** The author of a message. */
@@ -169,6 +175,9 @@ export interface MessageVersion {
   /** RFC 3339, UTC */
   edited_at?: string;
   edited_by?: string;
+  state?: "cancelled" | "completed" | "failed" | "growing" | "interrupted";
+  seq?: number;
+  metadata?: JsonObject;
 }
 
 /** A message was deleted. */
@@ -198,6 +207,41 @@ export interface DeletedMessage {
   deleted: true;
   /** RFC 3339, UTC */
   created_at: string;
+}
+
+/** More text of an answer: it follows the first `at` code points. */
+export interface AnswerAppendedPush {
+  type: "answer_appended";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  session_id: string;
+  message_id: string;
+  /** the latest append in it */
+  seq: number;
+  /** code points before it */
+  at: number;
+  text: string;
+}
+
+/** An answer has ended; `message` is the final one. */
+export interface AnswerEndedPush {
+  type: "answer_ended";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  /** what `ack` and `read` take */
+  id: string;
+  stream?: string;
+  epoch?: string;
+  offset?: number;
+  /** sent before, not acknowledged */
+  redelivered?: boolean;
+  session_id: string;
+  message_id: string;
+  state: "cancelled" | "completed" | "failed" | "growing" | "interrupted";
+  reason?: string;
+  /** code points */
+  length: number;
+  message: MessageVersion;
 }
 
 /** A user types, or has stopped. */
@@ -378,6 +422,7 @@ export interface Stats {
   rtt_ms: Percentiles;
   /** `*`: all nodes together */
   node: string;
+  answers: AnswerFigures;
   /** by channel, of the whole server */
   notifications: Record<string, ChannelFigures>;
   /** nodes that did not answer in time; only if there are any */
@@ -397,6 +442,17 @@ export interface Percentiles {
   p95: number | null;
   p99: number | null;
   max: number | null;
+}
+
+/** Answers that grow now, and since the start those begun and ended, by state. */
+export interface AnswerFigures {
+  growing: number;
+  begun: number;
+  appends: number;
+  completed: number;
+  failed: number;
+  cancelled: number;
+  interrupted: number;
 }
 
 /** Deliveries of notifications by one channel, since the start. */
@@ -803,6 +859,14 @@ export interface ReleaseCommand {
   to?: "ai" | null;
 }
 
+/** End an answer that is not wanted any more. */
+export interface CancelAnswerCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  message_id: string;
+  /** at most 200 characters, on one line */
+  reason?: string;
+}
+
 /** Replace the token of the connection by a newer one of the same user. */
 export interface RefreshTokenCommand {
   token: string;
@@ -917,6 +981,74 @@ export interface TargetRequest {
   id?: string;
 }
 
+/** `AnswerRequest` with its session, for the monitor's socket, where there is no path. */
+export interface AnswerStartArgs {
+  sender?: Sender;
+  content?: string;
+  content_type?: string;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  reply_to?: string;
+  /** rises by 1 with each holder */
+  term?: number;
+  metadata?: JsonObject;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id: string;
+}
+
+/** An answer that has begun: its message, position and term. */
+export interface AnswerStarted {
+  message_id: string;
+  stream: string;
+  epoch: string;
+  offset: number;
+  seq: number;
+  /** of the session; a new holder ends the answer */
+  term: number;
+}
+
+/** `AnswerAppendRequest` with its answer. */
+export interface AnswerAppendArgs {
+  /** 1, 2, …: each append has the next number */
+  seq: number;
+  text: string;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  message_id: string;
+}
+
+/** The latest append, and the length of the text. */
+export interface AnswerAppended {
+  seq: number;
+  /** code points */
+  length: number;
+}
+
+/** `AnswerFinishRequest` with its answer. */
+export interface AnswerFinishArgs {
+  state?: "completed" | "failed";
+  content?: string;
+  /** at most 200 characters, on one line */
+  reason?: string;
+  usage?: JsonObject;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  message_id: string;
+}
+
+/** The end of an answer; `offset` of the closing record, null if its message was deleted. */
+export interface AnswerEnded {
+  state: "cancelled" | "completed" | "failed" | "growing" | "interrupted";
+  /** code points */
+  length: number | null;
+  offset: number | null;
+}
+
+/** `AnswerCancelRequest` with its answer. */
+export interface AnswerCancelArgs {
+  /** at most 200 characters, on one line */
+  reason?: string;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  message_id: string;
+}
+
 /** Close a user's connections, or one of them. */
 export interface DisconnectRequest {
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
@@ -983,6 +1115,8 @@ export interface Pushes {
   new_message: NewMessagePush;
   message_updated: MessageUpdatedPush;
   message_deleted: MessageDeletedPush;
+  answer_appended: AnswerAppendedPush;
+  answer_ended: AnswerEndedPush;
   typing: TypingPush;
   message_status_update: MessageStatusPush;
   ai_processing_status: AiProcessingPush;
@@ -1033,6 +1167,8 @@ export interface Commands {
   take: { fields: TakeCommand; reply: HolderReply };
   /** Hold a session no longer; `ai`: the AI that held it last holds it again. */
   release: { fields: ReleaseCommand; reply: HolderReply };
+  /** End an answer that is not wanted any more. */
+  cancel_answer: { fields: CancelAnswerCommand; reply: Ack };
   /** Replace the token of the connection by a newer one of the same user. */
   refresh_token: { fields: RefreshTokenCommand; reply: TokenRefreshed };
   /** The statistics, as `GET /stats`. */
@@ -1043,6 +1179,14 @@ export interface Commands {
   broadcast: { fields: { args: BroadcastRequest }; reply: Result<Published> };
   /** As `POST /messages`. */
   publish: { fields: { args: PublishRequest }; reply: Result<Published> };
+  /** As `POST /sessions/{session_id}/answers`, with `session_id` in `args`. */
+  answer_start: { fields: { args: AnswerStartArgs }; reply: Result<AnswerStarted> };
+  /** As `POST /answers/{message_id}/append`, with `message_id` in `args`. */
+  answer_append: { fields: { args: AnswerAppendArgs }; reply: Result<AnswerAppended> };
+  /** As `POST /answers/{message_id}/finish`, with `message_id` in `args`. */
+  answer_finish: { fields: { args: AnswerFinishArgs }; reply: Result<AnswerEnded> };
+  /** As `POST /answers/{message_id}/cancel`, with `message_id` in `args`. */
+  answer_cancel: { fields: { args: AnswerCancelArgs }; reply: Result<AnswerEnded> };
   /** As `POST /users/disconnect`. */
   disconnect_user: { fields: { args: DisconnectRequest }; reply: Result<Disconnected> };
   /** As `POST /ping/{user_id}`, with `user_id` in `args`. */
@@ -1079,6 +1223,9 @@ export type ServerErrorCode =
   | "term_changed"
   | "organization_set"
   | "no_responder"
+  | "out_of_order"
+  | "answer_ended"
+  | "answer_too_long"
   | "body_too_large"
   | "unsupported_media_type"
   | "validation_failed"

@@ -11,6 +11,7 @@ import msgspec
 
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
+    AnswerGrown,
     InboxSettled,
     Outcome,
     Publication,
@@ -22,7 +23,7 @@ from wsserver.cluster.broker import (
 from wsserver.cluster.progress import Progress
 from wsserver.cluster.redis.bus import Bus, Datagram
 from wsserver.cluster.redis.link import RedisLink
-from wsserver.protocol.targets import Target, TargetType, user
+from wsserver.protocol.targets import Target, TargetType, session, user
 
 RESULTS_S = 0.15
 """Time for the results of other nodes."""
@@ -146,6 +147,8 @@ class RedisBroker:
             channel = self._channel_of(signal.targets[0])
         elif isinstance(signal, InboxSettled):
             channel = self._channel_of(user(signal.user_id))
+        elif isinstance(signal, AnswerGrown):
+            channel = self._channel_of(session(signal.session_id))
         self._bus.send(channel, "signal", msgspec.msgpack.encode(signal))
 
     def begin(self, publication: Publication) -> Outcome:

@@ -54,7 +54,7 @@ class MonitorCommands:
     async def get_stats(self, connection: ConnectionInfo, command: commands.GetStats) -> Answer:
         """Reply with the statistics of all nodes."""
         read_request(command.args or {}, Request)
-        return _result(await self._admin_queries.stats(_actor(connection)))
+        return _result(await self._admin_queries.stats(actor_of(connection)))
 
     def subscribe(self, connection: ConnectionInfo, command: commands.Subscribe) -> Answer:
         """Choose events and the interval of the statistics."""
@@ -64,13 +64,13 @@ class MonitorCommands:
     async def broadcast(self, connection: ConnectionInfo, command: commands.Broadcast) -> Answer:
         """Send to all connections."""
         request = read_request(command.args, BroadcastRequest, publish_faults)
-        return _result(await self._publishing.broadcast(_actor(connection), request))
+        return _result(await self._publishing.broadcast(actor_of(connection), request))
 
     def publish(self, connection: ConnectionInfo, command: commands.Publish) -> Awaitable[Answer]:
         """Send to a target; the next command does not wait until this one is stored."""
         request = read_request(command.args, PublishRequest, publish_faults)
         target = checked_target(request)
-        answer = self._publishing.submit(_actor(connection), target, request)
+        answer = self._publishing.submit(actor_of(connection), target, request)
         if isinstance(answer, Promise):
             return answer.then(_result)
         return _result_of(answer)
@@ -80,14 +80,14 @@ class MonitorCommands:
     ) -> Answer:
         """Close a user's connections."""
         request = read_request(command.args, DisconnectRequest)
-        return _result(await self._admin_actions.disconnect_user(_actor(connection), request))
+        return _result(await self._admin_actions.disconnect_user(actor_of(connection), request))
 
     async def ping_user(self, connection: ConnectionInfo, command: commands.PingUser) -> Answer:
         """Ping all connections of a user; replies with the round-trip times."""
         request = read_request(command.args, PingUserRequest)
         return _result(
             await self._admin_actions.ping_user(
-                _actor(connection), request.user_id, request.timeout_s
+                actor_of(connection), request.user_id, request.timeout_s
             )
         )
 
@@ -100,5 +100,6 @@ def _result(answer: dict[str, Any]) -> Answer:
     return "result", {"result": answer}
 
 
-def _actor(connection: ConnectionInfo) -> Actor:
+def actor_of(connection: ConnectionInfo) -> Actor:
+    """The user of a monitor's connection."""
     return Actor(connection.claims, connection.remote_ip, connection.connection_id, via="monitor")

@@ -136,14 +136,21 @@ class StreamCommands:
         _require_alive(connection)
         self._require_room(connection, *_session_ids(readable))
         answers: dict[str, Any] = {}
+        size = sum([recovery.size for recovery in recoveries.values()])
         for name in command.streams:
             # Checked again: access may have been revoked meanwhile.
             if name in recoveries and self._may_read(connection, name):
                 session_id = name.removeprefix(SESSION)
+                recovery = recoveries[name]
                 if session_id != name:
-                    self._sessions.rejoin(connection, session_id, recoveries[name])
-                reached(connection, name, recoveries[name])
-                answers[name] = recoveries[name].answer()
+                    since = command.streams[name]
+                    recovery = self._sessions.with_growing(
+                        connection, session_id, recovery, since, size - recovery.size
+                    )
+                    size += recovery.size - recoveries[name].size
+                    self._sessions.rejoin(connection, session_id, recovery)
+                reached(connection, name, recovery)
+                answers[name] = recovery.answer()
             else:
                 answers[name] = {"recovered": False, "reason": FORBIDDEN}
         return "resumed", {"streams": answers}

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
+    AnswerGrown,
     InboxSettled,
     Publication,
     PublishResult,
@@ -109,6 +110,16 @@ class KeptDeliveries(Protocol):
         """Messages of an inbox need not be resent."""
 
 
+class GrowingAnswers(Protocol):
+    """Texts of answers that grow, put together on this node: ``FollowedAnswers``."""
+
+    def delivered(self, publication: Publication) -> None:
+        """A kept message was written to the connections of this node."""
+
+    def grown(self, signal: AnswerGrown) -> None:
+        """More text of an answer."""
+
+
 class LocalDelivery:
     """Receiving side of the broker on this node: writes to its connections and monitors."""
 
@@ -117,12 +128,14 @@ class LocalDelivery:
         hub: Hub,
         writer: ConnectionWriter,
         kept: KeptDeliveries,
+        answers: GrowingAnswers,
         traces: TraceBuffer,
         monitors: Monitors,
     ) -> None:
         self._hub = hub
         self._writer = writer
         self._kept = kept
+        self._answers = answers
         self._traces = traces
         self._monitors = monitors
 
@@ -130,6 +143,9 @@ class LocalDelivery:
         """Write a signal to the connections or monitors that it matches, or apply it."""
         if isinstance(signal, InboxSettled):
             self._kept.settled(signal)
+            return
+        if isinstance(signal, AnswerGrown):
+            self._answers.grown(signal)
             return
         if not isinstance(signal, Push):
             self._monitors.show(signal)
@@ -160,6 +176,7 @@ class LocalDelivery:
             connections = self._kept.admitted(publication, selected)
         result = self._deliver_to(publication, connections)
         self._kept.delivered(publication, connections)
+        self._answers.delivered(publication)
         others = len(selected) - len(connections)
         return result + PublishResult(others, others) if others else result
 

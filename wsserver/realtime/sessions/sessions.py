@@ -18,6 +18,8 @@ from wsserver.protocol.types import Position
 from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Scope
+from wsserver.realtime.answers.followed_answers import FollowedAnswers
+from wsserver.realtime.answers.watchers import AnswerWatchers
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery import event_cursors
@@ -48,7 +50,11 @@ class Sessions:
         presence: Presence,
         connections: ConnectionDirectory,
         positions: ReadPositions,
+        answers: FollowedAnswers,
+        watchers: AnswerWatchers,
+        replay_budget: int,
     ) -> None:
+        """``replay_budget``: bytes that may be queued for a connection."""
         self.access = access
         self.positions = positions
         self._connections = connections
@@ -59,6 +65,9 @@ class Sessions:
         self._writer = writer
         self._events = events
         self._members = members
+        self._answers = answers
+        self._watchers = watchers
+        self._replay_budget = replay_budget
 
     def users_of_all_nodes(self, session_id: str) -> Awaitable[SessionUsers] | None:
         """The users in a session; None in a single process, whose own are all there are."""
@@ -82,6 +91,7 @@ class Sessions:
         ``recovery``: messages after ``since``, exact in this iteration of the event loop;
         ``users``: those of all nodes, and ``positions``: how far they have read, both read before.
         """
+        recovery = self.with_growing(connection, session_id, recovery, since)
         if users is not None and session_id not in (connection.sessions or ()):
             add_connection(users, connection)
         self.rejoin(connection, session_id, recovery)
@@ -102,6 +112,28 @@ class Sessions:
             "users": listed,
         }
 
+    def with_growing(
+        self,
+        connection: ConnectionInfo,
+        session_id: str,
+        recovery: Recovery,
+        since: Position | None,
+        others: int = 0,
+    ) -> Recovery:
+        """A recovery with the text of growing answers as it is in this iteration of the event loop.
+
+        Also of those at or before ``since``: ``answer_appended`` continues it. ``others``: bytes of
+        the other streams in the same answer.
+        """
+        if since is not None and not recovery.is_complete:
+            return recovery
+        budget = self._replay_budget - connection.websocket.queued_bytes - others
+        after = None if since is None else since.offset
+        messages = self._answers.newest(
+            SESSION + session_id, after, connection.claims, recovery.messages, budget
+        )
+        return recovery._replace(messages=messages)
+
     def rejoin(self, connection: ConnectionInfo, session_id: str, recovery: Recovery) -> None:
         """Join a session. ``session_joined`` is pushed to the others once a user.
 
@@ -114,6 +146,7 @@ class Sessions:
             self._presence.joins(connection, session_id)
         self._hub.join(connection, session_id)
         if is_new:
+            self._watchers.came(connection, session_id)
             done = partial(self._joined, connection, session_id)
             id_, user_id = connection.connection_id, connection.user_id
             self._connections.joined(id_, user_id, session_id, done)
@@ -122,6 +155,7 @@ class Sessions:
         """Leave a session, if it was joined; ``quietly``: without pushing ``session_left``."""
         if connection.sessions is None or session_id not in connection.sessions:
             return
+        self._watchers.leaves(connection, session_id)
         self._hub.leave(connection, session_id)
         event_cursors.left(connection, SESSION + session_id)
         done = partial(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.control import Control, Notice
@@ -17,7 +17,6 @@ from wsserver.realtime.streams.retention_policy import target_of_kept
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.messages.message_rows import Revise
 from wsserver.storage.messages.streams import (
-    Found,
     Revision,
     RevisionOutcome,
     TransactionHook,
@@ -32,6 +31,30 @@ class MessagesRevised(Notice, frozen=True):
 
     changes: Sequence[tuple[str, str, int, int]]
     """Stream, epoch, offset and revision of each."""
+
+
+class Changeable(Protocol):
+    """A message that can be changed: where it is, and for how long and for whom it is kept."""
+
+    @property
+    def stream(self) -> str:
+        """The stream that keeps it."""
+        ...
+
+    @property
+    def message_id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def expires_at(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    @property
+    def audience(self) -> str | None:
+        """JSON: a filter of its readers; None: all."""
+        ...
 
 
 class Revisions:
@@ -59,7 +82,7 @@ class Revisions:
 
     def record(
         self,
-        subject: Found,
+        subject: Changeable,
         type_: str,
         members: dict[str, Any],
         revise: Revise,

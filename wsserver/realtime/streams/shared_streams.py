@@ -10,12 +10,13 @@ from wsserver.cluster.broker import Broker, Publication, Receiver
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams.append_queue import Draft, Outcomes
+from wsserver.realtime.streams.growing_texts import GrowingTexts
 from wsserver.realtime.streams.retention_policy import Retention, readers_of
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Recovery, Stream
 from wsserver.realtime.streams.stream_follower import FollowedStream, StreamFollower
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.engine.fair_queue import reading_for
-from wsserver.storage.messages.streams import Head, StreamStore
+from wsserver.storage.messages.streams import Ends, Head, StreamStore
 from wsserver.tasks import Tasks
 
 HEADS_AT_ONCE = 1000
@@ -23,7 +24,7 @@ HEADS_AT_ONCE = 1000
 
 
 class HeadReader:
-    """Reads the ends of streams, many callers in one query.
+    """Reads the ends of streams and their growing answers, many callers in one query.
 
     A query begins after the calls that it answers, so they see all that was stored before them.
     """
@@ -31,10 +32,10 @@ class HeadReader:
     def __init__(self, store: StreamStore, tasks: Tasks) -> None:
         self._store = store
         self._tasks = tasks
-        self._next: tuple[dict[str, None], asyncio.Future[dict[str, Head]]] | None = None
+        self._next: tuple[dict[str, None], asyncio.Future[Ends]] | None = None
         self._is_running = False
 
-    async def read(self, names: Sequence[str]) -> dict[str, Head]:
+    async def read(self, names: Sequence[str]) -> Ends:
         """The ends of some streams, and of others. Raises ``StorageUnavailable``."""
         if self._next is None:
             self._next = {}, asyncio.get_running_loop().create_future()
@@ -53,10 +54,10 @@ class HeadReader:
             while self._next is not None:
                 (wanted, future), self._next = self._next, None
                 names = list(wanted)
-                heads: dict[str, Head] = {}
+                ends = Ends({}, {})
                 try:
                     for first in range(0, len(names), HEADS_AT_ONCE):
-                        heads |= await self._store.heads(names[first : first + HEADS_AT_ONCE])
+                        ends |= await self._store.ends(names[first : first + HEADS_AT_ONCE])
                 except Exception as error:  # noqa: BLE001 - raised in the callers
                     future.set_exception(error)
                     future.exception()  # also if all of them are gone
@@ -64,7 +65,7 @@ class HeadReader:
                     future.cancel()
                     raise
                 else:
-                    future.set_result(heads)
+                    future.set_result(ends)
         finally:
             self._is_running = False
 
@@ -112,6 +113,7 @@ class SharedStreams(Streams):
         clock: Clock,
         tasks: Tasks,
         *,
+        growing: GrowingTexts,
         on_unreached: Callable[[Publication], None],
         cork: Callable[[], None],
         retention: Retention,
@@ -123,6 +125,7 @@ class SharedStreams(Streams):
             broker.begin,
             clock,
             tasks,
+            growing=growing,
             on_unreached=on_unreached,
             cork=cork,
             replay_limit=replay_limit,
@@ -131,7 +134,14 @@ class SharedStreams(Streams):
         )
         self._head_reader = HeadReader(store, tasks)
         self.follower = StreamFollower(
-            store, broker, delivery, clock, tasks, enter=self._received, moved=self._moved
+            store,
+            broker,
+            delivery,
+            clock,
+            tasks,
+            enter=self._received,
+            moved=self._moved,
+            dropped=growing.stream_dropped,
         )
 
     async def load(self) -> None:
@@ -181,15 +191,17 @@ class SharedStreams(Streams):
     async def settle(self, names: Sequence[str], places: Sequence[FollowedStream]) -> None:
         """Make the positions of held streams exact; all are in the cache then."""
         await self.follower.subscribed(places)
-        heads = await self._head_reader.read(names)
+        ends = await self._head_reader.read(names)
         for place in places:
-            await self.follower.reach(place, heads[place.name])
+            await self.follower.reach(place, ends.heads[place.name])
+            if growing := ends.growing.get(place.name):
+                await self._growing.settle(growing)
         for name in names:
-            self._cache.trim(self._followed(name), heads[name].first_offset)
+            self._cache.trim(self._followed(name), ends.heads[name].first_offset)
 
     async def open(self, name: str) -> Stream:
         """A stream whose position is exact when this returns; raises ``StorageUnavailable``."""
-        head = (await self._head_reader.read([name]))[name]
+        head = (await self._head_reader.read([name])).heads[name]
         if self.follower.position(name) is None:
             stream = self._cache.use(name)
             if stream is None or stream.epoch != head.epoch or stream.head < head.offset:

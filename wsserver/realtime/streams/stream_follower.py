@@ -103,7 +103,8 @@ class StreamFollower:
     """Receiving side of the broker where several nodes write to the streams.
 
     Kept messages are passed on to ``delivery`` once, in the order of their offsets; ``enter`` is
-    called before, and ``moved`` where the position changed without a message. Order and
+    called before, and ``moved`` where the position changed without a message; ``dropped`` where a
+    stream is not followed any more, or messages were skipped as nobody has missed them. Order and
     completeness come from the database: what pub/sub loses is read from there, after
     ``GAP_PATIENCE_S`` if a later message shows it, else after ``COMPARE_S``.
     """
@@ -118,6 +119,7 @@ class StreamFollower:
         *,
         enter: Callable[[Publication], None],
         moved: Callable[[str, str, int], None],
+        dropped: Callable[[str], None],
     ) -> None:
         self._store = store
         self._broker = broker
@@ -126,6 +128,7 @@ class StreamFollower:
         self._tasks = tasks
         self._enter = enter
         self._moved = moved
+        self._dropped = dropped
         self._places: dict[str, FollowedStream] = {}
         self._room = ByteBudget(HELD_LIMIT_BYTES)
         self._repairing = asyncio.Semaphore(REPAIRS_AT_ONCE)
@@ -204,6 +207,7 @@ class StreamFollower:
         if place.timer is not None:
             place.timer.cancel()
         place.sequence.close()
+        self._dropped(place.name)
         place.wake()
         self._broker.unfollow(place.target)
 
@@ -336,6 +340,7 @@ class StreamFollower:
         if place.is_local:
             ready = self._page(sequence, gap, place.name)
         else:  # nobody has missed anything: the position is moved only
+            self._dropped(place.name)
             ready = sequence.page(head.epoch, head.offset, head.offset, ())
         for publication in ready:
             outcome = self._pass_on(place, publication)

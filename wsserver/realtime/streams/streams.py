@@ -9,6 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from wsserver.clock import Clock
 from wsserver.cluster.broker import NO_RECIPIENTS, Outcome, Publication, PublishResult
@@ -21,6 +22,7 @@ from wsserver.protocol.types import Position
 from wsserver.realtime.streams import history
 from wsserver.realtime.streams.append_queue import AppendQueue, Draft, Outcomes
 from wsserver.realtime.streams.concurrency import FairSemaphore, Readings, SingleFlight
+from wsserver.realtime.streams.growing_texts import GrowingTexts
 from wsserver.realtime.streams.history import History
 from wsserver.realtime.streams.recovery import StreamRecovery
 from wsserver.realtime.streams.retention_policy import Retention
@@ -72,6 +74,7 @@ class Streams:
         clock: Clock,
         tasks: Tasks,
         *,
+        growing: GrowingTexts,
         on_unreached: Callable[[Publication], None],
         cork: Callable[[], None],
         retention: Retention,
@@ -94,6 +97,7 @@ class Streams:
         """Streams whose heads are being read; removed when the cached stream changes meanwhile."""
         self._on_unreached = on_unreached
         self._stored_listeners: list[Callable[[Draft, Appended], None]] = []
+        self._growing = growing
         self.kept = 0
         """Messages stored since the start."""
 
@@ -332,11 +336,12 @@ class Streams:
                         budget=budget,
                         with_changes=with_changes,
                     )
+                    messages = await self._growing.with_text(page.messages, budget)
                 finally:
                     self._readings.end(reading)
                 if not reading.is_outdated:
                     break
-        return page
+        return replace(page, messages=messages)
 
     async def last_message(self, name: str, claims: Claims | None) -> Raw | None:
         """The ``message`` of a stream's latest ``new_message``, as JSON; None: there is none.
@@ -346,7 +351,10 @@ class Streams:
         found = await self._store.last_of_type(
             name, "new_message", history.admits_for(claims), self._clock.wall()
         )
-        return None if found is None else Raw(message_in(found.payload))
+        if found is None:
+            return None
+        (payload,) = await self._growing.with_text([found.payload], PAGE_BYTES)
+        return Raw(message_in(payload))
 
     def figures(self) -> dict[str, int]:
         """Numbers for the health check and the metrics."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.epochs import renew_default_epoch
 from wsserver.storage.messages import search_rows
+from wsserver.storage.messages.answers import delete_answers
 from wsserver.storage.messages.message_rows import (
     INBOX,
     LAST_OFFSET,
@@ -288,6 +289,7 @@ def _delete(
         expired.append(Expired(message_id, stream, offset, sender, bool(is_pending), session_id))
         if key not in of_records and (is_over_limit or not has_ttl):
             taken[stream_id] = max(taken.get(stream_id, 0), offset)
+    delete_answers(db, [each.message_id for each in expired])
     db.executemany(
         "UPDATE streams SET first_offset = ?1 WHERE id = ?2 AND first_offset < ?1",
         [(offset + 1, stream_id) for stream_id, offset in taken.items()],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages import (
     retention,
@@ -13,6 +15,7 @@ from wsserver.storage.messages import (
     stream_gaps,
     stream_reads,
 )
+from wsserver.storage.messages.answers import GrowingPlace, growing
 from wsserver.storage.messages.message_rows import (
     SESSION,
     Append,
@@ -40,6 +43,7 @@ __all__ = [
     "Appended",
     "Change",
     "Counts",
+    "Ends",
     "Expired",
     "Found",
     "Gap",
@@ -58,6 +62,26 @@ __all__ = [
     "Wanted",
     "Writer",
 ]
+
+
+class Ends(NamedTuple):
+    """The ends of streams, and the answers that grow in those of sessions."""
+
+    heads: dict[str, Head]
+    growing: dict[str, list[GrowingPlace]]
+    """By stream; without one it is left out."""
+
+    def __or__(self, other: Ends) -> Ends:
+        return Ends(self.heads | other.heads, self.growing | other.growing)
+
+
+def _ends(db: Connection, streams: Sequence[str]) -> Ends:
+    sessions = [name.removeprefix(SESSION) for name in streams if name.startswith(SESSION)]
+    found: dict[str, list[GrowingPlace]] = {}
+    for place in growing(db, sessions) if sessions else ():
+        found.setdefault(SESSION + place.session_id, []).append(place)
+    return Ends(stream_reads.heads(db, streams), found)
+
 
 _TRIM_STREAMS = 10
 """Streams checked in one job: counting a thousand messages takes some 0.3 ms."""
@@ -115,6 +139,10 @@ class StreamStore:
         A stream without a row has the default epoch and offset 0, as of ``head``.
         """
         return await self._database.read(partial(stream_reads.heads, streams=streams))
+
+    async def ends(self, streams: Sequence[str]) -> Ends:
+        """The heads of many streams and the answers that grow in them, of one snapshot."""
+        return await self._database.read(partial(_ends, streams=streams))
 
     async def gap(
         self, stream: str, epoch: str, after: int, now: float, limit: int, budget: int

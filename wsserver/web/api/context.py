@@ -19,6 +19,7 @@ from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability.clocks import Clocks
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
+from wsserver.realtime.operations.answers import Answers
 from wsserver.realtime.operations.command_channels import CommandChannels
 from wsserver.realtime.operations.message_changes import MessageChanges
 from wsserver.realtime.operations.message_exports import ArchiveExports
@@ -77,6 +78,7 @@ class WebContext:
     search: Search
     admin_actions: AdminActions
     session_actions: SessionActions
+    answers: Answers
     tracing: Tracing
     notifications: NotificationApi
     webhooks: WebhookApi

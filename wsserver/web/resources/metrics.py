@@ -18,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from wsserver.realtime.answers.owned_answers import END_STATES
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.http.replies import Reply
@@ -94,6 +95,7 @@ def own_metrics(context: WebContext) -> Iterator[Metric]:
     stats = context.manager.stats()
     yield InfoMetricFamily("wsserver", "Name of the node", {"node": str(stats["node"])})
     yield from _of_stats(stats)
+    yield from _of_answers(stats["answers"])
     yield from _of_channels(stats["notifications"])
     counters = context.poller.counters
     for name, text in _WIRE.items():
@@ -117,6 +119,14 @@ def _of_stats(stats: Mapping[str, Any]) -> Iterator[Metric]:
             if stats[key][rank] is not None
         ]
         yield _quantiles(name, text, values, ("quantile",))
+
+
+def _of_answers(figures: Mapping[str, int]) -> Iterator[Metric]:
+    yield _gauge("answers_growing", "Answers whose text grows", [((), figures["growing"])])
+    yield _counter("answers_begun", "Answers begun", [((), figures["begun"])])
+    yield _counter("answer_appends", "Appends to answers", [((), figures["appends"])])
+    ended = [((state,), figures[state]) for state in END_STATES]
+    yield _counter("answers_ended", "Answers that have ended", ended, ("state",))
 
 
 def _of_channels(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:

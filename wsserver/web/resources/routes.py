@@ -15,6 +15,7 @@ from wsserver.errors import MEANINGS, Meaning
 from wsserver.web.api.endpoint import Endpoint, Resource
 from wsserver.web.api.handlers import ApiHandler, rule_for
 from wsserver.web.resources import (
+    answers,
     audit,
     connections,
     diagnostics,
@@ -41,6 +42,7 @@ _RESOURCES: tuple[ModuleType, ...] = (
     sessions,
     messages,
     search,
+    answers,
     notifications,
     diagnostics,
     nodes,
@@ -67,6 +69,7 @@ TAGS = {
     "Sessions": "Chat sessions: connections, member lists, kept messages.",
     "Messages": "Publish to users, sessions, organizations, roles, connections or everybody; trace"
     " and explain messages.",
+    "Answers": "Answers that grow: begin, append, finish, cancel, get.",
     "Notifications": "Notifications by WebSocket, Web Push, SMS and e-mail, with their deliveries"
     " and attempts, and contact addresses of users.",
     "Event streams": "Server-Sent Events instead of a WebSocket: the commands of their clients.",

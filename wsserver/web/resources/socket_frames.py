@@ -10,6 +10,13 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from wsserver.protocol.answers import (
+    AnswerAppendArgs,
+    AnswerCancelArgs,
+    AnswerFinishArgs,
+    AnswerStartArgs,
+    AnswerState,
+)
 from wsserver.protocol.notifications import NotificationType
 from wsserver.protocol.requests import (
     BroadcastRequest,
@@ -21,6 +28,7 @@ from wsserver.protocol.requests import (
 )
 from wsserver.protocol.types import Content, HolderView, JsonObject, SessionState
 from wsserver.web.api.answers import Time
+from wsserver.web.resources.answers import AnswerAppended, AnswerEnded, AnswerStarted
 from wsserver.web.resources.connections import Disconnected
 from wsserver.web.resources.messages import Published
 from wsserver.web.resources.sessions import ReadOffset
@@ -143,6 +151,11 @@ class ChatMessage(Wire, kw_only=True):
     )
     edited_at: Time | UnsetType = UNSET
     edited_by: str | UnsetType = UNSET
+    state: Annotated[
+        AnswerState, Meta(description="of an answer; its text grows while it does")
+    ] | (UnsetType) = UNSET
+    seq: Annotated[int, Meta(description="of an answer: the latest append")] | UnsetType = UNSET
+    metadata: Annotated[JsonObject, Meta(description="of an answer")] | UnsetType = UNSET
 
 
 class DeletedMessage(Wire, kw_only=True):
@@ -170,6 +183,9 @@ class MessageVersion(Wire, kw_only=True):
     reply_to: str | UnsetType = UNSET
     edited_at: Time | UnsetType = UNSET
     edited_by: str | UnsetType = UNSET
+    state: AnswerState | UnsetType = UNSET
+    seq: int | UnsetType = UNSET
+    metadata: JsonObject | UnsetType = UNSET
 
 
 class NewMessagePush(Placed, kw_only=True):
@@ -194,6 +210,27 @@ class MessageDeletedPush(Placed, kw_only=True):
     deleted_at: Time
     deleted_by: str
     message: DeletedMessage
+
+
+class AnswerAppendedPush(Push, kw_only=True):
+    """More text of an answer: it follows the first ``at`` code points."""
+
+    session_id: str
+    message_id: str
+    seq: Annotated[int, Meta(description="the latest append in it")]
+    at: Annotated[int, Meta(description="code points before it")]
+    text: str
+
+
+class AnswerEndedPush(Placed, kw_only=True):
+    """An answer has ended; ``message`` is the final one."""
+
+    session_id: str
+    message_id: str
+    state: AnswerState
+    reason: str | UnsetType = UNSET
+    length: Annotated[int, Meta(description="code points")]
+    message: MessageVersion
 
 
 class TypingPush(Signal, kw_only=True):
@@ -367,6 +404,8 @@ PUSHES: dict[str, type[Push]] = {
     "new_message": NewMessagePush,
     "message_updated": MessageUpdatedPush,
     "message_deleted": MessageDeletedPush,
+    "answer_appended": AnswerAppendedPush,
+    "answer_ended": AnswerEndedPush,
     "typing": TypingPush,
     "message_status_update": MessageStatusPush,
     "ai_processing_status": AiProcessingPush,
@@ -529,6 +568,7 @@ REPLIES: dict[str, tuple[str, type[Struct]]] = {
     "mark_read": ("ack", Ack),
     "take": ("taken", HolderReply),
     "release": ("released", HolderReply),
+    "cancel_answer": ("ack", Ack),
     "refresh_token": ("token_refreshed", TokenRefreshed),
 }
 """Type and shape of each chat command's reply; ``pong`` has none."""
@@ -538,6 +578,10 @@ RESULTS: dict[str, tuple[type[Request] | None, type[Struct]]] = {
     "subscribe": (SubscribeRequest, Subscribed),
     "broadcast": (BroadcastRequest, Published),
     "publish": (PublishRequest, Published),
+    "answer_start": (AnswerStartArgs, AnswerStarted),
+    "answer_append": (AnswerAppendArgs, AnswerAppended),
+    "answer_finish": (AnswerFinishArgs, AnswerEnded),
+    "answer_cancel": (AnswerCancelArgs, AnswerEnded),
     "disconnect_user": (DisconnectRequest, Disconnected),
     "ping_user": (PingUserRequest, PingResult),
 }

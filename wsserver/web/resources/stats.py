@@ -44,6 +44,18 @@ class ChannelFigures(Answer):
     acknowledged_ms: Annotated[Percentiles, Meta(description="from sending to acknowledgement")]
 
 
+class AnswerFigures(Answer):
+    """Answers that grow now, and since the start those begun and ended, by state."""
+
+    growing: int
+    begun: int
+    appends: int
+    completed: int
+    failed: int
+    cancelled: int
+    interrupted: int
+
+
 class Stats(ClusterAnswer):
     """Current statistics of all nodes together, or of one; counters are since the start.
 
@@ -71,6 +83,7 @@ class Stats(ClusterAnswer):
     deliver_ms: Percentiles
     rtt_ms: Percentiles
     node: Annotated[str, Meta(description="`*`: all nodes together")]
+    answers: AnswerFigures
     notifications: Annotated[
         dict[str, ChannelFigures], Meta(description="by channel, of the whole server")
     ]
@@ -132,6 +145,15 @@ _STATS = {
     "deliver_ms": _PERCENTILES,
     "rtt_ms": _PERCENTILES,
     "node": "node-1",
+    "answers": {
+        "growing": 3,
+        "begun": 120,
+        "appends": 9100,
+        "completed": 110,
+        "failed": 2,
+        "cancelled": 4,
+        "interrupted": 1,
+    },
     "notifications": {
         "email": {
             "sent": 12,

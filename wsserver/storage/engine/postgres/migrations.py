@@ -106,6 +106,38 @@ ALTER TABLE messages ADD COLUMN deleted_at DOUBLE PRECISION;
 ALTER TABLE messages ADD COLUMN subject BIGINT;
 CREATE INDEX messages_by_subject ON messages (subject) WHERE subject IS NOT NULL;
 """
+_ANSWERS = """
+CREATE TABLE answers (
+    message_id TEXT PRIMARY KEY,
+    session_id TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'growing',
+    reason TEXT,
+    term BIGINT NOT NULL,
+    owner TEXT NOT NULL,
+    node TEXT NOT NULL,
+    generation BIGINT NOT NULL DEFAULT 1,
+    seq BIGINT NOT NULL DEFAULT 0,
+    length BIGINT NOT NULL,
+    last_digest TEXT,
+    started_at DOUBLE PRECISION NOT NULL,
+    first_text_at DOUBLE PRECISION,
+    last_text_at DOUBLE PRECISION,
+    ended_at DOUBLE PRECISION,
+    stalls TEXT NOT NULL DEFAULT '[]',
+    watchers TEXT NOT NULL DEFAULT '[]',
+    token_usage TEXT,
+    closing_offset BIGINT,
+    closing_digest TEXT,
+    closing_length BIGINT
+) WITH (fillfactor = 70);
+CREATE INDEX answers_growing ON answers (session_id) WHERE state = 'growing';
+CREATE TABLE answer_texts (
+    message_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    text BYTEA NOT NULL,
+    PRIMARY KEY (message_id, seq)
+);
+"""
 _WEBHOOK_MESSAGES = """
 ALTER TABLE webhook_outbox ADD COLUMN message_id TEXT;
 CREATE INDEX webhook_outbox_by_message ON webhook_outbox (message_id)
@@ -179,6 +211,7 @@ MIGRATIONS = (
     Migration("p0049_revisions", _REVISIONS),
     Migration("p0050_webhook_messages", _WEBHOOK_MESSAGES),
     Migration("p0050_search", _SEARCH),
+    Migration("p0051_answers", _ANSWERS),
     Migration("p0053_participants", _PARTICIPANTS),
     Migration("p0054_console_sessions", _CONSOLE_SESSIONS),
     Migration("p0060_extension_migrations", _EXTENSIONS),
