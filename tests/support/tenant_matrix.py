@@ -85,6 +85,7 @@ IN_OURS = {"target": {"type": "session", "id": "s_mine"}}
 CASES: tuple[Case, ...] = (
     case("user", 403, "GET /connections?user_id=X"),
     case("user", 404, "GET /users/X/connections"),
+    case("user", 404, "GET /users/X/conversations"),
     case("user", 404, "POST /ping/X", {"timeout_s": 0.01}),
     case("user", 404, "GET /users/X/contacts"),
     case("user", 404, "PUT /users/X/contacts", {"locale": "en"}),

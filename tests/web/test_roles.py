@@ -21,6 +21,7 @@ ALLOWED = {
     f"GET {API}/connections/{{connection_id}}": "admin service manager",
     f"DELETE {API}/connections/{{connection_id}}": "admin",
     f"GET {API}/users/{{user_id}}/connections": "admin service manager",
+    f"GET {API}/users/{{user_id}}/conversations": "admin service manager",
     f"GET {API}/online-users": "admin service manager",
     f"POST {API}/users/disconnect": "admin",
     f"POST {API}/ping/{{user_id}}": "admin service manager",

@@ -17,6 +17,7 @@ from wsserver.protocol.types import (
     Offset,
     Position,
     SearchText,
+    SessionState,
     StreamName,
     Term,
     Title,
@@ -25,6 +26,7 @@ from wsserver.protocol.validation import describe, faults_of
 
 MAX_HISTORY = 200
 MAX_STREAMS = 100
+MAX_CONVERSATIONS = 100
 MAX_IDS = 1000
 MAX_NAMED_FAULTS = 20
 """Of a command, in the reply that refuses it."""
@@ -148,6 +150,14 @@ class MarkRead(Command):
     offset: Offset
 
 
+class Conversations(Command):
+    """List the caller's conversations, newest activity first."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_CONVERSATIONS)] = 50
+    cursor: Annotated[str, Meta(min_length=1, max_length=1024)] | UnsetType | None = UNSET
+    state: SessionState | UnsetType | None = UNSET
+
+
 class Take(Command):
     """Hold a session from now on, instead of the AI or user who holds it."""
 
@@ -239,6 +249,7 @@ CHAT_COMMANDS: dict[str, type[Command]] = {
     "history": History,
     "resume": Resume,
     "mark_read": MarkRead,
+    "conversations": Conversations,
     "take": Take,
     "release": Release,
     "cancel_answer": CancelAnswer,

@@ -49,6 +49,7 @@ RESERVED_TYPES = frozenset(
         "resumed",
         "found",
         "token_refreshed",
+        "conversations",
         "taken",
         "released",
     }

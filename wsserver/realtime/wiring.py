@@ -76,6 +76,7 @@ from wsserver.realtime.operations.node_queries import NodeQueries
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.operations.searching import Search, SearchIndexer
 from wsserver.realtime.operations.session_actions import SessionActions
+from wsserver.realtime.sessions.conversation_list import ConversationList
 from wsserver.realtime.sessions.conversations import Conversations, HolderChanged
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.read_positions import ReadPositions
@@ -392,10 +393,21 @@ def build_live(
     )
     conversations.add_holder_listener(partial(_end_answers, owned_answers))
 
+    conversation_list = ConversationList(
+        participants, conversation_store, streams, sessions, members, access, hub
+    )
+
     # Operations, and the commands of clients and monitors
     NodeQueries(manager, tenancy, settings.node).register(control)
     admin_queries = AdminQueries(
-        nodes, cluster_statistics, manager, permissions, tenancy, streams, conversations
+        nodes,
+        cluster_statistics,
+        manager,
+        permissions,
+        tenancy,
+        streams,
+        conversations,
+        conversation_list,
     )
     admin_actions = AdminActions(
         control,
@@ -485,7 +497,15 @@ def build_live(
         ).table()
     )
     dispatcher.add_handlers(
-        ConversationCommands(conversations, positions, access, permissions, tenancy).table()
+        ConversationCommands(
+            conversations,
+            conversation_list,
+            positions,
+            access,
+            permissions,
+            tenancy,
+            settings.replay_budget_bytes,
+        ).table()
     )
     answer_commands = AnswerCommands(answers)
     dispatcher.add_handlers(answer_commands.table())

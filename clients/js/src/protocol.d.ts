@@ -836,6 +836,48 @@ export interface MarkReadCommand {
   offset: number;
 }
 
+/** List the caller's conversations, newest activity first. */
+export interface ConversationsCommand {
+  limit?: number;
+  cursor?: string | null;
+  state?: "closed" | "open" | "pending" | null;
+}
+
+/** The user's conversations, newest activity first. */
+export interface ConversationsReply {
+  type: "conversations";
+  conversations: Conversation[];
+  /** in all of them, whatever their state */
+  unread_total: number;
+  next_cursor: string | null;
+}
+
+/** A conversation of a user, with the first 1000 members. */
+export interface Conversation {
+  session_id: string;
+  title: string | null;
+  state: "closed" | "open" | "pending";
+  /** who answers now; null: nobody */
+  holder: HolderView | null;
+  /** rises by 1 with each holder */
+  term: number;
+  /** null: that of members and writers */
+  organization_id: string | null;
+  metadata: JsonObject;
+  /** null before the first message or member */
+  created_at: string | null;
+  /** RFC 3339, UTC */
+  updated_at: string | null;
+  /** null, too, without access to messages */
+  last_message: JsonObject | null;
+  offset: number;
+  members: string[];
+  /** user ids of those who have joined it now */
+  active: string[];
+  unread: number;
+  read_offset: number;
+}
+
 /** Hold a session from now on, instead of the AI or user who holds it. */
 export interface TakeCommand {
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
@@ -1163,6 +1205,8 @@ export interface Commands {
   resume: { fields: ResumeCommand; reply: Resumed };
   /** Everything in a session up to an offset is read; the position never moves back. */
   mark_read: { fields: MarkReadCommand; reply: Ack };
+  /** List the caller's conversations, newest activity first. */
+  conversations: { fields: ConversationsCommand; reply: ConversationsReply };
   /** Hold a session from now on, instead of the AI or user who holds it. */
   take: { fields: TakeCommand; reply: HolderReply };
   /** Hold a session no longer; `ai`: the AI that held it last holds it again. */

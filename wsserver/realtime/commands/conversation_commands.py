@@ -1,4 +1,4 @@
-"""Handlers of the commands of conversations: ``mark_read``, ``take``, ``release``."""
+"""Handlers of commands of conversations: the list of them, ``mark_read``, ``take``, ``release``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
 from wsserver.realtime.messages.promise import Promise
+from wsserver.realtime.sessions.conversation_list import ConversationList, Wanted
 from wsserver.realtime.sessions.conversations import Conversations, view_of
 from wsserver.realtime.sessions.read_positions import ReadPositions
 from wsserver.storage.messages.conversations import Holder, HolderWish
@@ -22,25 +23,55 @@ MANAGE = "sessions:manage"
 
 
 class ConversationCommands:
-    """The handlers of commands about a conversation as a whole; none needs to have joined it."""
+    """The handlers of commands about a conversation as a whole; none needs to have joined it.
+
+    ``replay_budget``: bytes that may be queued for a connection.
+    """
 
     def __init__(
         self,
         conversations: Conversations,
+        conversation_list: ConversationList,
         positions: ReadPositions,
         access: SessionAccess,
         permissions: Permissions,
         tenancy: Tenancy,
+        replay_budget: int,
     ) -> None:
         self._conversations = conversations
+        self._list = conversation_list
         self._positions = positions
+        self._replay_budget = replay_budget
         self._access = access
         self._permissions = permissions
         self._tenancy = tenancy
 
     def table(self) -> dict[str, Handler]:
         """The handlers by command type."""
-        return {"mark_read": self.mark_read, "take": self.take, "release": self.release}
+        return {
+            "conversations": self.conversations,
+            "mark_read": self.mark_read,
+            "take": self.take,
+            "release": self.release,
+        }
+
+    async def conversations(
+        self, connection: ConnectionInfo, command: commands.Conversations
+    ) -> Answer:
+        """List the caller's conversations."""
+        wanted = Wanted(
+            connection.user_id,
+            command.limit,
+            command.cursor or None,
+            command.state or None,
+            self._replay_budget - connection.websocket.queued_bytes,
+        )
+        found = await self._list.of_caller(connection.claims, wanted)
+        return "conversations", {
+            "conversations": found.conversations,
+            "unread_total": found.unread_total,
+            "next_cursor": found.next_cursor,
+        }
 
     def mark_read(
         self, connection: ConnectionInfo, command: commands.MarkRead

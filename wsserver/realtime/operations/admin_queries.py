@@ -34,6 +34,7 @@ from wsserver.realtime.operations.node_queries import (
     ReadSessions,
     SessionIds,
 )
+from wsserver.realtime.sessions.conversation_list import ConversationList, Wanted
 from wsserver.realtime.sessions.conversations import Conversations, conversation_view
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.streams import Streams
@@ -56,6 +57,7 @@ class AdminQueries:
         tenancy: Tenancy,
         streams: Streams,
         conversations: Conversations,
+        conversation_list: ConversationList,
     ) -> None:
         self._nodes = nodes
         self._statistics = statistics
@@ -63,6 +65,7 @@ class AdminQueries:
         self._tenancy = tenancy
         self._streams = streams
         self._conversations = conversations
+        self._conversation_list = conversation_list
         self._hub: Hub = manager.hub
         self._permissions = permissions
 
@@ -202,6 +205,27 @@ class AdminQueries:
             "active": [each["user_id"] for each in item["users"]],
             "last_message": last,
             **unreachable_in(answers),
+        }
+
+    async def conversations(
+        self, actor: Actor, user_id: str, window: Window, state: str | None
+    ) -> dict[str, Any]:
+        """The conversations of a user, newest activity first, as far as they are in the scope.
+
+        Raises ``NotFound`` for a user outside of the scope.
+        """
+        scope = self._scope(actor, "messages:read")
+        await scope.find_user(user_id)
+        wanted = Wanted(user_id, window.limit, window.cursor, state)
+        # Messages may be for another organization alone.
+        reader = actor.claims if scope.organization_id is not None else None
+        found = await self._conversation_list.of_user(wanted, scope, reader)
+        return {
+            "user_id": user_id,
+            "conversations": found.conversations,
+            "unread_total": found.unread_total,
+            "total": found.total,
+            "next_cursor": found.next_cursor,
         }
 
     async def session_connections(

@@ -356,6 +356,17 @@ class Streams:
         (payload,) = await self._growing.with_text([found.payload], PAGE_BYTES)
         return Raw(message_in(payload))
 
+    async def latest_messages(
+        self, keys: Mapping[str, int], claims: Claims | None
+    ) -> dict[str, Raw]:
+        """The ``message`` of the latest ``new_message`` in streams; ``keys``: in the database.
+
+        ``claims``: of those that this user may read.
+        """
+        admits = history.admits_for(claims)
+        found = await self._store.latest_in(keys, "new_message", admits, self._clock.wall())
+        return {stream: Raw(message_in(payload)) for stream, payload in found.items()}
+
     def figures(self) -> dict[str, int]:
         """Numbers for the health check and the metrics."""
         return {

@@ -8,7 +8,7 @@ from functools import partial
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages import participants
-from wsserver.storage.messages.participants import Admits, Move, Moved, Unread
+from wsserver.storage.messages.participants import Admits, Listed, Move, Moved, Unread
 
 
 class ParticipantStore:
@@ -42,6 +42,11 @@ class ParticipantStore:
     async def unread_in(self, session_ids: Collection[str]) -> list[Unread]:
         """What is unread in sessions, to all of their users; sessions without messages left out."""
         read = partial(participants.unread_in, session_ids=session_ids, admits=self._admits)
+        return await self._database.read(read)
+
+    async def sessions_of(self, user_id: str) -> list[Listed]:
+        """The sessions of a user, with what is unread in them."""
+        read = partial(participants.sessions_of, user_id=user_id, admits=self._admits)
         return await self._database.read(read)
 
     async def unread_of(self, user_id: str) -> list[Unread]:

@@ -82,6 +82,16 @@ _UNREAD_OF = (
     " JOIN streams s ON s.name = 'session:' || p.session_id"
     " WHERE p.user_id = ?"
 )
+_SESSIONS_OF = (
+    "SELECT p.session_id, p.read_offset,"  # noqa: S608 - constants only
+    " coalesce(s.last_offset - s.uncounted - p.seen, 0), p.is_member, p.has_joined, p.has_written,"
+    " coalesce(c.state, 'open'),"
+    " CASE WHEN s.message_offset > 0 THEN s.message_at ELSE coalesce(c.created_at, 0.0) END,"
+    f" CASE WHEN s.message_offset > 0 THEN s.id << {OFFSET_BITS} | s.message_offset ELSE 0 END,"
+    " coalesce(s.last_offset, 0), coalesce(s.limited_offset, 0), s.id"
+    " FROM participants p LEFT JOIN streams s ON s.name = 'session:' || p.session_id"
+    " LEFT JOIN conversations c ON c.session_id = p.session_id WHERE p.user_id = ?"
+)
 
 
 class Move(NamedTuple):
@@ -113,6 +123,24 @@ class Unread(NamedTuple):
     has_joined: int
     """1: has entered it by a claim of a token."""
     has_written: int
+
+
+class Listed(NamedTuple):
+    """A session of a user, as lists show it."""
+
+    session_id: str
+    read_offset: int
+    unread: int
+    is_member: int
+    has_joined: int
+    has_written: int
+    state: str
+    active_at: float
+    """Time of the latest message, else of the beginning; seconds since the epoch."""
+    message_key: int
+    """Of the latest message; 0: there was none."""
+    offset: int
+    """End of the stream."""
 
 
 class Reader(NamedTuple):
@@ -229,6 +257,17 @@ def unread_in(db: Connection, session_ids: Iterable[str], admits: Admits) -> lis
 def unread_of(db: Connection, user_id: str, admits: Admits) -> list[Unread]:
     """What is unread to a user, in all sessions with messages."""
     return _unread(db, db.execute(_UNREAD_OF, [user_id]).fetchall(), admits)
+
+
+def sessions_of(db: Connection, user_id: str, admits: Admits) -> list[Listed]:
+    """The sessions of a user, in no order."""
+    rows = db.execute(_SESSIONS_OF, [user_id]).fetchall()
+    found = [Listed(*row[:10]) for row in rows]
+    limited = [index for index, row in enumerate(rows) if row[10] > row[1]]
+    wanted = [(user_id, rows[i][11], rows[i][1], rows[i][9]) for i in limited]
+    for index, count in zip(limited, limited_unread(db, wanted, admits), strict=True):
+        found[index] = found[index]._replace(unread=found[index].unread + count)
+    return found
 
 
 def limited_unread(

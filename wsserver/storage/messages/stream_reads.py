@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
@@ -62,6 +62,10 @@ _FIRST_AT = (
     " ORDER BY m.key LIMIT 1"
 )
 _NEXT = "SELECT key, at FROM messages WHERE key > ? AND key <= ? ORDER BY key LIMIT 1"
+_LATEST_BY_KEYS = (
+    f"SELECT m.key, m.audience, m.payload FROM messages m WHERE {_READABLE}"  # noqa: S608
+    " AND m.key IN (SELECT value FROM json_each(?))"
+)
 _BY_KEYS = (
     f"SELECT {KEPT_COLUMNS}, t.payload FROM messages m{_WITH_SUBJECT}"  # noqa: S608 - constants
     " WHERE m.key IN (SELECT value FROM json_each(?))"
@@ -215,6 +219,30 @@ def last_of_type(
         if found == type_ and (admits is None or admits(audience)):
             return _by_keys(db, [key])[0]
     return None
+
+
+def latest_in(
+    db: Connection, keys: Mapping[str, int], type_: str, admits: Admits | None, now: float
+) -> dict[str, bytes]:
+    """Payloads of the latest messages of a type that are for the reader, by stream.
+
+    ``keys``: of the latest messages of that type; where one is not for the reader, or is gone, an
+    earlier one is searched as by ``last_of_type``. Streams without any are left out.
+    """
+    found = {}
+    rows = {
+        key: (audience, payload)
+        for key, audience, payload in db.execute(
+            _LATEST_BY_KEYS, [now, db.listed(list(keys.values()))]
+        ).fetchall()
+    }
+    for stream, key in keys.items():
+        audience, payload = rows.get(key, (None, None))
+        if payload is not None and (admits is None or admits(audience)):
+            found[stream] = payload
+        elif (kept := last_of_type(db, stream, type_, admits, now)) is not None:
+            found[stream] = kept.payload
+    return found
 
 
 def outline_of(db: Connection, wanted: Wanted, after: int, until: int) -> Iterable[Outline]:

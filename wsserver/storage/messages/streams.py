@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -176,6 +176,13 @@ class StreamStore:
         return await self._database.read(
             partial(stream_reads.span, stream=stream, since=since, until=until)
         )
+
+    async def latest_in(
+        self, keys: Mapping[str, int], type_: str, admits: Admits | None, now: float
+    ) -> dict[str, bytes]:
+        """The latest messages of a type for a reader, by stream; see ``stream_reads.latest_in``."""
+        read = partial(stream_reads.latest_in, keys=keys, type_=type_, admits=admits)
+        return await self._database.read(partial(read, now=now))
 
     async def locate(self, message_ids: Sequence[str], now: float) -> list[Located]:
         """Messages by their ids (at most 1000), without payloads, by stream and offset.

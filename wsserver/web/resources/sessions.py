@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from wsserver.paging import DEFAULT_LIMIT
 from wsserver.protocol.requests import (
@@ -14,7 +14,13 @@ from wsserver.protocol.requests import (
     session_faults,
 )
 from wsserver.protocol.types import HolderView, JsonObject, Offset, SessionState, Term
-from wsserver.web.api.answers import Answer, ClusterAnswer, ClusterListing, Time
+from wsserver.web.api.answers import (
+    Answer,
+    ClusterAnswer,
+    ClusterListing,
+    Time,
+    Unreachable,
+)
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import Limit, Moment, NodePageQuery, time_range
@@ -47,9 +53,10 @@ class SessionSummary(ClusterAnswer):
     offset: int
 
 
-class Session(SessionSummary):
+class ConversationState(Answer):
     """A session as a conversation: who answers in it, its state, its last message."""
 
+    session_id: str
     title: str | None
     state: SessionState
     holder: Annotated[HolderView | None, Meta(description="who answers now; null: nobody")]
@@ -58,11 +65,19 @@ class Session(SessionSummary):
     metadata: JsonObject
     created_at: Annotated[Time | None, Meta(description="null before the first message or member")]
     updated_at: Time | None
-    positions: Annotated[list[ReadPosition], Meta(description="of the members")]
-    active: Annotated[list[str], Meta(description="user ids of ``users``")]
     last_message: Annotated[
-        JsonObject | None, Meta(description="null, too, without the permission messages:read")
+        JsonObject | None, Meta(description="null, too, without access to messages")
     ]
+    offset: int
+    members: list[str]
+    active: Annotated[list[str], Meta(description="user ids of those who have joined it now")]
+
+
+class Conversation(ConversationState):
+    """A conversation of a user, with the first 1000 members."""
+
+    unread: int
+    read_offset: int
 
 
 class ReadPosition(Answer):
@@ -70,6 +85,16 @@ class ReadPosition(Answer):
 
     user_id: str
     read_offset: ReadOffset
+
+
+class Session(ConversationState):
+    """A session with the users who have joined it, and the position of its stream."""
+
+    users: list[Present]
+    connections: int
+    epoch: str
+    positions: Annotated[list[ReadPosition], Meta(description="of the members")]
+    unreachable: Unreachable | UnsetType = UNSET
 
 
 class Held(Answer):

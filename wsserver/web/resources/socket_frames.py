@@ -31,7 +31,7 @@ from wsserver.web.api.answers import Time
 from wsserver.web.resources.answers import AnswerAppended, AnswerEnded, AnswerStarted
 from wsserver.web.resources.connections import Disconnected
 from wsserver.web.resources.messages import Published
-from wsserver.web.resources.sessions import ReadOffset
+from wsserver.web.resources.sessions import Conversation, ReadOffset
 from wsserver.web.resources.stats import Stats
 from wsserver.web.resources.users import PingResult
 
@@ -530,6 +530,14 @@ class PresenceReply(Wire, kw_only=True):
     users: Annotated[list[InSession], Meta(description="the first 1000")]
 
 
+class ConversationsReply(Wire, kw_only=True):
+    """The user's conversations, newest activity first."""
+
+    conversations: list[Conversation]
+    unread_total: Annotated[int, Meta(description="in all of them, whatever their state")]
+    next_cursor: str | None
+
+
 class HolderReply(Wire, kw_only=True):
     """Who holds the session now."""
 
@@ -565,6 +573,7 @@ REPLIES: dict[str, tuple[str, type[Struct]]] = {
     "history": ("history", HistoryReply),
     "resume": ("resumed", Resumed),
     "presence": ("presence", PresenceReply),
+    "conversations": ("conversations", ConversationsReply),
     "mark_read": ("ack", Ack),
     "take": ("taken", HolderReply),
     "release": ("released", HolderReply),

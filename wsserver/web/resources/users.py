@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from wsserver.protocol.requests import DisconnectRequest, PingRequest
-from wsserver.web.api.answers import Answer, ClusterAnswer, ClusterListing, Time
+from wsserver.protocol.types import SessionState
+from wsserver.web.api.answers import Answer, ClusterAnswer, ClusterListing, Listing, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
-from wsserver.web.api.queries import NodePageQuery
+from wsserver.web.api.queries import NodePageQuery, PageQuery
 from wsserver.web.resources.connections import (
     CONNECTIONS_EXAMPLE,
     DISCONNECTED_EXAMPLE,
@@ -16,6 +19,7 @@ from wsserver.web.resources.connections import (
     Disconnected,
     Metadata,
 )
+from wsserver.web.resources.sessions import Conversation
 
 RESOURCE = Resource("Users")
 
@@ -33,6 +37,20 @@ class OnlineUsers(ClusterListing):
     """Connected users, ordered by id."""
 
     users: list[OnlineUser]
+
+
+class Conversations(Listing):
+    """Conversations of a user: sessions as a member, joined by a claim, or written in."""
+
+    user_id: str
+    conversations: list[Conversation]
+    unread_total: Annotated[int, Meta(description="in all of them, whatever their state")]
+
+
+class ConversationsQuery(PageQuery, kw_only=True):
+    """A page of conversations, of one state or of all."""
+
+    state: SessionState | None = None
 
 
 class Pinged(Answer):
@@ -70,6 +88,21 @@ async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
     """List a user's connections; empty for an offline or unknown user."""
     return await context.admin_queries.user_connections(
         call.caller, call.path["user_id"], call.query.window, call.query.node
+    )
+
+
+@RESOURCE.endpoint(
+    "GET /users/{user_id}/conversations",
+    "messages:read",
+    Conversations,
+    query=ConversationsQuery,
+    errors=("not_found",),
+)
+async def _list_conversations(context: WebContext, call: Call) -> dict[str, Any]:
+    """List a user's conversations, newest activity first; empty for an unknown user."""
+    query = call.query
+    return await context.admin_queries.conversations(
+        call.caller, call.path["user_id"], query.window, query.state
     )
 
 
