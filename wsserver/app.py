@@ -65,6 +65,7 @@ from wsserver.storage.maintenance.storage_statistics import StorageStatistics
 from wsserver.storage.messages.conversations import ConversationStore
 from wsserver.storage.messages.message_exports import MessageExports
 from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
+from wsserver.storage.notifications.away import remove_contents as remove_from_notices
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.known_users import KnownUserStore
 from wsserver.storage.notifications.notifications import NotificationStore
@@ -219,7 +220,7 @@ def build(
         verifier=verifier,
         audit=audit,
         notification_receipts=acknowledgements,
-        removals=[remove_contents],
+        removals=[remove_contents, remove_from_notices],
         message_check=publish_hook,
     )
 
@@ -239,6 +240,8 @@ def build(
             locale=settings.default_locale,
             inbox_retention_s=settings.inbox_retention_s,
             reach=push_reach(settings),
+            away_notify_s=settings.away_notify_s,
+            away_channels=settings.away_channels,
         ),
         acknowledgements=acknowledgements,
         metrics=metrics,
@@ -252,6 +255,7 @@ def build(
         database=database,
         clock=clock,
         tasks=tasks,
+        organization_of=organizations.get,
     )
     live.statistics.add_source("notifications", metrics.view)
     webhooks = webhooks_of(settings, outbox, clock)
@@ -397,6 +401,7 @@ def live_settings(
         reserved_pushes=reserved_pushes,
         token_leeway_s=settings.jwt_leeway_s,
         edit_window_s=settings.edit_window_s,
+        away_notify_s=settings.away_notify_s,
     )
 
 

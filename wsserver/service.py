@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 PRUNE_INTERVAL_S = 600.0
 EXPIRE_INTERVAL_S = 2.0
 INDEX_INTERVAL_S = 0.5
+AWAY_INTERVAL_S = 0.5
 COMPACT_INTERVAL_S = 3600.0
 PROBE_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 0.5
@@ -207,6 +208,7 @@ class Service:
             ("database", PROBE_INTERVAL_S, self.database.probe),
         ):
             self.tasks.spawn(self._repeat(name, period_s, work), name=name)
+        self._begin_away()
         for name, period_s, work in (
             ("message expiry", EXPIRE_INTERVAL_S, live.expirer.run),
             ("search index", INDEX_INTERVAL_S, live.search_indexer.run),
@@ -225,6 +227,18 @@ class Service:
             poll = self._repeat("access changes", POLL_S, self.live.access_changes.poll)
             self.tasks.spawn(poll, name="access changes")
         self.tasks.spawn(self.lag.watch(), name="loop lag")
+
+    def _begin_away(self) -> None:
+        """Work for telling absent members of messages, where that is wanted."""
+        away, plain_receipts = self.notifications.away, self.live.plain_receipts
+        if away is None or plain_receipts is None:
+            return
+        for name, work in (
+            ("users that are back", away.flush),
+            ("receipts of plain clients", plain_receipts.advance),
+            ("away notices", self._for_all("away notices", away.run)),
+        ):
+            self.tasks.spawn(self._repeat(name, AWAY_INTERVAL_S, work), name=name)
 
     async def drain(self) -> None:
         """Refuse new connections, ask clients to reconnect later, flush the queues, close.

@@ -27,6 +27,7 @@ CONTRACT = {
     "ai_status": "session_id status detail?",
     "message_status": "session_id message_id status",
     "human_takeover": "session_id customer_name reason?",
+    "chat_message": "session_id title text",
     "cost_warning": "used quota period unit?",
     "budget_exceeded": "used budget period currency?",
     "usage_report": "period used quota unit?",
@@ -100,7 +101,7 @@ def test_every_template_shows_its_parameters(template: str, locale: Any) -> None
         text = rendered.title + rendered.message + str(rendered.action_url)
         assert not set("{}[]") & set(text)
         assert rendered.title
-    shown = full.message + str(full.action_url).replace("%3C", "<").replace("%3E", ">")
+    shown = full.title + full.message + str(full.action_url).replace("%3C", "<").replace("%3E", ">")
     for name, value in values(template, optional=True).items():
         assert str(value) in shown, name
     assert (short.message != full.message) == (known(template) != required(template))

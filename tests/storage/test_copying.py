@@ -106,7 +106,8 @@ def everything(db: Connection) -> dict[str, list[Any]]:
         "session_members", "user_organizations", "revocations", "access_changes",
         "idempotency",
         "idempotency_quotas", "audit", "snapshot_hours", "webhook_outbox",
-        "conversations", "conversation_changes", "participants",
+        "conversations", "conversation_changes", "participants", "away_queue", "away_marks",
+        "away_notices",
     )  # fmt: skip
     found = {}
     for name in names:

@@ -16,6 +16,7 @@ from wsserver.notifications.delivery_policy import DigestRule, Retries
 from wsserver.notifications.templates import load_templates
 from wsserver.notifications.wiring import NotificationSettings, NotificationSubsystem
 from wsserver.protocol.notifications import ChannelName, Contact
+from wsserver.storage.notifications.away import remove_contents
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.notifications import NotificationStore
 
@@ -71,9 +72,17 @@ class LiveNotifications:
         channels: tuple[ScriptedChannel, ...] | None = None,
         retries: Retries = RETRIES,
         digest: DigestRule = DIGEST,
+        away_notify_s: float = 0.0,
+        away_channels: tuple[ChannelName, ...] = ("push",),
     ) -> None:
         self.clock = clock
-        self.live = live = Live(clock, path, with_notifications=True)
+        self.live = live = Live(
+            clock,
+            path,
+            with_notifications=True,
+            removals=[remove_contents],
+            away_notify_s=away_notify_s,
+        )
         if channels is None:
             channels = (ScriptedChannel("email"), ScriptedChannel("sms"))
         self.played = {channel.name: channel for channel in channels}
@@ -84,10 +93,16 @@ class LiveNotifications:
             **self.played,
         }
         self.parts = parts = NotificationSubsystem(
+            organization_of=live.organizations.get,
             channels=ways,
             contacts=self.contacts,
             templates=load_templates(),
-            settings=NotificationSettings(retries=retries, digest=digest),
+            settings=NotificationSettings(
+                retries=retries,
+                digest=digest,
+                away_notify_s=away_notify_s,
+                away_channels=away_channels,
+            ),
             acknowledgements=live.acknowledgements,
             metrics=live.metrics,
             connections=live.connections,

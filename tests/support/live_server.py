@@ -67,6 +67,7 @@ class Live:
         with_notifications: bool = False,
         seams: Any = None,
         message_check: Any = None,
+        removals: Any = (),
         **settings: Any,
     ) -> None:
         """``seams``: those of a node of a cluster; ``settings``: of ``LiveSettings``."""
@@ -139,12 +140,14 @@ class Live:
             audit=self.audit,
             notification_receipts=self.acknowledgements if with_notifications else None,
             message_check=message_check,
+            removals=removals,
         )
         self.statistics, self.events, self.traces = live.statistics, live.events, live.traces
         self.tenancy, self.store, self.receipt_store = live.tenancy, live.store, live.receipt_store
         self.streams, self.router, self.writer = live.streams, live.router, live.writer
         self.revisions, self.unread = live.revisions, live.unread
         self.receipts, self.inboxes, self.statuses = live.receipts, live.inboxes, live.statuses
+        self.plain_receipts = live.plain_receipts
         self.expirer, self.dispatcher, self.manager = live.expirer, live.dispatcher, live.manager
         self.admin_queries, self.admin_actions = live.admin_queries, live.admin_actions
         self.publishing, self.tracing = live.publishing, live.tracing

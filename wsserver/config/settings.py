@@ -105,6 +105,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Messages that can be resumed; of other streams than sessions, also those that are kept."""
     stream_retention_s: Seconds = 86_400.0
     inbox_retention_s: Seconds = 604_800.0
+    away_notify_s: Annotated[float, Meta(ge=0)] = 0.0
+    """Time after which members of a session are told of a message they have not seen. 0: never."""
+    away_channels: tuple[Literal["push", "sms", "email"], ...] = ("push",)
     edit_window_s: Annotated[float, Meta(ge=0)] = 900.0
     """How long users may change what they have sent. 0: not at all."""
     archive_retention_days: Annotated[float, Meta(ge=0)] = 365.0

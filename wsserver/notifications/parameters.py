@@ -68,6 +68,17 @@ class HumanTakeover(TypedDict):
     reason: NotRequired[Text]
 
 
+ShortText = Annotated[str, Meta(max_length=2000)]
+
+
+class ChatMessage(TypedDict):
+    """A message in a session that the user has not seen."""
+
+    session_id: Text
+    title: Text
+    text: ShortText
+
+
 class CostWarning(TypedDict):
     """A threshold of a quota is reached."""
 
@@ -125,6 +136,7 @@ PARAMETERS: dict[str, type] = {
     "ai_status": AiStatus,
     "message_status": MessageStatus,
     "human_takeover": HumanTakeover,
+    "chat_message": ChatMessage,
     "cost_warning": CostWarning,
     "budget_exceeded": BudgetExceeded,
     "usage_report": UsageReport,

@@ -10,6 +10,7 @@ from wsserver.notifications.delivery_policy import AS_USUAL, Sending
 from wsserver.notifications.parameters import (
     AiStatus,
     BudgetExceeded,
+    ChatMessage,
     CostWarning,
     DeviceReconnect,
     DeviceStatus,
@@ -81,6 +82,12 @@ class TemplateMethods(ABC):
     ) -> Notification | None:
         """A customer asks for a human agent."""
         return await self._send_known(recipients, "human_takeover", sending, params)
+
+    async def send_chat_message_notification(
+        self, recipients: Recipients, *, sending: _Sending = None, **params: Unpack[ChatMessage]
+    ) -> Notification | None:
+        """A message in a session that the user has not seen; ``title``: of the session."""
+        return await self._send_known(recipients, "chat_message", sending, params)
 
     async def send_cost_warning_notification(
         self, recipients: Recipients, *, sending: _Sending = None, **params: Unpack[CostWarning]

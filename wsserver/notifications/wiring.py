@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wsserver.addresses.reach import Reach
@@ -12,6 +12,7 @@ from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.errors import WsServerError
 from wsserver.identity.permissions import Permissions
 from wsserver.notifications.acknowledgements import Acknowledgements
+from wsserver.notifications.away import AwayNotices
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.contacts import TenantContacts
 from wsserver.notifications.delivery_policy import DigestRule, Retries
@@ -28,7 +29,9 @@ from wsserver.realtime.access.actor import Audit
 from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.observability.events import USER_CONNECTED
 from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications.away import AwayStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notifications import NotificationStore
@@ -47,6 +50,9 @@ class NotificationSettings:
     inbox_retention_s: float = 7 * 86_400.0
     reach: Reach = field(default_factory=Reach)
     """Allowed addresses of push endpoints."""
+    away_notify_s: float = 0.0
+    """0: absent members of sessions are not told of messages."""
+    away_channels: Sequence[ChannelName] = ("push",)
 
 
 class NotificationSubsystem:
@@ -71,6 +77,7 @@ class NotificationSubsystem:
         database: Database,
         clock: Clock,
         tasks: Tasks,
+        organization_of: Callable[[str], str | None],
     ) -> None:
         store = NotificationStore(database)
         renderer = Renderer(templates, settings.locale)
@@ -100,6 +107,17 @@ class NotificationSubsystem:
             clock=clock,
             inbox_retention_s=settings.inbox_retention_s,
         )
+        self.away: AwayNotices | None = None
+        if settings.away_notify_s > 0:
+            self.away = AwayNotices(
+                AwayStore(database),
+                self.service,
+                clock,
+                organization_of,
+                after_s=settings.away_notify_s,
+                channels=settings.away_channels,
+            )
+            manager.add_event_handler(USER_CONNECTED, self.away.connected)
         self.acknowledgements = acknowledgements
         self.api = NotificationApi(
             service=self.service,

@@ -51,6 +51,7 @@ from wsserver.realtime.inbox.inbox_replay import InboxReplay
 from wsserver.realtime.inbox.inbox_tracking import InboxTracking
 from wsserver.realtime.inbox.inboxes import Expirer, Inboxes
 from wsserver.realtime.inbox.message_status import MessageStatuses
+from wsserver.realtime.inbox.plain_receipts import PlainReceipts
 from wsserver.realtime.inbox.receipt_recorder import NotificationReceipts, ReceiptRecorder
 from wsserver.realtime.inbox.redelivery import Redelivery
 from wsserver.realtime.inbox.unacked import UnackedIndex
@@ -127,6 +128,8 @@ class LiveSettings:
     """Types that extensions send, and the API does not."""
     token_leeway_s: float
     edit_window_s: float
+    away_notify_s: float
+    """Time after which absent members of a session are told of a message; 0: never."""
 
 
 class UserDirectory(KnownUsers, Protocol):
@@ -155,6 +158,7 @@ class LiveSide:
     statuses: MessageStatuses
     receipts: ReceiptRecorder
     inboxes: Inboxes
+    plain_receipts: PlainReceipts | None
     expirer: Expirer
     dispatcher: Dispatcher
     manager: WebSocketManager
@@ -201,7 +205,8 @@ def build_live(
     message_check: MessageCheck | None = None,
 ) -> LiveSide:
     """Build the live side; nothing runs yet."""
-    store = StreamStore(database)
+    awaits_reading = settings.away_notify_s > 0
+    store = StreamStore(database, awaits_reading=awaits_reading)
     receipt_store = ReceiptStore(database)
     conversation_store = ConversationStore(database)
 
@@ -255,6 +260,9 @@ def build_live(
         tasks=tasks,
     )
     tracking = InboxTracking(unacked, receipts, statuses, clock)
+    plain_receipts = (
+        PlainReceipts(receipt_store, members.is_member, clock) if awaits_reading else None
+    )
     inboxes = Inboxes(
         store=receipt_store,
         unacked=unacked,
@@ -274,6 +282,7 @@ def build_live(
         receipts=receipts,
         statuses=statuses,
         clock=clock,
+        plain_receipts=plain_receipts,
     )
     answer_store = AnswerStore(database, settings.node)
     followed = FollowedAnswers(hub, writer, control, answer_store, clock, tasks)
@@ -486,7 +495,11 @@ def build_live(
         nodes,
     )
     stream_commands = StreamCommands(
-        sessions, streams, settings.replay_budget_bytes, settings.sessions_per_connection
+        sessions,
+        streams,
+        settings.replay_budget_bytes,
+        settings.sessions_per_connection,
+        plain_receipts,
     )
     dispatcher.add_handlers(ChatCommands(manager, router, verifier, clock, message_check).table())
     dispatcher.add_handlers(stream_commands.table())
@@ -529,6 +542,7 @@ def build_live(
         statuses=statuses,
         receipts=receipts,
         inboxes=inboxes,
+        plain_receipts=plain_receipts,
         expirer=Expirer(store, inboxes, clock, settings.stream_limit, settings.retention),
         dispatcher=dispatcher,
         manager=manager,

@@ -13,6 +13,7 @@ from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.inbox.inbox_replay import PAGE, InboxReplay
 from wsserver.realtime.inbox.inbox_tracking import InboxTracking, feed_for, is_for, push_of
 from wsserver.realtime.inbox.message_status import MessageStatuses, Status, StatusUpdate
+from wsserver.realtime.inbox.plain_receipts import PlainReceipts
 from wsserver.realtime.inbox.receipt_recorder import ReceiptRecorder
 from wsserver.realtime.inbox.redelivery import Redelivery
 from wsserver.realtime.inbox.unacked import Settled, UnackedIndex, UnackedMessage
@@ -101,7 +102,9 @@ class Inboxes:
         receipts: ReceiptRecorder,
         statuses: MessageStatuses,
         clock: Clock,
+        plain_receipts: PlainReceipts | None = None,
     ) -> None:
+        self._plain_receipts = plain_receipts
         self._store = store
         self._unacked = unacked
         self._tracking = tracking
@@ -201,6 +204,8 @@ class Inboxes:
         target = publication.target
         if target.type is not TargetType.USER:
             self._receipts.written_to_many(publication, connections)
+            if self._plain_receipts is not None:
+                self._plain_receipts.delivered(publication, connections)
             return
         for state in self._opening.get(target.id, ()):
             state.is_stale = True

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from typing import Any
 
-from msgspec import Struct
-from msgspec.json import Decoder
+from wsserver.protocol.contents import is_complete, text_of
 
 VERSION = f"1/{unicodedata.unidata_version}"
 """Of the normal form and the grams: another one needs another index."""
@@ -34,39 +31,12 @@ _BLANKS = re.compile(r"\s+")
 _IS_WIDE = re.compile(f"[{_WIDE}]")
 
 
-class _Message(Struct, frozen=True):
-    content: Any = None
-    state: str = ""
-    deleted: bool = False
-
-
-class _Push(Struct, frozen=True):
-    message: _Message = _Message()
-
-
-_PUSH = Decoder(_Push)
-
-
 def searched_text(push: bytes) -> str:
     """The text of a ``new_message`` that is searched, as it is; empty: it is not searched.
 
-    Of content that is an object all its texts. An answer is searched once it has ended.
+    An answer is searched once it has ended.
     """
-    message = _PUSH.decode(push).message
-    if message.deleted or message.state == "growing":
-        return ""
-    return "\n".join(_texts(message.content))[:TEXT_LIMIT]
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _texts(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
+    return text_of(push)[:TEXT_LIMIT] if is_complete(push) else ""
 
 
 def normal_form(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages import (
+    away_queue,
     retention,
     revisions,
     stream_appends,
@@ -94,7 +95,11 @@ class StreamStore:
     nothing of the call is stored. ``default_ai`` holds the sessions that begin with a message.
     """
 
-    def __init__(self, database: Database, default_ai: str | None = None) -> None:
+    def __init__(
+        self, database: Database, default_ai: str | None = None, *, awaits_reading: bool = False
+    ) -> None:
+        """``awaits_reading``: note messages of sessions in ``away_queue``."""
+        self._awaits_reading = awaits_reading
         self._database = database
         self._default_ai = default_ai
         self._ends: dict[str, int] = {}
@@ -111,7 +116,9 @@ class StreamStore:
         """
         if not batch:
             return []
-        append = partial(stream_appends.append, batch=batch, default_ai=self._default_ai)
+        append = partial(
+            _append, batch=batch, default_ai=self._default_ai, notes=self._awaits_reading
+        )
         outcome = await self._database.run(append)
         self._ends.update(outcome.ends)
         return outcome.answers
@@ -305,3 +312,12 @@ class StreamStore:
             epoch = pruned.epoch or epoch
             last = ids[-1]
         return Pruned(keys, streams, epoch)
+
+
+def _append(
+    db: Connection, batch: Sequence[Append], default_ai: str | None, notes: bool
+) -> stream_appends.Outcome:
+    outcome = stream_appends.append(db, batch, default_ai)
+    if notes:
+        away_queue.note(db, batch, outcome.answers)
+    return outcome

@@ -161,7 +161,7 @@ class NotificationStore:
             deleted += batch
         while await run(partial(_prune_notifications, before=now - kept_s)):
             pass
-        await run(partial(_prune_rest, now=now))
+        await run(partial(_prune_rest, now=now, kept_s=kept_s))
         return deleted
 
 
@@ -260,7 +260,8 @@ def _prune_notifications(db: Connection, before: float) -> int:
     ).rowcount
 
 
-def _prune_rest(db: Connection, now: float) -> None:
+def _prune_rest(db: Connection, now: float, kept_s: float) -> None:
+    db.execute("DELETE FROM away_notices WHERE at < ?", [now - kept_s])
     db.execute(
         "UPDATE notifications SET once = NULL WHERE once IS NOT NULL AND at <= ?", [now - ONCE_S]
     )

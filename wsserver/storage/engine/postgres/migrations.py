@@ -202,6 +202,21 @@ CREATE TABLE extension_migrations (
     PRIMARY KEY (extension, name)
 );
 """
+_AWAY = """
+CREATE TABLE away_queue (key BIGINT PRIMARY KEY, at DOUBLE PRECISION NOT NULL);
+CREATE INDEX away_queue_by_time ON away_queue (at);
+CREATE TABLE away_marks (
+    user_id TEXT PRIMARY KEY,
+    key BIGINT NOT NULL,
+    at DOUBLE PRECISION NOT NULL
+);
+CREATE TABLE away_notices (
+    message_id TEXT PRIMARY KEY,
+    notification_id TEXT NOT NULL,
+    at DOUBLE PRECISION NOT NULL
+);
+CREATE INDEX away_notices_by_time ON away_notices (at);
+"""
 MIGRATIONS = (
     Migration("p0001_schema", SCHEMA_1),
     Migration("p0041_identity_and_shared_writers", _IDENTITY),
@@ -214,6 +229,7 @@ MIGRATIONS = (
     Migration("p0051_answers", _ANSWERS),
     Migration("p0053_participants", _PARTICIPANTS),
     Migration("p0054_console_sessions", _CONSOLE_SESSIONS),
+    Migration("p0055_away", _AWAY),
     Migration("p0060_extension_migrations", _EXTENSIONS),
 )
 
