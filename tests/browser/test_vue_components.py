@@ -26,6 +26,13 @@ CHAT = """
     window.frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
     window.until = async (test) => { while (!test()) await frame(); };
     for (let n = 1; n <= OLD; n++) say(`old ${n} ` + "word ".repeat((n * 7) % 60));
+    if (UNREAD > 0) {
+        const before = server.client("alice");
+        await before.connect();
+        await before.join("s1");
+        before.close();
+        for (let n = 1; n <= UNREAD; n++) say(`new ${n} ` + "word ".repeat(n % 50));
+    }
     createApp({
         setup() {
             vue.useWsClient(alice);
@@ -59,11 +66,12 @@ def vue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def chat(
-    url: str, *, old: int = 0, locale: str | None = None, **options: Any
+    url: str, *, old: int = 0, unread: int = 0, locale: str | None = None, **options: Any
 ) -> AsyncIterator[Page]:
-    """A page on which alice talks with bob, after so many old messages."""
+    """A page on which alice talks with bob, after so many messages that she has read or not."""
     locale_text = "null" if locale is None else f'"{locale}"'
-    script = CHAT.replace("OLD", str(old)).replace("LOCALE", locale_text)
+    script = CHAT.replace("OLD", str(old)).replace("UNREAD", str(unread))
+    script = script.replace("LOCALE", locale_text)
     options = {"viewport": {"width": 700, "height": 600}, **options}
     async with vue_page(url, script, **options) as page:
         yield page
@@ -296,6 +304,43 @@ async def test_hostile_names_texts_and_links_stay_text(vue_url: str) -> None:
 
 
 @pytest.mark.gen_test
+async def test_one_goes_on_where_one_has_stopped_reading(vue_url: str) -> None:
+    positions = "server.commands.filter((c) => c.type === 'mark_read').map((c) => c.offset)"
+    async with chat(vue_url, old=30, unread=45) as page:
+        row = page.locator(".ws-row", has=page.locator(".ws-new"))
+        await expect(row).to_contain_text("new 1 ")
+        await expect(row).to_be_in_viewport()
+        await page.evaluate(f"until(() => {positions}.length > 0)")
+        assert 0 < await page.evaluate("session.unread.value") < 45
+        first = await page.evaluate(positions)
+        assert 30 < first[-1] < 75
+        await page.evaluate("list.scrollTop += 300")
+        await page.evaluate(f"until(() => {positions}.at(-1) > {first[-1]})")
+        # Read on another device.
+        await page.evaluate(
+            """async () => {
+                const phone = server.client("alice");
+                await phone.connect();
+                phone.markRead("s1", 74);
+                await until(() => session.unread.value === 1);
+                phone.close();
+            }"""
+        )
+        # What others have read of one's own, also before the page was loaded.
+        await page.evaluate(
+            """async () => {
+                await session.send("mine");
+                const bob = server.client("bob");
+                await bob.connect();
+                await bob.join("s1");
+                bob.markRead("s1", 76);
+            }"""
+        )
+        await expect(last(page).locator(".ws-ticks")).to_have_attribute("aria-label", "Read")
+        assert await page.evaluate("session.messages.value.at(-1).readBy.join()") == "bob"
+
+
+@pytest.mark.gen_test
 async def test_messages_are_answered_edited_and_deleted(vue_url: str) -> None:
     async with chat(vue_url, old=40) as page:
         theirs = page.locator(".ws-message", has_text="old 39")
@@ -323,6 +368,7 @@ async def test_messages_are_answered_edited_and_deleted(vue_url: str) -> None:
         await expect(own.locator(".ws-meta")).to_contain_text("edited")
         # What one reads above is scrolled to.
         await page.evaluate("say('a reply', 'carol', { replyTo: session.messages.value[3].id })")
+        await expect(last(page)).to_contain_text("a reply")
         await last(page).locator(".ws-quote").click()
         await expect(page.locator("[data-revealed]")).to_contain_text("old 4")
         await expect(page.locator(".ws-jump")).to_be_visible()

@@ -9,6 +9,8 @@ export class Entries {
   #byId = new Map();
   #loaded = 0; // how many of `kept` were loaded on demand, beyond the limit
   #unread = new Set();
+  #read = new Map(); // user id -> offset up to which that user has read
+  userId; // whose list this is
 
   constructor(limit) {
     this.#limit = limit;
@@ -33,6 +35,7 @@ export class Entries {
 
   clear() {
     this.#kept = [];
+    this.#read.clear();
     this.#pending = [];
     this.#forget();
   }
@@ -54,18 +57,19 @@ export class Entries {
    * A message has come, live or with the history; what is here already stays as it is.
    *
    * @param {object} push
-   * @param {{userId: string | undefined, isUnread: boolean, isLoaded?: boolean}} how
+   * @param {{isLive: boolean, isLoaded?: boolean}} how
    */
-  add(push, { userId, isUnread, isLoaded = false }) {
+  add(push, { isLive, isLoaded = false }) {
     const isShown = typeof this.#byId.get(push.id)?.offset === "number"; // else it waits in `pending`
     if (push.type !== "new_message" || isShown) return;
     const { message, offset } = push;
     const { client_message_id: ownKey } = message;
-    const isOwn = message.sender !== undefined && message.sender.user_id === userId;
+    const isOwn = message.sender !== undefined && message.sender.user_id === this.userId;
     const waiting = isOwn ? this.#pending.find(({ key }) => key === ownKey) : undefined;
     const entry = waiting ?? entryOf(isOwn && ownKey ? ownKey : push.id);
     Object.assign(entry, { id: push.id, message, offset: offset ?? Infinity, isOwn });
-    entry.isUnread = isUnread && !isOwn && !message.deleted;
+    const isNews = this.#read.has(this.userId) ? offset > this.#read.get(this.userId) : isLive;
+    entry.isUnread = isNews && !isOwn && !message.deleted;
     if (entry.isUnread) this.#unread.add(entry);
     if (entry.status === "sending" || entry.status === "failed") entry.status = "sent";
     entry.error = null;
@@ -75,6 +79,25 @@ export class Entries {
     while (index > 0 && this.#kept[index - 1].offset > entry.offset) index -= 1;
     this.#kept.splice(index, 0, entry);
     if (isLoaded) this.#loaded += 1;
+    if (!isOwn) return;
+    for (const [userId, upTo] of this.#read) if (offset <= upTo) readBy(entry, userId);
+    if (isLive) this.readUpTo(this.userId, offset); // who writes has read
+  }
+
+  /** A user has read everything up to an offset; also this user, maybe on another device. */
+  readUpTo(userId, offset) {
+    if (typeof offset !== "number" || offset <= (this.#read.get(userId) ?? -1)) return;
+    this.#read.set(userId, offset);
+    if (userId === this.userId) {
+      this.takeUnread(offset);
+      return;
+    }
+    for (let index = this.#kept.length - 1; index >= 0; index--) {
+      const entry = this.#kept[index];
+      if (!entry.isOwn || entry.offset > offset) continue;
+      if (entry.readBy.includes(userId)) break; // and with it those before
+      readBy(entry, userId);
+    }
   }
 
   /** A message was edited, or deleted: its newest version. */
@@ -120,22 +143,39 @@ export class Entries {
     this.#pending = this.#pending.filter((each) => each !== entry);
   }
 
-  /** The ids of what is unread, which it is no longer. */
-  takeUnread() {
-    const unread = [...this.#unread];
-    this.#unread.clear();
-    for (const entry of unread) entry.isUnread = false;
-    return unread.map(({ id }) => id);
+  /** The first one that is unread, or null. */
+  get firstUnread() {
+    let first = null;
+    for (const entry of this.#unread)
+      if (first === null || entry.offset < first.offset) first = entry;
+    return first;
+  }
+
+  /** What is unread up to an offset, which it is no longer. */
+  takeUnread(upTo = Infinity) {
+    const taken = [...this.#unread].filter(({ offset }) => offset <= upTo);
+    for (const entry of taken) {
+      entry.isUnread = false;
+      this.#unread.delete(entry);
+    }
+    return taken;
   }
 
   /** How far a message of one's own has come with somebody. */
   progress({ message_id: messageId, status, user_id: userId }) {
     const entry = this.#byId.get(messageId);
-    const list = { __proto__: null, delivered: "deliveredTo", read: "readBy" }[status];
-    if (!entry?.isOwn || !list || entry[list].includes(userId)) return;
-    entry[list] = [...entry[list], userId];
-    if (status === "read" || entry.status === "sent") entry.status = status;
+    if (!entry?.isOwn) return;
+    if (status === "read") readBy(entry, userId);
+    if (status !== "delivered" || entry.deliveredTo.includes(userId)) return;
+    entry.deliveredTo = [...entry.deliveredTo, userId];
+    if (entry.status === "sent") entry.status = status;
   }
+}
+
+function readBy(entry, userId) {
+  if (userId === entry.message.sender?.user_id || entry.readBy.includes(userId)) return;
+  entry.readBy = [...entry.readBy, userId];
+  entry.status = "read";
 }
 
 function entryOf(key) {

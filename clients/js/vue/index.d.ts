@@ -33,6 +33,7 @@ export type TextName =
   | "noMessages"
   | "loading"
   | "newMessages"
+  | "newFromHere"
   | "toTheEnd"
   | "showAll"
   | "showLess"
@@ -124,7 +125,7 @@ export interface MessageEntry {
   /** Why it failed, or could not be changed. */
   readonly error: WsError | null;
   readonly isOwn: boolean;
-  /** It came while this was shown, from somebody else, and `markRead` was not called since. */
+  /** It is from somebody else, and not read yet; on a server without positions: since this was shown. */
   readonly isUnread: boolean;
   /** Ids of users. */
   readonly deliveredTo: readonly string[];
@@ -146,6 +147,8 @@ export interface Session {
   /** In the order of the session, and after them those that are being sent. */
   messages: Readonly<ShallowRef<readonly MessageEntry[]>>;
   unread: Readonly<Ref<number>>;
+  /** The first message that was unread when the session was joined. */
+  firstUnread: Readonly<ShallowRef<MessageEntry | null>>;
   /** Who is there. */
   users: Readonly<ShallowRef<readonly InSession[]>>;
   /** Who types. */
@@ -174,8 +177,8 @@ export interface Session {
   target: ShallowRef<{ kind: "reply" | "edit"; entry: MessageEntry } | null>;
   /** The page before the first message; for scrolling up. */
   loadOlder(): Promise<void>;
-  /** The user has seen what is shown. */
-  markRead(): void;
+  /** The user has read what is in the list, or what is up to an offset; on all devices. */
+  markRead(upTo?: number): void;
   /** To be called at every key. */
   startTyping(): void;
   stopTyping(): void;

@@ -33,6 +33,7 @@ export function useSession(
   const isLoading = ref(false);
   const hasOlder = ref(false);
   const error = shallowRef(null);
+  const firstUnread = shallowRef(null); // at the time of joining
   const target = shallowRef(null); // {kind: "reply" | "edit", entry}: what is written is about it
 
   let id = null;
@@ -60,7 +61,7 @@ export function useSession(
     for (const timer of [joinTimer, presenceTimer]) clearTimeout(timer);
     present.value = [];
     isJoined.value = isLoading.value = hasOlder.value = false;
-    error.value = target.value = null;
+    error.value = target.value = firstUnread.value = null;
     show();
   }
 
@@ -96,7 +97,8 @@ export function useSession(
     try {
       const reply = await client.join(id);
       if (mine !== run) return;
-      present.value = reply.users;
+      entries.userId = userId();
+      look(reply.users);
       isJoined.value = true;
       error.value = null;
       await load();
@@ -105,6 +107,12 @@ export function useSession(
       if (failure.temporary) joinTimer = setTimeout(join, JOIN_AGAIN_MS);
       else error.value = failure;
     }
+  }
+
+  /** These are there, and have read so far. */
+  function look(users) {
+    present.value = users;
+    for (const { user_id: user, read_offset: offset } of users) entries.readUpTo(user, offset);
   }
 
   /** The last messages. */
@@ -120,8 +128,9 @@ export function useSession(
       const page = await client.history(id, range);
       if (mine !== run) return null;
       for (const push of page.messages) {
-        entries.add(push, { userId: userId(), isUnread: false, isLoaded });
+        entries.add(push, { isLive: false, isLoaded });
       }
+      if (firstUnread.value === null && !isLoaded) firstUnread.value = entries.firstUnread;
       show();
       return page;
     } finally {
@@ -143,7 +152,7 @@ export function useSession(
     const pushes = arrived;
     arrived = [];
     if (pushes.length === 0) return;
-    for (const push of pushes) entries.add(push, { userId: userId(), isUnread: true });
+    for (const push of pushes) entries.add(push, { isLive: true });
     if (entries.trim()) hasOlder.value = true;
     show();
   }
@@ -219,11 +228,12 @@ export function useSession(
     return entry;
   }
 
-  /** The user has seen what is shown. */
-  function markRead() {
-    const ids = entries.takeUnread();
-    if (ids.length === 0) return;
-    client.markRead(ids);
+  /** The user has read what is shown, or everything up to an offset. */
+  function markRead(upTo) {
+    const read = entries.takeUnread(upTo);
+    if (read.length === 0) return;
+    client.markRead(read.map((entry) => entry.id));
+    client.markRead(id, Math.max(...read.map(({ offset }) => offset)));
     unread.value = entries.unread;
   }
 
@@ -233,7 +243,7 @@ export function useSession(
     clearTimeout(presenceTimer);
     presenceTimer = setTimeout(() => {
       client.presence(id).then(
-        (reply) => mine === run && (present.value = reply.users),
+        (reply) => mine === run && look(reply.users),
         () => {},
       );
     }, PRESENCE_MS);
@@ -268,6 +278,11 @@ export function useSession(
       unread.value = entries.unread;
     });
   }
+  on(client, "read_position", (push) => {
+    if (!isOurs(push)) return;
+    entries.readUpTo(push.user_id, push.offset);
+    unread.value = entries.unread;
+  });
   on(client, "message_status_update", (push) => isOurs(push) && entries.progress(push));
   on(client, "typing", (push) => isOurs(push) && typed(push));
   on(client, "session_joined", (push) => isOurs(push) && lookAround());
@@ -293,6 +308,7 @@ export function useSession(
     client,
     messages,
     unread,
+    firstUnread,
     users: present,
     typing,
     isJoined,

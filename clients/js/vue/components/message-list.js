@@ -53,6 +53,7 @@ export const WsMessageList = defineComponent({
     let entries = [];
     let isAtEnd = true;
     let anchor = null; // {key, index, offset}: what stays where it is while the rest changes
+    let begunWith = null; // the first unread message to which one was led
     let lastSeen = null; // key of the last entry when the end was in view
     let width = 0;
     let observer = null;
@@ -143,7 +144,6 @@ export const WsMessageList = defineComponent({
       if (isAtEnd) {
         lastSeen = entries.at(-1)?.key ?? null;
         missed.value = 0;
-        seen();
       } else if (lastSeen !== null) {
         let index = entries.length - 1;
         let others = 0;
@@ -151,11 +151,22 @@ export const WsMessageList = defineComponent({
           others += entries[index].isOwn ? 0 : 1;
         missed.value = index < 0 ? 0 : others;
       }
+      seen();
     }
 
+    /** What is in view has been read, if the page is. */
     function seen() {
-      if (props.markRead && globalThis.document?.visibilityState === "visible")
+      const isShown = scroller.value && globalThis.document?.visibilityState === "visible";
+      if (!props.markRead || !isShown || begunWith !== session().firstUnread.value) return;
+      if (isAtEnd || entries.length === 0) {
         session().markRead();
+        return;
+      }
+      const { scrollTop, clientHeight } = scroller.value;
+      const bottom = scrollTop + clientHeight;
+      const index = rows.at(bottom);
+      const last = entries[rows.top(index + 1) <= bottom + 1 ? index : index - 1];
+      if (typeof last?.offset === "number") session().markRead(last.offset);
     }
 
     function toEnd() {
@@ -169,13 +180,30 @@ export const WsMessageList = defineComponent({
     function reveal(messageId) {
       const index = entries.findIndex(({ id }) => id === messageId);
       if (index < 0) return;
+      revealed.value = entries[index].key;
+      goTo(index);
+    }
+
+    function goTo(index) {
       isAtEnd = false;
       const { key } = entries[index];
       anchor = { key, index, offset: (scroller.value?.clientHeight ?? 0) / 3 };
-      revealed.value = key;
       choose();
       nextTick(settle);
     }
+
+    /** Begin where one has stopped reading, if that is not in view. */
+    async function begin(first) {
+      await nextTick();
+      await nextTick(); // measured
+      const index = entries.indexOf(first);
+      const height = scroller.value?.clientHeight ?? 0;
+      if (index >= 0 && rows.height - rows.top(index) > height) goTo(index);
+      await nextTick(); // and scrolled
+      begunWith = first;
+      count();
+    }
+    watch(() => session().firstUnread.value, begin);
 
     // For screen readers: what others say, not faster than it can be read.
     let sayTimer = 0;
@@ -263,6 +291,7 @@ export const WsMessageList = defineComponent({
         session: session(),
         day: isNewDay ? day(at) : null,
         isFirst,
+        isNew: session().firstUnread.value === entry,
         actions: props.actions,
         slots: rowSlots,
         reveal,

@@ -11,7 +11,7 @@ const ASKED_MS = 4000; // how long a deletion waits to be confirmed
 
 export const Row = defineComponent({
   name: "WsMessage",
-  props: ["entry", "session", "day", "isFirst", "actions", "slots", "reveal"],
+  props: ["entry", "session", "day", "isFirst", "isNew", "actions", "slots", "reveal"],
   setup(props) {
     const { t, time } = useTexts();
     const isOpen = ref(false); // a long text is shown whole
@@ -123,7 +123,7 @@ export const Row = defineComponent({
     }
 
     return () => {
-      const { entry, day, isFirst, slots } = props;
+      const { entry, day, isFirst, isNew, slots } = props;
       const { message, isOwn } = entry;
       const given = { entry, message };
       const name = isOwn ? t("you") : nameOf(message.sender);
@@ -140,6 +140,7 @@ export const Row = defineComponent({
         day
           ? h("div", { key: "day", class: "ws-day" }, slots.day?.({ day }) ?? h("span", day))
           : null,
+        isNew ? h("div", { key: "new", class: "ws-new" }, h("span", t("newFromHere"))) : null,
         h("div", attributes, [
           isOwn ? null : h("div", { key: "side", class: "ws-side" }, isFirst ? avatar() : []),
           h("div", { key: "body", class: "ws-body" }, [
