@@ -44,6 +44,7 @@ from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter, LocalDelivery
 from wsserver.realtime.delivery.published import PublishedMessages
 from wsserver.realtime.delivery.router import Router
+from wsserver.realtime.delivery.stream_wiring import own_streams, shared_streams
 from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.event_streams import EventStreams
@@ -85,7 +86,6 @@ from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.sessions.unread import UnreadPushes
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.revisions import Revisions
-from wsserver.realtime.streams.shared_streams import SharedStreams
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.tracing.dry_run import DryRuns
@@ -292,7 +292,7 @@ def build_live(
     statuses.add_listener(traces.marked)
 
     # Sending: live through the broker, kept through the streams
-    make_streams = _shared_streams if database.is_shared else _own_streams
+    make_streams = shared_streams if database.is_shared else own_streams
     streams = make_streams(
         store,
         broker,
@@ -573,36 +573,6 @@ def _end_answers(owned: OwnedAnswers, notice: HolderChanged) -> None:
 def _forget_answers(owned: OwnedAnswers, notice: MessagesDeleted) -> None:
     """Forget answers whose messages were deleted: they have ended in storage."""
     owned.deleted(notice.message_ids)
-
-
-def _own_streams(
-    store: StreamStore,
-    broker: Broker,
-    delivery: LocalDelivery,
-    hub: Hub,
-    clock: Clock,
-    tasks: Tasks,
-    **options: Any,
-) -> Streams:
-    """Streams that only this process writes to."""
-    broker.subscribe(delivery)
-    return Streams(store, broker.begin, clock, tasks, **options)
-
-
-def _shared_streams(
-    store: StreamStore,
-    broker: Broker,
-    delivery: LocalDelivery,
-    hub: Hub,
-    clock: Clock,
-    tasks: Tasks,
-    **options: Any,
-) -> Streams:
-    """Streams that other nodes write to, too: what is received is put in order first."""
-    streams = SharedStreams(store, broker, delivery, clock, tasks, **options)
-    broker.subscribe(streams.follower)
-    hub.report_to(streams.follower.follow, streams.follower.unfollow)
-    return streams
 
 
 def _stats(
