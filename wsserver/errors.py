@@ -50,6 +50,7 @@ MEANINGS: dict[str, Meaning] = {
     "idempotency_pending": Meaning(409, None, True, "Request with this key still running"),
     "term_changed": Meaning(409, None, False, "Holder of the session changed"),
     "organization_set": Meaning(409, None, False, "Organization of the session already set"),
+    "stale_view": Meaning(409, None, True, "Newer messages in the session"),
     "no_responder": Meaning(409, None, False, "No AI to hold the session"),
     "out_of_order": Meaning(409, None, False, "Append out of order"),
     "answer_ended": Meaning(409, None, False, "Answer has ended"),
@@ -258,6 +259,13 @@ class TermChanged(WsServerError):
 
     def __init__(self, term: int) -> None:
         super().__init__(f"the session is in term {term}", term=term)
+
+
+class StaleView(WsServerError):
+    """A message whose sender has not seen what others wrote before; ``missed``: whole pushes."""
+
+    def __init__(self) -> None:
+        super().__init__("there are messages that the sender has not seen", missed=[])
 
 
 class OrganizationSet(WsServerError):

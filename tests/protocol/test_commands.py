@@ -32,6 +32,7 @@ CHAT = [
     ("send_message", {"session_id": "s1", "content": ""}),
     ("send_message", {"session_id": "s1", "content": {"text": "hi"}, "content_type": "card"}),
     ("send_message", {"session_id": "s1", "content": "hi", "client_message_id": "c1"}),
+    ("send_message", {"session_id": "s1", "content": "hi", "seen_offset": 0}),
     ("typing", {"session_id": "s1", "is_typing": True}),
     ("presence", {"session_id": "s1"}),
     ("conversations", {}),

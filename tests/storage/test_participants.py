@@ -45,7 +45,7 @@ async def mark(database: Database, user: str, offset: int, session: str = "s1") 
 
 
 async def delete(database: Database, message_id: str, session: str = "s1") -> None:
-    revise = Revision(f"session:{session}", message_id, lambda _: Revised(b'{"message":1}', NOW))
+    revise = Revision(f"session:{session}", message_id, lambda _: Revised(b'{"message":{}}', NOW))
     await database.run(partial(revisions.revise, revisions=[revise]))
 
 
@@ -157,7 +157,7 @@ async def test_what_went_with_its_message_or_by_its_own_time_is_no_hole(
 ) -> None:
     streams = StreamStore(database)
     await MemberStore(database).replace("s1", ["u1"], "boss", NOW)
-    revise = Revision("session:s1", "a", lambda _: Revised(b'{"message":1}'))
+    revise = Revision("session:s1", "a", lambda _: Revised(b'{"message":{}}'))
     await streams.append(by("u9", "a"))
     await streams.append(by("u9", "b", "c"))
     record = Append("session:s1", "r", "message_updated", b"{}", NOW, NOW + 60, revision=revise)

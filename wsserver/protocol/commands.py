@@ -73,6 +73,7 @@ class SendMessage(Command):
     content: Content
     content_type: Annotated[str, Meta(min_length=1, max_length=128)] = "text"
     client_message_id: Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType = UNSET
+    seen_offset: Offset | UnsetType = UNSET
     reply_to: Id | UnsetType = UNSET
 
 

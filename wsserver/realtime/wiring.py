@@ -501,7 +501,10 @@ def build_live(
         settings.sessions_per_connection,
         plain_receipts,
     )
-    dispatcher.add_handlers(ChatCommands(manager, router, verifier, clock, message_check).table())
+    chat_commands = ChatCommands(
+        manager, router, verifier, clock, settings.replay_budget_bytes, message_check
+    )
+    dispatcher.add_handlers(chat_commands.table())
     dispatcher.add_handlers(stream_commands.table())
     dispatcher.add_handlers(ReceiptCommands(receipts).table())
     dispatcher.add_handlers(

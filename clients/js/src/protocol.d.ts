@@ -673,6 +673,7 @@ export interface SendMessageCommand {
   content: string | JsonObject;
   content_type?: string;
   client_message_id?: string;
+  seen_offset?: number;
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
   reply_to?: string;
 }
@@ -1266,6 +1267,7 @@ export type ServerErrorCode =
   | "idempotency_pending"
   | "term_changed"
   | "organization_set"
+  | "stale_view"
   | "no_responder"
   | "out_of_order"
   | "answer_ended"
@@ -1295,6 +1297,7 @@ export type ServerErrorCode =
 export type TemporaryErrorCode =
   | "request_timeout"
   | "idempotency_pending"
+  | "stale_view"
   | "idempotency_limit"
   | "rate_limited"
   | "internal_error"

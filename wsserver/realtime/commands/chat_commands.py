@@ -29,7 +29,9 @@ from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.observability import events
 from wsserver.realtime.sessions.read_positions import with_positions
+from wsserver.realtime.streams.history import admits_for
 from wsserver.realtime.streams.retention_policy import SESSION
+from wsserver.storage.messages.message_rows import View
 
 
 class ChatCommands:
@@ -41,8 +43,10 @@ class ChatCommands:
         router: Router,
         verifier: TokenVerifier,
         clock: Clock,
+        replay_budget: int,
         check: MessageCheck | None = None,
     ) -> None:
+        self._replay_budget = replay_budget
         self._check = check
         self._manager = manager
         self._router = router
@@ -220,7 +224,16 @@ class ChatCommands:
                 if command.reply_to is UNSET
                 else (SESSION + command.session_id, command.reply_to)
             ),
+            view=self._view(connection, command),
         )
+
+    def _view(self, connection: ConnectionInfo, command: commands.SendMessage) -> View | None:
+        """What the sender has seen of the session, if the command says it."""
+        if command.seen_offset is UNSET:
+            return None
+        budget = self._replay_budget - connection.websocket.queued_bytes
+        admits = admits_for(connection.claims)
+        return View(connection.user_id, command.seen_offset, admits, budget)
 
 
 def _given(value: str | UnsetType) -> str | None:

@@ -10,6 +10,7 @@ from wsserver.cluster.broker import NO_RECIPIENTS, Publication, PublishResult
 from wsserver.errors import WsServerError
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import EVERYONE, Target
+from wsserver.storage.messages.message_rows import View
 
 
 class Message(Struct, gc=False):
@@ -39,6 +40,8 @@ class Message(Struct, gc=False):
     """The publisher; None: the server itself."""
     replies_to: tuple[str, str] | None = None
     """Stream and id of a message that has to be there; of kept messages only."""
+    view: View | None = None
+    """What its sender has seen of the session; if others wrote after it, it is not stored."""
     term: int | None = None
     """The term that its session has to be in; None: any."""
     size_bytes: int = 0

@@ -166,6 +166,7 @@ def draft_of(
         origin=write_origin(message.origin),
         audience=write_audience(readers),
         replies_to=message.replies_to,
+        view=message.view,
         hook=None if message.term is None else in_term(message.target.id, message.term),
         message=message,
         readers=readers,

@@ -87,6 +87,22 @@ class TransactionHook(NamedTuple):
     """Gets what ``check`` has returned, and the position of the message."""
 
 
+class View(NamedTuple):
+    """What the sender of a message has seen of its stream."""
+
+    user_id: str
+    """Of the sender: own messages need not be seen."""
+    seen_offset: int
+    admits: Callable[[str | None], bool] | None
+    """Whether a message with this audience (JSON; None: all) is for the sender; None: any is."""
+    budget: int
+    """Bytes of the missed messages that a refusal has at most; one message in any case."""
+
+    def shows(self, audience: str | None) -> bool:
+        """Whether a message with this audience is for the sender."""
+        return self.admits is None or self.admits(audience)
+
+
 class Append(msgspec.Struct, frozen=True, gc=False):
     """A message to be appended to a stream."""
 
@@ -115,6 +131,8 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     hook: TransactionHook | None = None
     replies_to: tuple[str, str] | None = None
     """Stream and id of the message that it replies to, which has to be there."""
+    view: View | None = None
+    """Refused if somebody else has written after it."""
 
 
 class Appended(NamedTuple):

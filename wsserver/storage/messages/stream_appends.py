@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from wsserver.errors import NotFound, WsServerError
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.epochs import default_epoch
-from wsserver.storage.messages import participants, revisions, search_rows
+from wsserver.storage.messages import participants, revisions, search_rows, stale_views
 from wsserver.storage.messages.conversations import ensure
 from wsserver.storage.messages.message_rows import (
     LAST_OFFSET,
@@ -138,7 +138,10 @@ def append(db: Connection, batch: Sequence[Append], default_ai: str | None = Non
                 seen[item.dedup] = item
         firsts.append(first)
     if any(
-        item.revision is not None or item.hook is not None or item.replies_to is not None
+        item.revision is not None
+        or item.hook is not None
+        or item.replies_to is not None
+        or item.view is not None
         for item in batch
     ):
         return _append_with_more(db, batch, firsts, new, default_ai)
@@ -156,8 +159,8 @@ def _append_with_more(
     new: Sequence[Append],
     default_ai: str | None,
 ) -> Outcome:
-    """``append`` where some are change records, have hooks or are replies: of these some may be
-    refused, and get no offset.
+    """``append`` where some are change records, have hooks, are replies or name what their sender
+    has seen: of these some may be refused, and get no offset.
     """
     refused = {
         item.message_id: _refused(item, NotFound("message", item.replies_to[1]))
@@ -165,6 +168,12 @@ def _append_with_more(
         if item.replies_to is not None
     }
     checked = _check(db, new, refused)
+    stale = stale_views.find_stale(db, new, refused)
+    refused |= {
+        item.message_id: _refused(item, stale[item.message_id])
+        for item in new
+        if item.message_id in stale
+    }
     records = [
         (item, item.revision)
         for item in new
@@ -189,6 +198,7 @@ def _append_with_more(
     for item, place in zip(accepted, added, strict=True):
         if item.hook is not None:
             item.hook.write(db, place.checked, place)
+    stale_views.add_missed(db, new, stale)
     answers = _in_order(firsts, [*added, *refused.values()])
     repeated = [
         item
