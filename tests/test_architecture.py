@@ -57,6 +57,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("manager",),
         ("operations",),
         ("commands",),
+        ("live_side",),
         ("wiring",),
     ),
     "storage": (

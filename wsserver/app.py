@@ -52,13 +52,14 @@ from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub, HubRecords
 from wsserver.realtime.connections.rate_limit import MessageRate
+from wsserver.realtime.live_side import LiveSettings
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.observability.clocks import Clocks
 from wsserver.realtime.operations.message_changes import MessagesDeleted
 from wsserver.realtime.operations.message_exports import ArchiveExports
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.streams import Streams
-from wsserver.realtime.wiring import LiveSettings, build_live
+from wsserver.realtime.wiring import build_live
 from wsserver.service import Service
 from wsserver.storage.maintenance.pruning import DAY_S, RetentionJob
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics

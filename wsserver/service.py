@@ -25,13 +25,13 @@ from wsserver.notifications.wiring import NotificationSubsystem
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.answers.owned_answers import TICK_S as ANSWERS_TICK_S
 from wsserver.realtime.inbox.unacked import TICK_S
+from wsserver.realtime.live_side import LiveSide
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.alerts import ErrorRateAlert
 from wsserver.realtime.observability.statistics import flatten
 from wsserver.realtime.operations.access_changes import POLL_S
 from wsserver.realtime.operations.node_queries import DrainNode
-from wsserver.realtime.wiring import LiveSide
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseUnusable
 from wsserver.storage.engine.extension_schema import ExtensionSchema, UnknownSteps, apply_steps

@@ -7,26 +7,24 @@ handlers, listeners and subscribers are registered afterwards.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from wsserver.clock import Clock
 from wsserver.cluster.broker import Broker
 from wsserver.cluster.control import Control
 from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.cluster.nodes import Nodes
-from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.access.session_access import SessionAccess
-from wsserver.realtime.access.tenancy import KnownUsers, Tenancy
+from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.answers.answer_routing import AnswerRouting
 from wsserver.realtime.answers.followed_answers import FollowedAnswers
-from wsserver.realtime.answers.owned_answers import AnswerSettings, OwnedAnswers
+from wsserver.realtime.answers.owned_answers import OwnedAnswers
 from wsserver.realtime.answers.watchers import AnswerWatchers
 from wsserver.realtime.commands.answer_commands import AnswerCommands
 from wsserver.realtime.commands.chat_commands import ChatCommands
@@ -37,10 +35,8 @@ from wsserver.realtime.commands.monitor_commands import MonitorCommands
 from wsserver.realtime.commands.receipt_commands import ReceiptCommands
 from wsserver.realtime.commands.stream_commands import StreamCommands
 from wsserver.realtime.connect_state import ConnectStateLoader
-from wsserver.realtime.connections.connection_limit import ConnectionLimits
-from wsserver.realtime.connections.heartbeat import Heartbeat, HeartbeatSettings
+from wsserver.realtime.connections.heartbeat import Heartbeat
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter, LocalDelivery
 from wsserver.realtime.delivery.published import PublishedMessages
 from wsserver.realtime.delivery.router import Router
@@ -56,6 +52,7 @@ from wsserver.realtime.inbox.plain_receipts import PlainReceipts
 from wsserver.realtime.inbox.receipt_recorder import NotificationReceipts, ReceiptRecorder
 from wsserver.realtime.inbox.redelivery import Redelivery
 from wsserver.realtime.inbox.unacked import UnackedIndex
+from wsserver.realtime.live_side import LiveSettings, LiveSide, UserDirectory
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.messages.audience import is_for
 from wsserver.realtime.observability.cluster_statistics import ClusterStatistics
@@ -84,7 +81,6 @@ from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.read_positions import ReadPositions
 from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.sessions.unread import UnreadPushes
-from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.revisions import Revisions
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.streams.streams import Streams
@@ -101,83 +97,6 @@ from wsserver.storage.tables.access_lists import AccessChangeStore, RevocationSt
 from wsserver.storage.tables.audit import AuditLog
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiveSettings:
-    """Settings of the live side; ``app.live_settings`` takes them from the configuration.
-
-    Their defaults are those of ``Settings``.
-    """
-
-    node: str
-    heartbeat: HeartbeatSettings
-    limits: ConnectionLimits
-    rate: MessageRate
-    sessions_per_connection: int
-    replay_budget_bytes: int
-    """Bytes of kept messages that may be queued for one connection."""
-    stream_limit: int
-    """Messages kept in one stream."""
-    retention: Retention
-    answers: AnswerSettings
-    ack_timeout_s: float
-    ack_retries: int
-    trace_retention_s: float
-    reserved_pushes: frozenset[str]
-    """Types that extensions send, and the API does not."""
-    token_leeway_s: float
-    edit_window_s: float
-    away_notify_s: float
-    """Time after which absent members of a session are told of a message; 0: never."""
-
-
-class UserDirectory(KnownUsers, Protocol):
-    """The users that have ever connected."""
-
-    def note(self, claims: Claims) -> None:
-        """A user has connected, or has a newer token."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiveSide:
-    """What ``build_live`` returns: the objects that the rest of the program uses."""
-
-    nodes: Nodes
-    statistics: Statistics
-    cluster_statistics: ClusterStatistics
-    events: EventBus
-    traces: TraceBuffer
-    tenancy: Tenancy
-    store: StreamStore
-    receipt_store: ReceiptStore
-    streams: Streams
-    revisions: Revisions
-    router: Router
-    writer: ConnectionWriter
-    statuses: MessageStatuses
-    receipts: ReceiptRecorder
-    inboxes: Inboxes
-    plain_receipts: PlainReceipts | None
-    expirer: Expirer
-    dispatcher: Dispatcher
-    manager: WebSocketManager
-    admin_queries: AdminQueries
-    admin_actions: AdminActions
-    conversations: Conversations
-    positions: ReadPositions
-    unread: UnreadPushes
-    session_actions: SessionActions
-    access_changes: AccessChanges
-    publishing: Publishing
-    message_changes: MessageChanges
-    answers: Answers
-    owned_answers: OwnedAnswers
-    search_store: SearchStore
-    search: Search
-    search_indexer: SearchIndexer
-    tracing: Tracing
-    command_channels: CommandChannels
 
 
 def build_live(
