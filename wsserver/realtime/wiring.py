@@ -83,7 +83,6 @@ from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.sessions.unread import UnreadPushes
 from wsserver.realtime.streams.revisions import Revisions
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
-from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.tracing.dry_run import DryRuns
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.engine.database import Database
