@@ -286,7 +286,12 @@ def test_the_event_stream_speaks_as_shown(shell: ExampleShell) -> None:
 
 # The tables
 
-AT_THE_ROOT = ("/metrics", "/sse/commands")
+AT_THE_ROOT = (
+    "/metrics",
+    "/sse/commands",
+    "/intake/gewe/{account}",
+    "/intake/webhook/{account}",
+)
 
 
 def test_the_permission_table_is_the_one_in_force() -> None:

@@ -17,7 +17,7 @@ from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.config.channels import push_reach
 from wsserver.config.files import read_key_file
 from wsserver.database_factory import database_of
-from wsserver.extending.context import Access, ExtensionContext, Pushes
+from wsserver.extending.context import Access, Chat, ExtensionContext, Pushes
 from wsserver.extending.loading import Extensions
 from wsserver.extending.wiring import build_parts
 from wsserver.extension_registry import load_extensions
@@ -137,7 +137,7 @@ def build(
     revocations = Revocations(clock)
     revocation_store = RevocationStore(database)
     organizations = AssignedOrganizations(OrganizationStore(database))
-    members = Members(MemberStore(database))
+    members = Members(MemberStore(database, settings.default_holder))
     tickets = Tickets(
         clock,
         revocations=revocations,
@@ -274,6 +274,14 @@ def build(
             tasks=tasks,
             access=Access(permissions, live.tenancy, AuditRecorder(audit, clock)),
             pushes=Pushes(live.router, live.manager.monitors),
+            chat=Chat(
+                live.conversations,
+                live.answers,
+                live.streams,
+                live.session_actions,
+                live.admin_actions,
+                clock,
+            ),
             events=live.events,
             notifications=notifications.service,
             control=control,
@@ -403,6 +411,7 @@ def live_settings(
         token_leeway_s=settings.jwt_leeway_s,
         edit_window_s=settings.edit_window_s,
         away_notify_s=settings.away_notify_s,
+        default_holder=settings.default_holder,
     )
 
 

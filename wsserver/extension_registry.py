@@ -12,6 +12,8 @@ from wsserver.storage.engine.extension_schema import ExtensionSchema
 
 BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "accounts": "wsserver.extensions.accounts.extension:ACCOUNTS",
+        "responders": "wsserver.extensions.responders.extension:RESPONDERS",
         "tasks": "wsserver.extensions.tasks.extension:TASKS",
         "quotas": "wsserver.extensions.quotas.extension:QUOTAS",
     }

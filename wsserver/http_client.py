@@ -6,6 +6,8 @@ import asyncio
 import logging
 import ssl
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,21 +54,9 @@ class HttpClient:
 
     async def __call__(self, request: HttpRequest) -> HttpAnswer:
         """Send a request; raises ``NoAnswer``, and ``UrlForbidden`` before connecting."""
-        resolver = None
-        if self.reach is not None:
-            resolver = _CheckedResolver(place=check_url(request.url, self.reach), reach=self.reach)
-        client = SimpleAsyncHTTPClient(
-            force_instance=True,
-            resolver=resolver,
-            max_body_size=sys.maxsize,  # ``kept_bytes`` is the limit
-            max_buffer_size=BUFFER_LIMIT_BYTES,
-            max_header_size=HEAD_LIMIT_BYTES,
-        )
-        client.tcp_client = connection = _ClosableClient(client.resolver)
+        client, connection = self._connect(request.url)
         answer = _PartialAnswer(self.kept_bytes)
-        # Not awaited itself: cancelled, it would keep the connection and log errors.
-        fetching = client.fetch(self._tornado_request(request, answer), raise_error=False)
-        fetching.add_done_callback(lambda done: done.exception())
+        fetching = self._fetch(client, request, self.timeout_s, answer.take_line, answer.take_body)
         fetching.add_done_callback(lambda _: answer.enough.set())
         try:
             await answer.enough.wait()
@@ -76,32 +66,81 @@ class HttpClient:
                 raise HTTPInputError
         except HTTPTimeoutError:
             raise NoAnswer(f"no answer within {self.timeout_s:g} s") from None
-        except UnsatisfiableReadError:
-            raise _unusable(
-                request.url, f"the head of the answer is larger than {HEAD_LIMIT_BYTES} bytes"
-            ) from None
-        except HTTPInputError:
-            raise _unusable(request.url, "the answer is not HTTP") from None
-        except (HTTPClientError, OSError, UnicodeError) as error:
-            raise NoAnswer(_reason(error)) from None
+        except _NO_ANSWER as error:
+            raise _no_answer(request.url, error) from None
         finally:
             connection.give_up()
             client.close()
         return HttpAnswer(answer.status, answer.headers, bytes(answer.body))
 
-    def _tornado_request(self, request: HttpRequest, answer: _PartialAnswer) -> HTTPRequest:
+    @asynccontextmanager
+    async def stream(self, request: HttpRequest) -> AsyncIterator[HttpStream]:
+        """Send a request and read the answer's body while it arrives.
+
+        ``timeout_s`` is the longest time without a byte; there is no limit of the whole. The
+        connection is closed at the end of the block. Raises as a call.
+        """
+        client, connection = self._connect(request.url)
+        stream = HttpStream(request.url, self.timeout_s)
+        fetching = self._fetch(client, request, 0, stream.take_line, stream.take_body)
+        fetching.add_done_callback(stream.end)
+        try:
+            await stream.wait_for_head()
+            yield stream
+        finally:
+            connection.give_up()
+            client.close()
+
+    def _connect(self, url: str) -> tuple[SimpleAsyncHTTPClient, _ClosableClient]:
+        """A client for one request, and its connection; raises ``UrlForbidden``."""
+        resolver = None
+        if self.reach is not None:
+            resolver = _CheckedResolver(place=check_url(url, self.reach), reach=self.reach)
+        client = SimpleAsyncHTTPClient(
+            force_instance=True,
+            resolver=resolver,
+            max_body_size=sys.maxsize,  # ``kept_bytes`` is the limit
+            max_buffer_size=BUFFER_LIMIT_BYTES,
+            max_header_size=HEAD_LIMIT_BYTES,
+        )
+        connection = _ClosableClient(client.resolver)
+        client.tcp_client = connection
+        return client, connection
+
+    def _fetch(
+        self,
+        client: SimpleAsyncHTTPClient,
+        request: HttpRequest,
+        timeout_s: float,
+        take_line: Callable[[str], None],
+        take_body: Callable[[bytes], None],
+    ) -> asyncio.Future[Any]:
+        """Begin the request; ``timeout_s`` of the whole, 0: none."""
+        wanted = self._tornado_request(request, timeout_s, take_line, take_body)
+        # Not awaited itself: cancelled, it would keep the connection and log errors.
+        fetching = client.fetch(wanted, raise_error=False)
+        fetching.add_done_callback(lambda done: done.exception())
+        return fetching
+
+    def _tornado_request(
+        self,
+        request: HttpRequest,
+        timeout_s: float,
+        take_line: Callable[[str], None],
+        take_body: Callable[[bytes], None],
+    ) -> HTTPRequest:
         return HTTPRequest(
             request.url,
             method=request.method,
             headers=dict(request.headers),
             body=request.body,
-            header_callback=answer.take_line,
-            streaming_callback=answer.take_body,
+            header_callback=take_line,
+            streaming_callback=take_body,
             user_agent=f"wsserver/{__version__}",
             follow_redirects=False,
             decompress_response=False,
             connect_timeout=min(CONNECT_TIMEOUT_S, self.timeout_s),
-            request_timeout=self.timeout_s,
+            request_timeout=timeout_s,
             ssl_options=self.tls,
             allow_nonstandard_methods=True,  # GET with a body, POST without
         )
@@ -121,16 +160,12 @@ async def fetch_document(url: str) -> bytes:
     return answer.body
 
 
-class _PartialAnswer:
-    """The part of an answer that has been received so far."""
+class _Head:
+    """Status line and headers of an answer."""
 
-    def __init__(self, kept_bytes: int) -> None:
-        self._kept_bytes = kept_bytes
+    def __init__(self) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
-        self.body = bytearray()
-        self.enough = asyncio.Event()
-        """Set when the answer is complete, or as much as is kept of it."""
 
     @property
     def has_head(self) -> bool:
@@ -146,11 +181,88 @@ class _PartialAnswer:
             name, _, value = line.partition(":")
             self.headers[name.lower()] = value.strip()
 
+
+class _PartialAnswer(_Head):
+    """The part of an answer that has been received so far."""
+
+    def __init__(self, kept_bytes: int) -> None:
+        super().__init__()
+        self._kept_bytes = kept_bytes
+        self.body = bytearray()
+        self.enough = asyncio.Event()
+        """Set when the answer is complete, or as much as is kept of it."""
+
     def take_body(self, chunk: bytes) -> None:
         """Receive a part of the body."""
         self.body += chunk[: self._kept_bytes - len(self.body)]
         if len(self.body) >= self._kept_bytes:
             self.enough.set()
+
+
+class HttpStream(_Head):
+    """An answer whose body is read while it arrives."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        super().__init__()
+        self._url = url
+        self._timeout_s = timeout_s
+        self._received = bytearray()
+        self._news = asyncio.Event()
+        self._end: asyncio.Future[Any] | None = None
+
+    async def wait_for_head(self) -> None:
+        """Return when status and headers are there; raises ``NoAnswer``."""
+        while not self.has_head:
+            if self._end is not None:
+                raise self._failure()
+            await self._wait()
+
+    async def read(self) -> bytes:
+        """The bytes that have arrived, waiting for some; ``b""`` at the end of the body.
+
+        Raises ``NoAnswer`` if it breaks off, stays silent too long, or arrives so much faster than
+        it is read that it exceeds ``BUFFER_LIMIT_BYTES``.
+        """
+        while not self._received:
+            if self._end is not None:
+                if self._end.cancelled() or self._end.exception() is not None:
+                    raise self._failure()
+                return b""
+            await self._wait()
+        if len(self._received) > BUFFER_LIMIT_BYTES:
+            raise _unusable(self._url, "the answer arrives faster than it can be read")
+        chunk = bytes(self._received)
+        self._received.clear()
+        return chunk
+
+    def take_line(self, line: str) -> None:
+        """Receive a line of the head."""
+        super().take_line(line)
+        self._news.set()
+
+    def take_body(self, chunk: bytes) -> None:
+        """Receive a part of the body; what is beyond the limit is only counted as too much."""
+        if len(self._received) <= BUFFER_LIMIT_BYTES:
+            self._received += chunk
+        self._news.set()
+
+    def end(self, fetching: asyncio.Future[Any]) -> None:
+        """The request has ended, one way or the other."""
+        self._end = fetching
+        self._news.set()
+
+    async def _wait(self) -> None:
+        self._news.clear()
+        try:
+            await asyncio.wait_for(self._news.wait(), self._timeout_s)
+        except TimeoutError:
+            raise NoAnswer(f"no byte within {self._timeout_s:g} s") from None
+
+    def _failure(self) -> NoAnswer:
+        error = None if self._end is None or self._end.cancelled() else self._end.exception()
+        if isinstance(error, _NO_ANSWER):
+            return _no_answer(self._url, error)
+        return NoAnswer("the connection was closed without an answer")
 
 
 class _ClosableClient(TCPClient):
@@ -188,6 +300,26 @@ class _CheckedResolver(Resolver):
     ) -> list[tuple[int, tuple[str, int]]]:
         """Look up and check: the connection goes to these addresses, without a second lookup."""
         return await look_up(self._place, self._reach)
+
+
+_NO_ANSWER = (
+    UnsatisfiableReadError,
+    HTTPInputError,
+    HTTPTimeoutError,
+    HTTPClientError,
+    OSError,
+    UnicodeError,
+)
+"""What a request fails with."""
+
+
+def _no_answer(url: str, error: Exception) -> NoAnswer:
+    if isinstance(error, UnsatisfiableReadError):
+        text = f"the head of the answer is larger than {HEAD_LIMIT_BYTES} bytes"
+        return _unusable(url, text)
+    if isinstance(error, HTTPInputError):
+        return _unusable(url, "the answer is not HTTP")
+    return NoAnswer(_reason(error))
 
 
 def _unusable(url: str, what: str) -> NoAnswer:

@@ -118,6 +118,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Without an append for so long an answer is interrupted."""
     answer_rollup_ms: Annotated[float, Meta(ge=0)] = 40.0
     """Appends within this time are pushed together."""
+    default_holder: str | None = None
+    """The AI responder that holds new sessions; None: nobody does."""
     ack_timeout_s: Seconds = 10.0
     ack_retries: Annotated[int, Meta(ge=0)] = 3
 

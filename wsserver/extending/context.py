@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from msgspec import UNSET
+from msgspec.json import decode
+
 from wsserver.addresses.reach import Reach
-from wsserver.clock import Clock
+from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.control import Control
 from wsserver.cluster.leases import Leases
 from wsserver.config import Settings
 from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import Permissions
-from wsserver.notifications.http import HttpSend
+from wsserver.notifications.http import HttpRequest, HttpSend
 from wsserver.notifications.service import NotificationService
+from wsserver.protocol.ids import new_id
+from wsserver.protocol.pushes import NewMessage, message_of
+from wsserver.protocol.requests import MembersRequest, Sender, SessionRequest
+from wsserver.protocol.targets import session
 from wsserver.realtime.access.actor import Actor, AuditRecorder
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.delivery.router import Router
@@ -22,16 +30,49 @@ from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.operations.admin_actions import AdminActions
+from wsserver.realtime.operations.answers import Answers
+from wsserver.realtime.operations.session_actions import SessionActions
+from wsserver.realtime.sessions.conversations import Conversations
+from wsserver.realtime.streams.retention_policy import SESSION
+from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.message_rows import TransactionHook
 from wsserver.tasks import Tasks
 
 O = TypeVar("O")  # noqa: E741 - as in ExtensionContext[Options]
 
 
+class HttpStreaming(Protocol):
+    """An answer whose body is read while it arrives."""
+
+    status: int
+    headers: dict[str, str]
+    """By name in lower case."""
+
+    async def read(self) -> bytes:
+        """The bytes that have arrived, waiting for some; ``b""`` at the end of the body.
+
+        Raises ``NoAnswer``.
+        """
+        ...
+
+
+class HttpExchange(HttpSend, Protocol):
+    """Sends requests, and may read an answer while it arrives."""
+
+    def stream(self, request: HttpRequest) -> AbstractAsyncContextManager[HttpStreaming]:
+        """Send a request; at the end of the block the connection is closed. Raises as a call.
+
+        ``timeout_s`` of the client is the longest time without a byte.
+        """
+        ...
+
+
 class MakeHttpClient(Protocol):
     """Makes a client for outgoing requests."""
 
-    def __call__(self, reach: Reach | None, *, timeout_s: float = 10.0) -> HttpSend:
+    def __call__(self, reach: Reach | None, *, timeout_s: float = 10.0) -> HttpExchange:
         """``reach``: the addresses that URLs may lead to; None: any, for URLs of the operator."""
         ...
 
@@ -71,6 +112,16 @@ class Pushes:
         """
         return await self._router.send(message)
 
+    async def send_checked(self, message: Message, hook: TransactionHook) -> Sent:
+        """Store a message, run ``hook`` in the same transaction, and send it.
+
+        Raises as ``send``, and what the hook refuses it with.
+        """
+        (sent,) = await self._router.keep_checked(message, hook)
+        if sent.refusal is not None:
+            raise sent.refusal
+        return sent
+
     def post(self, message: Message) -> None:
         """Send a live push without waiting for its outcome."""
         self._router.post(message)
@@ -78,6 +129,96 @@ class Pushes:
     def show(self, type_: str, members: Mapping[str, Any]) -> None:
         """Push to all monitors."""
         self._monitors.notify(type_, **members)
+
+
+class Chat:
+    """Sessions and what is said in them, for extensions."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        answers: Answers,
+        streams: Streams,
+        session_actions: SessionActions,
+        admin_actions: AdminActions,
+        clock: Clock,
+    ) -> None:
+        self.conversations = conversations
+        """The state and the holder of sessions; nothing is asked about permissions."""
+        self.answers = answers
+        """Answers that grow; they have an actor, who needs ``messages:publish``."""
+        self._streams = streams
+        self._session_actions = session_actions
+        self._admin_actions = admin_actions
+        self._clock = clock
+
+    async def history(self, session_id: str, limit: int) -> list[Any]:
+        """The newest messages of a session, decoded, in ascending order.
+
+        Raises ``StorageUnavailable``.
+        """
+        page = await self._streams.history(SESSION + session_id, None, limit=limit)
+        return [decode(payload) for payload in page.messages]
+
+    async def records_after(self, session_id: str, offset: int, limit: int) -> list[Any]:
+        """The messages and change records of a session after an offset, decoded, ascending.
+
+        Raises ``StorageUnavailable``.
+        """
+        page = await self._streams.history(
+            SESSION + session_id, None, after=offset, limit=limit, with_changes=True
+        )
+        return [decode(payload) for payload in page.messages]
+
+    def message(
+        self,
+        session_id: str,
+        content: Any,
+        content_type: str,
+        *,
+        user_id: str,
+        username: str | None = None,
+        role: str | None = None,
+        reply_to: str | None = None,
+        dedup: tuple[str, str] | None = None,
+    ) -> Message:
+        """A kept ``new_message`` of a sender who need not be a user, for ``Pushes.send``.
+
+        ``reply_to``: id of a message of the session; ``dedup``: scope and key, by which a repeated
+        message is recognized for 24 hours.
+        """
+        wall = self._clock.wall()
+        message_id = new_id("msg", wall)
+        fields = NewMessage(
+            session_id=session_id,
+            content=content,
+            content_type=content_type,
+            sender=Sender(user_id=user_id, username=username, role=role),
+            reply_to=UNSET if reply_to is None else reply_to,
+        )
+        return Message(
+            type="new_message",
+            members={
+                "session_id": session_id,
+                "message": message_of(message_id, fields, rfc3339(wall)),
+            },
+            target=session(session_id),
+            message_id=message_id,
+            keep=True,
+            sender=user_id,
+            dedup=dedup,
+            replies_to=None if reply_to is None else (SESSION + session_id, reply_to),
+        )
+
+    async def assign(self, actor: Actor, session_id: str, organization_id: str) -> None:
+        """Set the organization of a session; see ``SessionActions.change``."""
+        request = SessionRequest(organization_id=organization_id)
+        await self._session_actions.change(actor, session_id, request)
+
+    async def replace_members(self, actor: Actor, session_id: str, user_ids: Sequence[str]) -> None:
+        """Replace the members of a session; see ``AdminActions.replace_members``."""
+        request = MembersRequest(user_ids=list(user_ids))
+        await self._admin_actions.replace_members(actor, session_id, request)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +239,7 @@ class ExtensionContext(Generic[O]):
     """Background tasks, which end with the server."""
     access: Access
     pushes: Pushes
+    chat: Chat
     events: EventBus
     """``emit`` events of your own, or handle those of others."""
     notifications: NotificationService

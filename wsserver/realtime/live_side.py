@@ -70,6 +70,8 @@ class LiveSettings:
     """Types that extensions send, and the API does not."""
     token_leeway_s: float
     edit_window_s: float
+    default_holder: str | None
+    """The AI that holds new sessions."""
     away_notify_s: float
     """Time after which absent members of a session are told of a message; 0: never."""
 

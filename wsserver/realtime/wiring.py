@@ -124,9 +124,9 @@ def build_live(
 ) -> LiveSide:
     """Build the live side; nothing runs yet."""
     awaits_reading = settings.away_notify_s > 0
-    store = StreamStore(database, awaits_reading=awaits_reading)
+    store = StreamStore(database, settings.default_holder, awaits_reading=awaits_reading)
     receipt_store = ReceiptStore(database)
-    conversation_store = ConversationStore(database)
+    conversation_store = ConversationStore(database, settings.default_holder)
 
     # Observation
     statistics = Statistics(clock, settings.node)

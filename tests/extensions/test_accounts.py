@@ -1,0 +1,229 @@
+"""Accounts of messengers on a whole server: callbacks in, messages out, each once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from tests.extensions.test_gewe import NEW_ID, nested
+from tests.support.http_provider import Answer, HttpProvider
+from tests.support.lifecycle import run
+from tests.support.waiting import until
+from tests.support.web_server import Server, Socket, StartServer
+
+KEY, TOKEN = "key-of-the-callback", "token-of-the-api"
+SESSION = "gewe:main:wxid_ann"
+
+
+@pytest.fixture
+def gewe(io_loop: IOLoop) -> Iterator[HttpProvider]:
+    """The messenger's API."""
+    provider = HttpProvider()
+    provider.answer_with(200, b'{"ret":200,"data":{"newMsgId":9000000000000001}}')
+
+    async def start() -> None:
+        provider.start()
+
+    io_loop.run_sync(start)
+    yield provider
+    io_loop.run_sync(provider.stop)
+
+
+@pytest.fixture
+def settings(gewe: HttpProvider) -> dict[str, Any]:
+    main = {
+        "kind": "gewe", "url": gewe.url("/v2/api"), "key": KEY, "token": TOKEN, "app_id": "wx_a1",
+        "organization_id": "org_1", "members": ["bob"], "rate_per_minute": 6000,
+    }  # fmt: skip
+    other = {"kind": "webhook", "url": gewe.url("/out"), "key": KEY, "token": TOKEN}
+    return {
+        "extension_settings": {"accounts": {"main": main, "other": other}},
+        "allow_loopback_urls": True,
+        "delivery_backoff_s": 0.01,
+    }
+
+
+@pytest.fixture
+def server(io_loop: IOLoop, start_server: StartServer, settings: dict[str, Any]) -> Server:
+    async def start() -> Server:
+        return await start_server(**settings)
+
+    return run(io_loop, start)
+
+
+async def report(
+    server: Server, body: Any, account: str = "main", kind: str = "gewe", key: str = KEY
+) -> Any:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return await server.request("POST", f"/intake/{kind}/{account}?key={key}", data)
+
+
+async def member(server: Server) -> Socket:
+    bob = await server.connect("bob", organization_id="org_1")
+    bob.send(type="join_session", session_id=SESSION)
+    await bob.push("session_joined")
+    return bob
+
+
+def sent(gewe: HttpProvider) -> list[Any]:
+    return [json.loads(request.body) for request in gewe.requests]
+
+
+@pytest.mark.gen_test
+async def test_a_message_of_a_contact_is_in_its_session_once(server: Server) -> None:
+    first = await report(server, nested())
+    assert (first.status, first.json()["result"]) == (200, "stored")
+    again = (await report(server, nested())).json()
+    assert again == {"result": "repeated", "message_id": first.json()["message_id"]}
+    session = (await server.get(f"/sessions/{SESSION}")).json()
+    assert (session["organization_id"], session["members"]) == ("org_1", ["bob"])
+    (push,) = (await server.get(f"/sessions/{SESSION}/history")).json()["messages"]
+    assert push["message"]["content"] == "hi"
+    assert push["message"]["sender"] == {
+        "user_id": "wxid_ann", "username": None, "role": "customer",
+    }  # fmt: skip
+
+
+@pytest.mark.gen_test
+async def test_what_is_written_there_goes_to_the_contact(
+    server: Server, gewe: HttpProvider
+) -> None:
+    await report(server, nested())
+    bob = await member(server)
+    bob.send(type="send_message", session_id=SESSION, content="hello Ann")
+    status = await bob.push("message_status_update")
+    while status["status"] != "delivered":
+        status = await bob.push("message_status_update")
+    (body,) = sent(gewe)
+    assert body == {"appId": "wx_a1", "toWxid": "wxid_ann", "content": "hello Ann", "ats": ""}
+    assert gewe.requests[0].path == "/v2/api/message/postText"
+    assert gewe.requests[0].headers["X-GEWE-TOKEN"] == TOKEN
+    echo = await report(server, nested(sender="wxid_me", NewMsgId=9000000000000001,
+                                       ToUserName={"string": "wxid_ann"}))  # fmt: skip
+    assert echo.json()["result"] == "repeated"
+
+
+@pytest.mark.gen_test
+async def test_what_was_typed_on_the_phone_is_shown_and_not_sent(
+    server: Server, gewe: HttpProvider
+) -> None:
+    typed = nested(sender="wxid_me", ToUserName={"string": "wxid_ann"})
+    assert (await report(server, typed)).json()["result"] == "stored"
+    bob = await member(server)
+    bob.send(type="send_message", session_id=SESSION, content="after it")
+    await until(lambda: len(gewe.requests) == 1)
+    assert sent(gewe)[0]["content"] == "after it"
+
+
+@pytest.mark.gen_test
+async def test_an_answer_goes_out_once_when_it_is_complete(
+    server: Server, gewe: HttpProvider
+) -> None:
+    await report(server, nested())
+    begun = (await server.post(f"/sessions/{SESSION}/answers", content="It ")).json()
+    path = f"/answers/{begun['message_id']}"
+    await server.post(f"{path}/append", seq=1, text="fits")
+    await server.post(f"/sessions/{SESSION}/answers", content="never completed")
+    await server.post(f"{path}/finish", state="completed")
+    await until(lambda: len(gewe.requests) == 1)
+    assert sent(gewe)[0]["content"] == "It fits"
+
+
+@pytest.mark.gen_test
+async def test_a_failure_is_tried_again_in_order(server: Server, gewe: HttpProvider) -> None:
+    failures = iter([500, 200])
+
+    def answer(_: object) -> Answer:
+        ret = next(failures, 200)
+        return Answer(200, json.dumps({"ret": ret, "msg": "busy", "data": {}}).encode())
+
+    gewe.answer = answer
+    await report(server, nested())
+    bob = await member(server)
+    for text in "one", "two":
+        bob.send(type="send_message", session_id=SESSION, content=text)
+    await until(lambda: len(gewe.requests) == 3)
+    assert [body["content"] for body in sent(gewe)] == ["one", "one", "two"]
+
+
+@pytest.mark.gen_test
+async def test_what_fails_for_good_is_reported_and_can_be_sent_again(
+    start_server: StartServer, settings: dict[str, Any], gewe: HttpProvider
+) -> None:
+    server = await start_server(**settings, delivery_attempts=1)
+    gewe.answer_with(200, json.dumps({"ret": 500, "msg": f"bad {TOKEN}"}).encode())
+    await report(server, nested())
+    bob = await member(server)
+    bob.send(type="send_message", session_id=SESSION, content="hello")
+    status = await bob.push("message_status_update")
+    while status["status"] != "failed":
+        status = await bob.push("message_status_update")
+    assert status["reason"] == "ret 500: bad ***"
+    (main, _) = (await server.get("/accounts")).json()["accounts"]
+    assert (main["failed"], main["pending"]) == (1, 0)
+    gewe.answer_with(200, b'{"ret":200,"data":{}}')
+    assert (await server.post("/accounts/main/retry")).json() == {"retried": 1}
+    await until(lambda: len(gewe.requests) == 2)
+
+
+@pytest.mark.gen_test
+async def test_the_account_goes_offline(server: Server) -> None:
+    body = {"TypeName": "Offline", "Appid": "wx_a1", "Wxid": "wxid_me"}
+    bob = await server.connect("bob", organization_id="org_1")
+    for _ in range(2):
+        assert (await report(server, body)).json() == {"result": "noted"}
+    listed = (await server.get("/accounts")).json()["accounts"]
+    assert listed[0]["status"] == "offline"
+    await bob.push("notification")
+    sent = (await server.get("/notifications?template=device_status")).json()["notifications"]
+    assert len(sent) == 1, "the same status is told once"
+
+
+@pytest.mark.gen_test
+async def test_forged_and_malformed_callbacks(server: Server) -> None:
+    for key in "", "wrong", KEY[:-1], KEY + "x":
+        assert (await report(server, nested(), key=key)).status in (404, 422)
+    assert (await report(server, nested(), account="none")).status == 404
+    assert (await report(server, nested(), kind="webhook")).status == 404
+    assert (await report(server, b"{")).code == "bad_request"
+    assert (await report(server, b'"x"')).code == "bad_request"
+    assert (await report(server, {"testMsg": "x", "token": "t"})).json() == {"result": "ignored"}
+    stranger = {**nested(), "Appid": "wx_other"}
+    assert (await report(server, stranger)).json() == {"result": "ignored"}
+    assert (await server.get("/sessions")).json()["sessions"] == []
+
+
+@pytest.mark.gen_test
+async def test_the_plain_kind(server: Server, gewe: HttpProvider) -> None:
+    body = {"type": "message", "id": "m1", "contact": "ann", "content": "hi"}
+    assert (await report(server, body, "other", "webhook")).json()["result"] == "stored"
+    session = "webhook:other:ann"
+    target = {"type": "session", "id": session}
+    fields = {"type": "new_message", "session_id": session, "content": "hello"}
+    await server.post("/messages", target=target, **fields)
+    await until(lambda: len(gewe.requests) == 1)
+    (out,) = sent(gewe)
+    assert (out["contact"], out["content"], out["account"]) == ("ann", "hello", "other")
+    assert gewe.requests[0].headers["Authorization"] == f"Bearer {TOKEN}"
+    assert NEW_ID  # ids of the other kind are those of another account
+
+
+@pytest.mark.gen_test
+async def test_what_a_stopped_server_had_not_sent_is_sent_by_the_next(
+    start_server: StartServer, settings: dict[str, Any], gewe: HttpProvider
+) -> None:
+    server = await start_server(**settings)
+    gewe.hang()
+    await report(server, nested())
+    bob = await member(server)
+    bob.send(type="send_message", session_id=SESSION, content="hello")
+    await until(lambda: len(gewe.requests) == 1)
+    database = server.context.settings.data_dir / "wsserver.sqlite3"
+    await server.system.service.stop()
+    gewe.answer_with(200, b'{"ret":200,"data":{}}')
+    await start_server(**settings, database=database)
+    await until(lambda: len(gewe.requests) == 2)

@@ -1,0 +1,1 @@
+"""Accounts of messengers: their contacts write in sessions, and get what is written there."""

@@ -1,0 +1,216 @@
+"""Outgoing messages of accounts: found in their sessions, queued, and sent by the messenger."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import DecodeError
+from msgspec.json import decode, encode
+
+from wsserver.config.channels import webhook_reach
+from wsserver.extending.context import ExtensionContext
+from wsserver.extensions.accounts import gewe, plain
+from wsserver.extensions.accounts.options import AccountOptions, secret_of
+from wsserver.extensions.accounts.store import (
+    AccountOutbox,
+    AccountStore,
+    ClaimedSend,
+    ContactSession,
+    Outgoing,
+)
+from wsserver.notifications.channels.base import Limits, Outcome, retry, sent
+from wsserver.notifications.delivery_policy import Retries
+from wsserver.notifications.delivery_queue import DeliveryQueue
+from wsserver.notifications.http import HttpRequest, HttpSend, NoAnswer, excerpt, judge
+from wsserver.protocol.targets import user
+from wsserver.realtime.messages.message import Message
+from wsserver.storage.engine.leased_table import Result
+
+log = logging.getLogger(__name__)
+
+PAGE = 100
+ANSWER_STATES = frozenset({"growing", "completed", "failed", "cancelled", "interrupted"})
+STATUSES = {"sent": "delivered", "failed": "failed", "dead": "failed"}
+
+
+def outgoing_in(pushes: list[Any]) -> list[Outgoing]:
+    """Messages of a session that are for its contact, from a page with change records.
+
+    An answer that grew is taken when it is completed, whatever it was before.
+    """
+    found = []
+    for push in pushes:
+        message = push.get("message") or {}
+        if message.get("deleted") or "content" not in message:
+            continue
+        if push.get("type") == "answer_ended":
+            if message.get("state") != "completed":
+                continue
+        elif push.get("type") != "new_message" or message.get("state") in ANSWER_STATES:
+            continue
+        content = {
+            "content": message["content"],
+            "content_type": message.get("content_type", "text/plain"),
+        }
+        sender = (message.get("sender") or {}).get("user_id")
+        found.append(Outgoing(message["id"], sender, encode(content)))
+    return found
+
+
+class AccountQueue(DeliveryQueue[ClaimedSend]):
+    """Sends what is in the outbox by the messengers' APIs, at the pace of each account."""
+
+    def __init__(
+        self,
+        context: ExtensionContext[dict[str, AccountOptions]],
+        store: AccountStore,
+        outbox: AccountOutbox,
+    ) -> None:
+        options = context.options
+        lanes = {
+            name: Limits(1, each.rate_per_minute / 60, each.timeout_s)
+            for name, each in options.items()
+        }
+        settings = context.settings
+        super().__init__(
+            outbox,
+            lanes,
+            retries=Retries(settings.delivery_backoff_s, settings.delivery_attempts),
+            clock=context.clock,
+            tasks=context.tasks,
+        )
+        self._context = context
+        self._accounts: Mapping[str, AccountOptions] = options
+        self._ids = store
+        reach = webhook_reach(settings)
+        self._http: dict[str, HttpSend] = {
+            name: context.make_http_client(reach, timeout_s=each.timeout_s)
+            for name, each in options.items()
+        }
+        self._tokens = {name: secret_of(each, "token") for name, each in options.items()}
+
+    async def attempt(self, lane: str, claimed: ClaimedSend) -> Result:
+        """Send a message."""
+        return await self._send(lane, claimed, self._post(lane, claimed))
+
+    def recorded(
+        self, lane: str, claimed: ClaimedSend, result: Result, states: Mapping[int, str]
+    ) -> None:
+        """Report to the sender what has become of a message."""
+        status = STATUSES.get(states.get(claimed.id, ""))
+        if status is None:
+            return
+        if status == "failed":
+            log.warning(
+                "message not sent account=%s message_id=%s error=%s",
+                lane,
+                claimed.delivery_id,
+                result.detail,
+            )
+        members = {
+            "message_id": claimed.delivery_id,
+            "status": status,
+            "session_id": claimed.session_id,
+            "user_id": claimed.contact,
+        }
+        if status == "failed":
+            members["reason"] = result.detail
+        self._context.events.emit("account_message_sent", account=lane, **members)
+        if claimed.sender is not None:
+            self._context.pushes.post(
+                Message(
+                    type="message_status_update",
+                    members=members,
+                    target=user(claimed.sender),
+                    is_addressed=False,
+                )
+            )
+
+    async def _post(self, account: str, claimed: ClaimedSend) -> Outcome:
+        options, token = self._accounts[account], self._tokens[account]
+        stored = decode(claimed.content)
+        content, kind = stored["content"], stored["content_type"]
+        headers = {"Content-Type": "application/json"}
+        if options.kind == "gewe":
+            path, body = gewe.request_of(options.app_id or "", claimed.contact, content, kind)
+            url, headers["X-GEWE-TOKEN"] = options.url.rstrip("/") + path, token
+        else:
+            body = plain.request_of(account, claimed.contact, claimed.delivery_id, content, kind)
+            url, headers["Authorization"] = options.url, f"Bearer {token}"
+
+        def redact(text: str) -> str:
+            return text.replace(token, "***")
+
+        try:
+            answer = await self._http[account](HttpRequest("POST", url, headers, encode(body)))
+        except NoAnswer as error:
+            return retry(str(error))
+        outcome = judge(answer, redact, self._context.clock.wall())
+        if outcome.result != "sent":
+            return outcome
+        try:
+            told = decode(answer.body)
+        except (DecodeError, UnicodeDecodeError):
+            told = None
+        outcome_of = gewe.outcome_of if options.kind == "gewe" else plain.outcome_of
+        provider_id, reason = outcome_of(told)
+        if provider_id is None:
+            return retry(excerpt(reason, redact))
+        if provider_id != "unknown":
+            now = self._context.clock.wall()
+            await self._ids.sent(account, provider_id, claimed.delivery_id, now)
+        return sent(provider_id)
+
+
+class Collector:
+    """Finds messages for contacts and queues them; a session's offset says how far it has come."""
+
+    def __init__(
+        self,
+        context: ExtensionContext[dict[str, AccountOptions]],
+        store: AccountStore,
+        queue: AccountQueue,
+    ) -> None:
+        self._context = context
+        self._store = store
+        self._queue = queue
+        self._running: set[str] = set()
+        self._again: set[str] = set()
+
+    async def collect(self, session_id: str) -> None:
+        """Queue what is new in a session; one call at a time does it, and then once more."""
+        if session_id in self._running:
+            self._again.add(session_id)
+            return
+        self._running.add(session_id)
+        try:
+            while True:
+                self._again.discard(session_id)
+                await self._collect(session_id)
+                if session_id not in self._again:
+                    break
+        finally:
+            self._running.discard(session_id)
+
+    def kick(self, account: str) -> None:
+        """Something in the outbox of an account may be due."""
+        self._queue.kick(account)
+
+    async def collect_recent(self) -> None:
+        """Queue what was written shortly before an earlier run ended."""
+        for session_id in await self._store.recent(self._context.clock.wall()):
+            await self.collect(session_id)
+
+    async def _collect(self, session_id: str) -> None:
+        session = await self._store.session(session_id)
+        while session is not None and session.account in self._context.options:
+            pushes = await self._context.chat.records_after(session_id, session.sent_offset, PAGE)
+            if not pushes:
+                return
+            until = pushes[-1]["offset"]
+            now = self._context.clock.wall()
+            if await self._store.add(session, until, outgoing_in(pushes), now):
+                self._queue.kick(session.account)
+            session = ContactSession(*session[:3], until)

@@ -1,0 +1,101 @@
+"""Endpoints of accounts: the messengers' callbacks, and the list for operators."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from wsserver.extending import Answer, ExtensionResource
+from wsserver.extensions.accounts.service import MANAGE, READ, Accounts
+from wsserver.web.api.endpoint import PUBLIC, Call
+
+INTAKE = ExtensionResource(
+    "accounts", "Intake", "Callbacks of messengers, with the key of the account.", prefix=""
+)
+RESOURCE = ExtensionResource("accounts", "Accounts", "Accounts of messengers.")
+
+
+class IntakeQuery(Struct, forbid_unknown_fields=True):
+    """The key of the account."""
+
+    key: str = ""
+
+
+class Intake(Answer):
+    """What became of a callback."""
+
+    result: Literal["stored", "repeated", "noted", "ignored"]
+    message_id: str | UnsetType = UNSET
+
+
+class Account(Answer):
+    """An account, and its outbox."""
+
+    account: str
+    kind: str
+    status: str
+    organization_id: str | None
+    pending: int
+    sent: int
+    failed: int
+
+
+class AccountList(Answer):
+    """The accounts of the configuration."""
+
+    accounts: list[Account]
+
+
+class Retried(Answer):
+    """How many messages are sent again."""
+
+    retried: int
+
+
+@INTAKE.endpoint(
+    "POST /intake/gewe/{account}",
+    PUBLIC,
+    Intake,
+    query=IntakeQuery,
+    raw_request={"type": "object"},
+    request_example={"TypeName": "Offline", "Appid": "wx_a1", "Wxid": "wxid_me"},
+    takes_any_host=True,
+    errors=("not_found", "storage_unavailable"),
+)
+async def take_gewe(accounts: Accounts, call: Call) -> Any:
+    """Callback of a GeWe account."""
+    return await accounts.take("gewe", call.path["account"], call.query.key, call.body)
+
+
+@INTAKE.endpoint(
+    "POST /intake/webhook/{account}",
+    PUBLIC,
+    Intake,
+    query=IntakeQuery,
+    raw_request={"type": "object"},
+    request_example={"type": "message", "id": "m-1", "contact": "ann", "content": "Hello"},
+    takes_any_host=True,
+    errors=("not_found", "storage_unavailable"),
+)
+async def take_webhook(accounts: Accounts, call: Call) -> Any:
+    """Callback of an account of the kind webhook."""
+    return await accounts.take("webhook", call.path["account"], call.query.key, call.body)
+
+
+@RESOURCE.endpoint("GET /accounts", READ, AccountList)
+async def list_accounts(accounts: Accounts, call: Call) -> Any:
+    """Accounts of messengers, and what waits to be sent."""
+    return {"accounts": await accounts.listing(call.caller)}
+
+
+@RESOURCE.endpoint(
+    "POST /accounts/{account}/retry",
+    MANAGE,
+    Retried,
+    action="retry_account",
+    errors=("not_found",),
+)
+async def retry_account(accounts: Accounts, call: Call) -> Any:
+    """Send again what was given up."""
+    return {"retried": await accounts.retry(call.caller, call.path["account"])}

@@ -1,0 +1,221 @@
+"""``Accounts``: takes the messengers' callbacks, and says how the accounts are."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from typing import Any
+
+from msgspec import DecodeError
+from msgspec.json import decode
+
+from wsserver.errors import BadRequest, NotFound, OrganizationSet, WsServerError
+from wsserver.extending.context import ExtensionContext
+from wsserver.extensions.accounts import gewe, plain
+from wsserver.extensions.accounts.incoming import (
+    AccountStatus,
+    MalformedReport,
+    Nothing,
+    Received,
+    session_of,
+)
+from wsserver.extensions.accounts.options import AccountOptions, secret_of
+from wsserver.extensions.accounts.outgoing import Collector
+from wsserver.extensions.accounts.store import (
+    AccountOutbox,
+    AccountStore,
+    begin_session,
+    note_message,
+)
+from wsserver.identity.claims import LATEST_S, Claims
+from wsserver.notifications.delivery_policy import Sending
+from wsserver.notifications.recipients import Recipients
+from wsserver.realtime.access.actor import Actor
+from wsserver.realtime.observability.events import Event
+from wsserver.storage.engine.connection import Connection
+from wsserver.storage.messages.conversations import Holder, HolderWish
+from wsserver.storage.messages.message_rows import TransactionHook
+
+log = logging.getLogger(__name__)
+
+READERS = {"gewe": gewe.read_callback, "webhook": plain.read_callback}
+READ, MANAGE = "accounts:read", "accounts:manage"
+ACCOUNT_STATUS = "account_status_changed"
+
+
+class Accounts:
+    """The accounts of the configuration."""
+
+    def __init__(
+        self,
+        context: ExtensionContext[dict[str, AccountOptions]],
+        store: AccountStore,
+        outbox: AccountOutbox,
+        collector: Collector,
+    ) -> None:
+        self._context = context
+        self._options = context.options
+        self._store = store
+        self._outbox = outbox
+        self._collector = collector
+        self._keys = {name: secret_of(each, "key") for name, each in self._options.items()}
+        self._statuses: dict[str, str] = {}
+        """As this node has heard them."""
+        if self._options:
+            context.events.add_event_handler("message_published", self._published)
+            context.events.add_event_handler("answer_ended", self._published)
+
+    # -- callbacks
+
+    def require_key(self, kind: str, account: str, key: str) -> AccountOptions:
+        """The account of a callback; raises ``NotFound`` for a wrong key, too."""
+        options = self._options.get(account)
+        expected = self._keys.get(account, "")
+        is_right = hmac.compare_digest(key.encode(), expected.encode())
+        if options is None or options.kind != kind or not is_right:
+            raise NotFound("account", account)
+        return options
+
+    async def take(self, kind: str, account: str, key: str, body: bytes) -> dict[str, Any]:
+        """Store what a callback reports, once.
+
+        Raises ``NotFound``, ``BadRequest`` for a body that is not the messenger's, and
+        ``StorageUnavailable`` or ``StorageFull``: the messenger has to repeat it.
+        """
+        options = self.require_key(kind, account, key)
+        try:
+            content = decode(body)
+        except (DecodeError, UnicodeDecodeError):
+            raise BadRequest("the body is not JSON", field="") from None
+        try:
+            report = READERS[kind](content)
+        except MalformedReport as error:
+            raise BadRequest(str(error), field="") from None
+        if isinstance(report, Nothing):
+            return {"result": "ignored"}
+        if kind == "gewe" and gewe.app_of(content) not in ("", options.app_id):
+            return {"result": "ignored"}  # another device of the same token
+        if isinstance(report, AccountStatus):
+            await self._status(account, options, report.status)
+            return {"result": "noted"}
+        return await self._message(kind, account, options, report)
+
+    async def _message(
+        self, kind: str, account: str, options: AccountOptions, received: Received
+    ) -> dict[str, Any]:
+        session_id = session_of(kind, account, received.contact)
+        known = await self._store.message_of(account, received.provider_id)
+        if known is not None:
+            return {"result": "repeated", "message_id": known}
+        if await self._store.session(session_id) is None:
+            await self._open(session_id, account, options)
+        replies_to = None
+        if received.quotes is not None:
+            replies_to = await self._store.message_of(account, received.quotes)
+        role = "agent" if received.is_own else "customer"
+        message = self._context.chat.message(
+            session_id,
+            received.content,
+            received.content_type,
+            user_id=received.speaker[:128],
+            username=received.name,
+            role=role,
+            dedup=(f"account {account}", received.provider_id),
+            reply_to=replies_to,
+        )
+        at = self._context.clock.wall()
+
+        def note(db: Connection, checked: None, place: Any) -> None:
+            begin_session(db, session_id, account, received.contact, at)
+            note_message(db, account, received.provider_id, message.message_id, at)
+
+        sent = await self._context.pushes.send_checked(
+            message, TransactionHook(lambda db: None, note)
+        )
+        return {"result": "stored" if sent.is_new else "repeated", "message_id": sent.message_id}
+
+    async def _open(self, session_id: str, account: str, options: AccountOptions) -> None:
+        """Give a new session its organization, members and holder."""
+        chat, actor = self._context.chat, _actor(account)
+        try:
+            if options.organization_id is not None:
+                await chat.assign(actor, session_id, options.organization_id)
+        except OrganizationSet as error:
+            log.warning("organization of session not set session_id=%s error=%s", session_id, error)
+        if options.members:
+            await chat.replace_members(actor, session_id, options.members)
+        if options.default_holder is not None:
+            wish = HolderWish(Holder("ai", options.default_holder))
+            await chat.conversations.hold(session_id, wish, actor.claims.sub)
+
+    async def _status(self, account: str, options: AccountOptions, status: str) -> None:
+        former = self._statuses.get(account, "unknown")
+        if former == status:
+            return
+        self._statuses[account] = status
+        self._context.events.emit(ACCOUNT_STATUS, account=account, status=status, former=former)
+        if status == "reconnecting":
+            return
+        organization = options.organization_id
+        parameters = {
+            "device_id": options.app_id or account,
+            "device_name": account,
+            "old_status": former,
+            "new_status": status,
+        }
+        recipients = Recipients(role="admin")
+        if organization is not None:
+            recipients = Recipients(organization_id=organization)
+        try:
+            await self._context.notifications.send_template(
+                recipients, "device_status", parameters, Sending(confined_to=organization)
+            )
+        except WsServerError as error:
+            log.warning("account status not told account=%s error=%s", account, error)
+
+    # -- outgoing
+
+    async def _published(self, event: Event) -> None:
+        session_id = event.get("session_id")
+        if session_id is not None and event.get("type", "new_message") == "new_message":
+            await self._collector.collect(session_id)
+
+    # -- for operators
+
+    async def listing(self, actor: Actor) -> list[dict[str, Any]]:
+        """The accounts that the requester may see, with what is in their outboxes."""
+        organization = self._context.access.scope(actor, READ).organization_id
+        counts = await self._outbox.counts()
+        return [
+            {
+                "account": name,
+                "kind": options.kind,
+                "status": self._statuses.get(name, "unknown"),
+                "organization_id": options.organization_id,
+                "pending": counts.get((name, "pending"), 0),
+                "sent": counts.get((name, "sent"), 0),
+                "failed": sum(counts.get((name, state), 0) for state in ("failed", "dead")),
+            }
+            for name, options in sorted(self._options.items())
+            if organization in (None, options.organization_id)
+        ]
+
+    async def retry(self, actor: Actor, account: str) -> int:
+        """Send again what was given up; returns the number. Raises ``NotFound``."""
+        organization = self._context.access.scope(actor, MANAGE).organization_id
+        options = self._options.get(account)
+        if options is None or organization not in (None, options.organization_id):
+            raise NotFound("account", account)
+        count = await self._outbox.retry(account, self._context.clock.wall())
+        self._collector.kick(account)
+        self._context.access.audit.record(actor, "retry_account", f"account:{account}", count=count)
+        return count
+
+    async def prune(self) -> None:
+        """Delete what is kept no longer."""
+        await self._store.prune(self._context.clock.wall())
+
+
+def _actor(account: str) -> Actor:
+    claims = Claims(sub=f"account:{account}", exp=LATEST_S, role="service")
+    return Actor(claims, request_id=f"account:{account}", via="server")

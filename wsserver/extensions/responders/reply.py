@@ -1,0 +1,153 @@
+"""``Reply``: one answer of an AI in a session, from the provider's pieces to a growing message."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, Protocol
+
+from wsserver.clock import Clock
+from wsserver.errors import AnswerEnded, NotFound, TermChanged
+from wsserver.extensions.responders.pieces import Piece, Text, Usage
+from wsserver.identity.claims import LATEST_S, Claims
+from wsserver.protocol.answers import (
+    AnswerAppendRequest,
+    AnswerCancelRequest,
+    AnswerFinishRequest,
+    AnswerRequest,
+)
+from wsserver.protocol.requests import Sender
+from wsserver.protocol.types import JsonObject
+from wsserver.realtime.access.actor import Actor
+
+REASON_LIMIT = 200
+
+
+class AnswerApi(Protocol):
+    """Answers that grow; ``realtime.operations.answers.Answers`` implements it."""
+
+    async def start(self, actor: Actor, session_id: str, request: AnswerRequest) -> JsonObject:
+        """Begin an answer."""
+        ...
+
+    def append(
+        self, actor: Actor, message_id: str, request: AnswerAppendRequest
+    ) -> JsonObject | Awaitable[JsonObject]:
+        """Append text."""
+        ...
+
+    async def finish(
+        self, actor: Actor, message_id: str, request: AnswerFinishRequest
+    ) -> JsonObject:
+        """End it."""
+        ...
+
+    async def cancel(
+        self, actor: Actor, message_id: str, request: AnswerCancelRequest
+    ) -> JsonObject:
+        """Cancel it."""
+        ...
+
+
+class Stopped(Exception):
+    """The answer was ended by somebody else, or the session has another holder: stop asking."""
+
+
+class Who(NamedTuple):
+    """Whose messages the answers are."""
+
+    responder: str
+    user_id: str
+    username: str | None
+
+    @property
+    def actor(self) -> Actor:
+        """The producer of the answers, as a backend would be."""
+        claims = Claims(sub=self.user_id, exp=LATEST_S, role="service")
+        return Actor(claims, request_id=f"responder:{self.responder}", via="server")
+
+    @property
+    def sender(self) -> Sender:
+        """The sender of the messages."""
+        return Sender(user_id=self.user_id, username=self.username, role="ai")
+
+
+class Reply:
+    """Feeds a growing answer; it begins with the first text.
+
+    ``on_begin`` is called with its message id before more text follows.
+    """
+
+    def __init__(
+        self,
+        answers: AnswerApi,
+        clock: Clock,
+        who: Who,
+        session_id: str,
+        term: int,
+        on_begin: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._answers = answers
+        self._clock = clock
+        self._who = who
+        self._session_id = session_id
+        self._term = term
+        self._on_begin = on_begin
+        self._seq = 0
+        self.message_id: str | None = None
+        """None: nothing has been shown."""
+        self.usage: dict[str, Any] = {}
+        """As the provider counts."""
+
+    async def take(self, piece: Piece) -> None:
+        """Show a piece. Raises ``Stopped`` if nobody waits for the answer any more."""
+        if isinstance(piece, Usage):
+            self.usage.update(piece.counts)
+        elif isinstance(piece, Text) and piece.text:
+            try:
+                await self._show(piece.text)
+            except (AnswerEnded, TermChanged, NotFound) as error:
+                raise Stopped from error
+
+    async def finish(self, usage: JsonObject) -> None:
+        """The answer is whole."""
+        await self._end(AnswerFinishRequest(usage=usage) if usage else AnswerFinishRequest())
+
+    async def fail(self, reason: str) -> None:
+        """The provider has failed in the middle of it."""
+        await self._end(AnswerFinishRequest(state="failed", reason=reason[:REASON_LIMIT]))
+
+    async def cancel(self, reason: str) -> None:
+        """It is not wanted any more."""
+        if self.message_id is not None:
+            await cancel_answer(self._answers, self._who.actor, self.message_id, reason)
+
+    async def _show(self, text: str) -> None:
+        actor = self._who.actor
+        if self.message_id is None:
+            request = AnswerRequest(sender=self._who.sender, content=text, term=self._term)
+            begun = await self._answers.start(actor, self._session_id, request)
+            self.message_id = begun["message_id"]
+            await self._on_begin(begun["message_id"])
+            return
+        self._seq += 1
+        done = self._answers.append(
+            actor, self.message_id, AnswerAppendRequest(seq=self._seq, text=text)
+        )
+        if isinstance(done, Awaitable):
+            await done
+
+    async def _end(self, request: AnswerFinishRequest) -> None:
+        if self.message_id is None:
+            return
+        try:
+            await self._answers.finish(self._who.actor, self.message_id, request)
+        except (AnswerEnded, NotFound) as error:
+            raise Stopped from error
+
+
+async def cancel_answer(answers: AnswerApi, actor: Actor, message_id: str, reason: str) -> None:
+    """Cancel an answer that may have ended or been deleted."""
+    try:
+        await answers.cancel(actor, message_id, AnswerCancelRequest(reason=reason))
+    except (AnswerEnded, NotFound):
+        return
