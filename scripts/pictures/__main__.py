@@ -54,6 +54,13 @@ def pages(made: World) -> dict[str, str]:
         "notify": "/console/notify?user=away.user",
         "trace": "/console/trace",
         "trace-one": f"/console/trace/{made.message_id}",
+        "live": "/console/live",
+        "notifications": "/console/notifications",
+        "notification": f"/console/notifications/{made.notification_id}",
+        "webhooks": "/console/webhooks",
+        "audit": "/console/audit",
+        "doctor": "/console/doctor",
+        "chat": "/console/chat",
         "session": f"/console/sessions/{made.session_id}",
     }
 
@@ -99,7 +106,9 @@ async def _take_look(browser: Browser, made: World, look: str, options: argparse
         if options.only and name not in options.only:
             continue
         await page.goto(made.url + address)
-        await page.wait_for_timeout(SETTLE_MS if "overview" in name else SETTLE_MS / 3)
+        await page.wait_for_timeout(
+            SETTLE_MS if name.startswith(("overview", "live")) else SETTLE_MS / 3
+        )
         is_whole = options.whole and name not in LONG
         await _shoot(page, options.out / f"{name}-{look}.png", is_whole=is_whole)
     await context.close()

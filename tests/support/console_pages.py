@@ -73,3 +73,13 @@ async def accessibility_faults(page: Page, axe: str) -> list[str]:
         for rule in found["violations"]
         for node in rule["nodes"]
     ]
+
+
+async def check_looks(page: Page, axe: str) -> None:
+    """Look for faults of accessibility: in light, in dark, and on a phone, which it has to fit."""
+    assert await accessibility_faults(page, axe) == []
+    await page.emulate_media(color_scheme="dark")
+    assert await accessibility_faults(page, axe) == []
+    await page.set_viewport_size(PHONE["viewport"])
+    assert await accessibility_faults(page, axe) == []
+    assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["viewport"]["width"]

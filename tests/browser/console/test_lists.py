@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
-from tests.support.console_pages import HOSTILE, Console, accessibility_faults
+from tests.support.console_pages import HOSTILE, Console, check_looks
 from tests.support.web_server import Server, Socket, token
 
 pytestmark = NEEDS_CHROMIUM
@@ -83,7 +83,7 @@ async def test_connections_are_searched_sorted_and_turned_over(console: Console)
         await page.reload()
         await expect(rows(page)).to_have_count(1)
         await page.get_by_role("searchbox").fill("nobody")
-        await expect(rows(page)).to_have_text("Nothing found.")
+        await expect(rows(page)).to_have_text(["Nothing found."])
 
 
 @pytest.mark.gen_test
@@ -142,7 +142,7 @@ async def test_a_user_is_shown_offline_too_and_revoked(console: Console, server:
         for socket in sockets:
             assert (await socket.closed())[0] == 4505
         await expect(page.locator("main")).to_contain_text("offline")
-        await expect(rows(page)).to_have_text("No open connections.")
+        await expect(rows(page)).to_have_text(["No open connections."])
 
 
 @pytest.mark.gen_test
@@ -218,9 +218,6 @@ async def test_nothing_stands_in_the_way_of_a_screen_reader(
     console: Console, server: Server, axe: str, path: str
 ) -> None:
     await joined(server, "emil", "s7", username="Emil")
-    for look in ({}, {"color_scheme": "dark"}, {"phone": True}):
-        async with console.page(path, **look) as page:
-            await expect(rows(page).first).to_be_visible()
-            assert await accessibility_faults(page, axe) == []
-            width = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            assert width <= 0
+    async with console.page(path) as page:
+        await expect(rows(page).first).to_be_visible()
+        await check_looks(page, axe)

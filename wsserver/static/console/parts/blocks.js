@@ -6,6 +6,8 @@ import { pathTo } from "./router.js";
 import { t } from "./texts.js";
 import { toast } from "./toasts.js";
 
+const USER_ID = /^[A-Za-z0-9._:@|+-]{1,128}$/;
+
 /** The heading of a page, with a way back to its list, words beside it and actions. */
 export function heading(title, { back = null, beside = [], actions = [] } = {}) {
   return h(
@@ -64,7 +66,9 @@ export function pill(text, kind = "") {
   return h("span", { className: "pill", dataset: { kind } }, text);
 }
 
+/** A link to a user; what is no id, such as `(server)`, is only shown. */
 export function userLink(userId, name = null) {
+  if (!USER_ID.test(userId)) return userId;
   const label = name && name !== userId ? [name, " ", h("small", {}, userId)] : userId;
   return h("a", { href: pathTo("users", userId) }, label);
 }

@@ -9,8 +9,9 @@ const SIZE = 50;
 
 /**
  * @typedef {{key: string, label: string, value: (row) => any, cell?: (row) => any, isNumber?: boolean,
- *   isWide?: boolean, isFixed?: boolean}} Column `value` is sorted, searched and exported; `cell` is
- *   shown, by default the value; `isWide`: left out on phones; `isFixed`: cannot be sorted by
+ *   isWide?: boolean, isFixed?: boolean, isFree?: boolean}} Column `value` is sorted, searched and exported; `cell` is
+ *   shown, by default the value; `isWide`: left out on phones; `isFixed`: cannot be sorted by;
+ *   `isFree`: may have several lines
  */
 
 export class DataTable {
@@ -250,8 +251,8 @@ export class DataTable {
   }
 }
 
-function classOf({ isNumber, isWide }) {
-  return [isNumber ? "number" : "", isWide ? "wide" : ""].join(" ").trim();
+function classOf({ isNumber, isWide, isFree }) {
+  return [isNumber && "number", isWide && "wide", isFree && "free"].filter(Boolean).join(" ");
 }
 
 /** Make these the children, without moving those that are in their place. */
