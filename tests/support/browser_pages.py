@@ -13,6 +13,7 @@ import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import Server, token
 from wsserver.identity.claims import parse_claims
 from wsserver.realtime.connections.connection import ConnectionInfo
@@ -102,7 +103,7 @@ async def faultless_page(
                 "console",
                 lambda message: faults.append(message.text) if message.type == "error" else None,
             )
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_S * 1000)
         await page.add_init_script(WATCH_POLICY)
         yield page
         assert await page.evaluate("violations") == []
