@@ -415,6 +415,7 @@ def build_live(
     stream_commands = StreamCommands(
         sessions,
         streams,
+        receipt_store,
         settings.replay_budget_bytes,
         settings.sessions_per_connection,
         plain_receipts,

@@ -808,6 +808,16 @@ export interface HistoryReply {
   messages: KeptPush[];
   epoch: string;
   has_more: boolean;
+  /** of the user's own messages, by id */
+  receipts: Record<string, OwnMessageReceipts>;
+}
+
+/** Who has received, and who has read, a message of the user. */
+export interface OwnMessageReceipts {
+  /** user ids, at most 100 */
+  delivered: string[];
+  /** user ids, at most 100 */
+  read: string[];
 }
 
 /** Catch up with streams from the client's last positions; sessions are joined again. */

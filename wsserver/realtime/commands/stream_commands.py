@@ -17,9 +17,11 @@ from wsserver.realtime.dispatcher import Answer, Handler
 from wsserver.realtime.inbox.plain_receipts import PlainReceipts
 from wsserver.realtime.sessions.read_positions import Positions
 from wsserver.realtime.sessions.sessions import Sessions
+from wsserver.realtime.streams.history import own_messages
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.stream import Recovery
 from wsserver.realtime.streams.streams import Streams
+from wsserver.storage.messages.receipts import ReceiptStore
 
 FORBIDDEN = "forbidden"
 
@@ -35,6 +37,7 @@ class StreamCommands:
         self,
         sessions: Sessions,
         streams: Streams,
+        receipts: ReceiptStore,
         replay_budget: int,
         session_limit: int,
         plain_receipts: PlainReceipts | None = None,
@@ -42,6 +45,7 @@ class StreamCommands:
         self._plain_receipts = plain_receipts
         self._sessions = sessions
         self._streams = streams
+        self._receipts = receipts
         self._replay_budget = replay_budget
         self._session_limit = session_limit
 
@@ -178,8 +182,14 @@ class StreamCommands:
             budget=self._budget(connection),
             with_changes=command.changes,
         )
+        own = own_messages(page.messages, connection.user_id)
+        receipts = await self._receipts.of_own(connection.user_id, command.session_id, own)
         self._require_access(connection, command.session_id)  # it may have been revoked meanwhile
-        return "history", {"session_id": command.session_id, **page.answer()}
+        return "history", {
+            "session_id": command.session_id,
+            **page.answer(),
+            "receipts": {id_: each._asdict() for id_, each in receipts.items()},
+        }
 
     def _note_sent(self, connection: ConnectionInfo, name: str, recovery: Recovery) -> None:
         if self._plain_receipts is not None and recovery.is_complete:

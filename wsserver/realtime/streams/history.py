@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -85,6 +86,35 @@ async def read_page(
             has_more = True
         low, high = (part.rest, high) if forward else (low, part.rest)
     return History(stream.epoch, page if forward else page[::-1], has_more)
+
+
+class _Sender(msgspec.Struct):
+    user_id: str = ""
+
+
+class _Message(msgspec.Struct):
+    id: str = ""
+    sender: _Sender = msgspec.field(default_factory=_Sender)
+
+
+class _Push(msgspec.Struct):
+    type: str = ""
+    offset: int = 0
+    message: _Message = msgspec.field(default_factory=_Message)
+
+
+_PUSH = msgspec.json.Decoder(_Push)
+
+
+def own_messages(pushes: Iterable[bytes], user_id: str) -> dict[int, str]:
+    """The ids of a user's own messages among kept pushes, by offset."""
+    found = {}
+    for push in pushes:
+        if b'"new_message"' in push:
+            read = _PUSH.decode(push)
+            if read.type == "new_message" and read.message.sender.user_id == user_id:
+                found[read.offset] = read.message.id
+    return found
 
 
 def admits_for(claims: Claims | None) -> Admits | None:

@@ -39,7 +39,7 @@ _SELECT_ENDS = (
     "SELECT name, id, last_offset, first_offset, uncounted FROM streams"
     " WHERE name IN (SELECT value FROM json_each(?))"
 )
-_COLUMNS = "user_id, session_id, read_offset, seen, read_at"
+_COLUMNS = "user_id, session_id, start_offset, read_offset, seen, read_at"
 _MOVE = (
     " ON CONFLICT (user_id, session_id) DO UPDATE SET read_offset = excluded.read_offset,"
     " seen = excluded.seen, read_at = excluded.read_at"
@@ -54,6 +54,8 @@ _JOIN = (
 _ADD = (
     " ON CONFLICT (user_id, session_id) DO UPDATE SET is_member = 1,"
     # Who had no access in between begins at the end again.
+    " start_offset = CASE WHEN participants.has_joined = 0 THEN excluded.start_offset"
+    " ELSE participants.start_offset END,"
     " read_offset = CASE WHEN participants.has_joined = 0 THEN excluded.read_offset"
     " ELSE participants.read_offset END,"
     " seen = CASE WHEN participants.has_joined = 0 THEN excluded.seen ELSE participants.seen END"
@@ -172,7 +174,10 @@ _EMPTY = _End(0, 0, 1, 0)
 
 def wrote(db: Connection, moves: Iterable[tuple[str, str, int, int, float]]) -> None:
     """Positions moved by own messages: user, session, offset, ``seen``, time; one of each pair."""
-    rows = sorted((*move, 1) for move in moves)
+    rows = sorted(
+        (user_id, session_id, offset, offset, seen, at, 1)
+        for user_id, session_id, offset, seen, at in moves
+    )
     _upsert(db, f"{_COLUMNS}, has_written", _WRITE, rows)
 
 
@@ -190,9 +195,11 @@ def mark(db: Connection, moves: Sequence[Move]) -> list[Moved]:
         move = furthest[pair]
         end = ends[move.session_id]
         offset = min(move.offset, end.last_offset)
-        rows[pair] = (*pair, offset, _seen(db, end, offset), move.at)
+        rows[pair] = (*pair, 0, offset, _seen(db, end, offset), move.at)
     moved = _upsert(db, _COLUMNS, _MARK, list(rows.values()))
-    return [Moved(*rows[user_id, session_id][:3]) for user_id, session_id in moved]
+    return [
+        Moved(user_id, session_id, rows[user_id, session_id][3]) for user_id, session_id in moved
+    ]
 
 
 def join(db: Connection, moves: Sequence[Move]) -> None:
@@ -202,7 +209,8 @@ def join(db: Connection, moves: Sequence[Move]) -> None:
     for user_id, session_id, offset, at in moves:
         end = ends[session_id]
         offset = min(offset, end.last_offset)
-        rows[user_id, session_id] = (user_id, session_id, offset, _seen(db, end, offset), at, 1)
+        seen = _seen(db, end, offset)
+        rows[user_id, session_id] = (user_id, session_id, offset, offset, seen, at, 1)
     _upsert(db, f"{_COLUMNS}, has_joined", _JOIN, [rows[pair] for pair in sorted(rows)])
 
 
@@ -211,7 +219,7 @@ def change_members(
 ) -> None:
     """New members begin at the end; of former ones only those stay who have joined or written."""
     end = _ends(db, {session_id})[session_id]
-    place = (end.last_offset, end.last_offset - end.uncounted, at, 1)
+    place = (end.last_offset, end.last_offset, end.last_offset - end.uncounted, at, 1)
     rows = [(user_id, session_id, *place) for user_id in sorted(added)]
     _upsert(db, f"{_COLUMNS}, is_member", _ADD, rows)
     former = [(user_id, session_id) for user_id in removed]
@@ -235,7 +243,7 @@ def uncount(db: Connection, keys: Sequence[int]) -> None:
 def begin_anew(db: Connection, names: Iterable[str]) -> None:
     """Streams were deleted: what follows in them begins at offset 1."""
     db.executemany(
-        "UPDATE participants SET read_offset = 0, seen = 0 WHERE session_id = ?",
+        "UPDATE participants SET start_offset = 0, read_offset = 0, seen = 0 WHERE session_id = ?",
         [(name.removeprefix(SESSION),) for name in names if name.startswith(SESSION)],
     )
 

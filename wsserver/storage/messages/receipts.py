@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from wsserver.storage.messages.message_rows import (
     INBOX,
     LAST_OFFSET,
     OFFSET_BITS,
+    SESSION,
     Slice,
     key_of,
     stream_row,
@@ -21,6 +22,10 @@ from wsserver.storage.messages.stream_reads import Wanted, choose_and_read
 
 CHANGES_LIMIT = 1000
 """Maximum of messages that one acknowledgement by offset returns; the latest ones."""
+USERS_LIMIT = 100
+"""Users of each state that are listed of a user's own message."""
+POSITIONS_LIMIT = 1000
+"""Users of a session whose positions are compared, those who are furthest."""
 RECEIPTS_LIMIT = 10_000
 """Maximum of receipts that are read for a message."""
 
@@ -69,6 +74,19 @@ _OUTLINE_PENDING = (
     f"SELECT m.key, m.audience, length(m.payload), m.at{_PENDING} ORDER BY m.key LIMIT ?"
 )
 _COUNT_PENDING = f"SELECT count(*){_PENDING}"
+_SELECT_OF_OTHERS = (
+    "SELECT key, user_id, read_at FROM receipts"
+    " WHERE key IN (SELECT value FROM json_each(?)) AND user_id <> ?"
+)
+_SELECT_CURSORS = (
+    'SELECT user_id, "offset" FROM cursors WHERE stream_id = ? AND user_id <> ? AND "offset" >= ?'
+    ' ORDER BY "offset" DESC LIMIT ?'
+)
+_SELECT_POSITIONS = (
+    "SELECT user_id, start_offset, read_offset FROM participants"
+    " WHERE session_id = ? AND user_id <> ? AND read_offset >= ?"
+    " ORDER BY read_offset DESC LIMIT ?"
+)
 _SELECT_RECEIPTS = (
     "SELECT user_id, min(delivered_at), max(read_at), min(is_by_offset) FROM ("  # noqa: S608
     "SELECT user_id, delivered_at, read_at, 0 AS is_by_offset FROM receipts WHERE key = ?1"
@@ -105,6 +123,13 @@ class Receipt(NamedTuple):
     read_at: float | None
     is_by_offset: int = 0
     """1: acknowledged by an offset in the stream, not by the message's id."""
+
+
+class OwnReceipts(NamedTuple):
+    """User ids of who has received a message, and of who has read it."""
+
+    delivered: list[str]
+    read: list[str]
 
 
 class ReceiptStore:
@@ -165,6 +190,19 @@ class ReceiptStore:
     async def inbox(self, user_id: str, now: float) -> Inbox:
         """The end of an inbox, and its number of pending messages at ``now``."""
         return await self._database.read(partial(_inbox, user_id=user_id, now=now))
+
+    async def of_own(
+        self, user_id: str, session_id: str, offsets: Mapping[int, str]
+    ) -> dict[str, OwnReceipts]:
+        """Who has received and read a user's messages in a session; ``offsets``: their ids.
+
+        Each other user once, under the furthest state: by receipts, by acknowledgements of the
+        stream, and by read positions from where they began. At most ``USERS_LIMIT`` a message.
+        """
+        if not offsets:
+            return {}
+        read = partial(_of_own, user_id=user_id, session_id=session_id, offsets=offsets)
+        return await self._database.read(read)
 
     async def of_message(self, message_id: str) -> list[Receipt]:
         """The receipts of a message, by user id, at most 10,000; empty for an unknown id.
@@ -249,6 +287,34 @@ def _of_message(db: Connection, message_id: str) -> list[Receipt]:
     if row is None:
         return []
     return list(map(Receipt._make, db.execute(_SELECT_RECEIPTS, [row[0], RECEIPTS_LIMIT])))
+
+
+def _of_own(
+    db: Connection, user_id: str, session_id: str, offsets: Mapping[int, str]
+) -> dict[str, OwnReceipts]:
+    row = stream_row(db, SESSION + session_id)
+    if row is None:
+        return {}
+    oldest = min(offsets)
+    delivered: dict[int, set[str]] = {offset: set() for offset in offsets}
+    read: dict[int, set[str]] = {offset: set() for offset in offsets}
+    keys = [key_of(row.id, offset) for offset in offsets]
+    for key, other, read_at in db.execute(_SELECT_OF_OTHERS, [db.listed(keys), user_id]).fetchall():
+        (delivered if read_at is None else read)[key & LAST_OFFSET].add(other)
+    cursors = db.execute(_SELECT_CURSORS, [row.id, user_id, oldest, POSITIONS_LIMIT]).fetchall()
+    positions = db.execute(
+        _SELECT_POSITIONS, [session_id, user_id, oldest, POSITIONS_LIMIT]
+    ).fetchall()
+    for offset in offsets:
+        delivered[offset].update(other for other, until in cursors if until >= offset)
+        read[offset].update(other for other, start, until in positions if start < offset <= until)
+    return {
+        id_: OwnReceipts(
+            sorted(delivered[offset] - read[offset])[:USERS_LIMIT],
+            sorted(read[offset])[:USERS_LIMIT],
+        )
+        for offset, id_ in offsets.items()
+    }
 
 
 def _cursor(db: Connection, stream_id: int, user_id: str) -> int | None:

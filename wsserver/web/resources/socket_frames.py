@@ -477,6 +477,13 @@ class ReceiptAck(Wire, kw_only=True):
     acknowledged: Annotated[int, Meta(description="for how many messages it was new")]
 
 
+class OwnMessageReceipts(Wire, kw_only=True):
+    """Who has received, and who has read, a message of the user."""
+
+    delivered: Annotated[list[str], Meta(description="user ids, at most 100")]
+    read: Annotated[list[str], Meta(description="user ids, at most 100")]
+
+
 class HistoryReply(Wire, kw_only=True):
     """Kept messages of a session, ascending by offset."""
 
@@ -484,6 +491,9 @@ class HistoryReply(Wire, kw_only=True):
     messages: list[AnyPush]
     epoch: str
     has_more: bool
+    receipts: Annotated[
+        dict[str, OwnMessageReceipts], Meta(description="of the user's own messages, by id")
+    ]
 
 
 class FoundMessage(Placed, kw_only=True):

@@ -11,7 +11,8 @@ from wsserver.storage.engine.migrations.m0020_and_later import MIGRATIONS
 def m0053_participants(db: sqlite_utils.Database) -> None:
     """The sessions of users, up to where they have read them, and counts of messages.
 
-    ``participants.seen``: how many counted messages a user has behind them; the unread ones are
+    ``participants.start_offset``: where the position began, of which nothing before was read.
+    ``seen``: how many counted messages a user has behind them; the unread ones are
     ``streams.last_offset - streams.uncounted - seen``. What is not counted has an offset, but is no
     message for everybody: change records, other types, deleted messages, and those with an
     audience, which are counted one by one after a position below ``limited_offset``.
@@ -22,6 +23,7 @@ def m0053_participants(db: sqlite_utils.Database) -> None:
         CREATE TABLE participants (
             user_id TEXT NOT NULL,
             session_id TEXT NOT NULL,
+            start_offset INTEGER NOT NULL,
             read_offset INTEGER NOT NULL,
             seen INTEGER NOT NULL,
             read_at REAL NOT NULL,
@@ -47,14 +49,16 @@ def m0053_participants(db: sqlite_utils.Database) -> None:
         WHERE streams.id = latest.stream_id
         """,
         """
-        INSERT INTO participants (user_id, session_id, read_offset, seen, read_at, is_member)
+        INSERT INTO participants
+            (user_id, session_id, start_offset, read_offset, seen, read_at, is_member)
         SELECT m.user_id, m.session_id, coalesce(s.last_offset, 0), coalesce(s.last_offset, 0),
-            m.added_at, 1
+            coalesce(s.last_offset, 0), m.added_at, 1
         FROM session_members m LEFT JOIN streams s ON s.name = 'session:' || m.session_id
         """,
         """
-        INSERT INTO participants (user_id, session_id, read_offset, seen, read_at, has_written)
-        SELECT w.sender, substr(s.name, 9), s.last_offset, s.last_offset, w.at, 1
+        INSERT INTO participants
+            (user_id, session_id, start_offset, read_offset, seen, read_at, has_written)
+        SELECT w.sender, substr(s.name, 9), s.last_offset, s.last_offset, s.last_offset, w.at, 1
         FROM (
             SELECT key >> 38 AS stream_id, sender, max(at) AS at FROM messages
             WHERE type = 'new_message' AND sender IS NOT NULL GROUP BY key >> 38, sender

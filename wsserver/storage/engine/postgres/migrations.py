@@ -160,6 +160,7 @@ _PARTICIPANTS = """
 CREATE TABLE participants (
     user_id TEXT NOT NULL,
     session_id TEXT NOT NULL,
+    start_offset BIGINT NOT NULL,
     read_offset BIGINT NOT NULL,
     seen BIGINT NOT NULL,
     read_at DOUBLE PRECISION NOT NULL,
@@ -181,12 +182,14 @@ FROM (
     WHERE type = 'new_message' GROUP BY key >> 38
 ) AS latest
 WHERE streams.id = latest.stream_id;
-INSERT INTO participants (user_id, session_id, read_offset, seen, read_at, is_member)
+INSERT INTO participants
+    (user_id, session_id, start_offset, read_offset, seen, read_at, is_member)
 SELECT m.user_id, m.session_id, coalesce(s.last_offset, 0), coalesce(s.last_offset, 0),
-    m.added_at, 1
+    coalesce(s.last_offset, 0), m.added_at, 1
 FROM session_members m LEFT JOIN streams s ON s.name = 'session:' || m.session_id;
-INSERT INTO participants (user_id, session_id, read_offset, seen, read_at, has_written)
-SELECT w.sender, substr(s.name, 9), s.last_offset, s.last_offset, w.at, 1
+INSERT INTO participants
+    (user_id, session_id, start_offset, read_offset, seen, read_at, has_written)
+SELECT w.sender, substr(s.name, 9), s.last_offset, s.last_offset, s.last_offset, w.at, 1
 FROM (
     SELECT key >> 38 AS stream_id, sender, max(at) AS at FROM messages
     WHERE type = 'new_message' AND sender IS NOT NULL GROUP BY key >> 38, sender
