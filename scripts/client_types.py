@@ -21,8 +21,9 @@ from wsserver.config import Settings
 from wsserver.extension_registry import load_extensions
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.commands import MONITOR_COMMANDS
-from wsserver.web.resources import socket_frames
-from wsserver.web.resources.socket_frames import RESULTS, AnyPush
+from wsserver.web.resources import socket_frames, socket_replies
+from wsserver.web.resources.socket_frames import AnyPush
+from wsserver.web.resources.socket_replies import RESULTS
 
 PATH = Path(__file__).parents[1] / "clients" / "js" / "src" / "protocol.d.ts"
 HEAD = """\
@@ -47,7 +48,7 @@ EXTENSIONS = load_extensions(Settings())
 """The built-in ones."""
 COMMANDS = {**MONITOR_COMMANDS, **EXTENSIONS.commands}
 PUSHES: dict[str, type[Struct]] = {**socket_frames.PUSHES, **EXTENSIONS.pushes}
-REPLIES = {**socket_frames.REPLIES, **EXTENSIONS.replies}
+REPLIES = {**socket_replies.REPLIES, **EXTENSIONS.replies}
 MEANINGS = {**errors.MEANINGS, **EXTENSIONS.errors}
 PREFERRED: dict[type, str] = {AnyPush: "CustomPush"}
 """Names for clients, where they differ from the server's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scripts.client_types import PATH, generate
 from tests.support.built_in import COMMANDS, EXTENSIONS, PUSHES, REPLIES
 from wsserver.protocol.pushes import RESERVED_TYPES
-from wsserver.web.resources.socket_frames import RESULTS
+from wsserver.web.resources.socket_replies import RESULTS
 
 
 def test_the_types_are_current() -> None:

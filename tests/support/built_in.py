@@ -11,7 +11,7 @@ from wsserver.extension_registry import load_extensions
 from wsserver.identity import permissions
 from wsserver.notifications import parameters
 from wsserver.protocol import commands
-from wsserver.web.resources import socket_frames
+from wsserver.web.resources import socket_frames, socket_replies
 from wsserver.web.resources.routes import RouteTable
 
 EXTENSIONS = load_extensions(Settings())
@@ -32,6 +32,6 @@ PUSHES: Mapping[str, type[Struct]] = {
     **EXTENSIONS.pushes,
 }
 REPLIES: Mapping[str, tuple[str, type[Struct]]] = {
-    **socket_frames.REPLIES,
+    **socket_replies.REPLIES,
     **EXTENSIONS.replies,
 }

@@ -14,7 +14,8 @@ from msgspec import Struct
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.support.web_server import Server, token
-from wsserver.web.resources.socket_frames import PUSHES, REPLIES, RESULTS, AnyPush, Push
+from wsserver.web.resources.socket_frames import PUSHES, AnyPush, Push
+from wsserver.web.resources.socket_replies import REPLIES, RESULTS
 
 
 def exactly(kind: type[Struct]) -> type[Struct]:
