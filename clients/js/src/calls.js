@@ -22,6 +22,16 @@ export class Calls extends EventTarget {
     return this.command("delete_message", { message_id: messageId });
   }
 
+  /**
+   * Stop an answer that grows; its producer is told.
+   *
+   * @param {string} messageId
+   * @param {string} [reason]
+   */
+  cancelAnswer(messageId, reason) {
+    return this.command("cancel_answer", { message_id: messageId, reason });
+  }
+
   typing(sessionId, isTyping = true) {
     return this.command("typing", { session_id: sessionId, is_typing: isTyping });
   }

@@ -1,6 +1,7 @@
 /** Client of wsserver. */
 
 import type {
+  Ack,
   ChangeAck,
   ChatMessage,
   Commands,
@@ -10,6 +11,7 @@ import type {
   HistoryReply,
   HolderReply,
   MessageAck,
+  MessageVersion,
   PresenceReply,
   Pushes,
   ServerErrorCode,
@@ -191,8 +193,53 @@ export interface ClientEvents {
   };
   "ws:lost": { session_id: string; error: WsError };
   "ws:gap": { stream: string; session_id: string | null; reason: string };
+  "ws:answer": { answer: Answer };
   "ws:error": { error: Error };
 }
+
+/** How far an answer has come. */
+export type AnswerState = NonNullable<ChatMessage["state"]>;
+
+/** A message whose text grows, or has grown. */
+export class Answer extends EventTarget {
+  /** Of its message. */
+  readonly id: string;
+  readonly sessionId: string;
+  readonly offset: number;
+  /** As it came first; after the end the final one. */
+  readonly message: ChatMessage | MessageVersion;
+  readonly text: string;
+  readonly state: AnswerState;
+  readonly isGrowing: boolean;
+  /** Why it has ended, if something was said. */
+  readonly reason: string | null;
+
+  /** `text`: after each change, what was added after the first `at` code points. `end`: it has ended. */
+  addEventListener<T extends AnswerEventName>(
+    type: T,
+    listener: AnswerListener<T> | null,
+    options?: AddEventListenerOptions | boolean,
+  ): void;
+  removeEventListener<T extends AnswerEventName>(
+    type: T,
+    listener: AnswerListener<T> | null,
+    options?: EventListenerOptions | boolean,
+  ): void;
+}
+
+/** `detail` of the events of an answer. */
+export interface AnswerEvents {
+  text: { at: number; text: string };
+  end: null;
+}
+
+/** Names that complete in an editor; there are no others. */
+export type AnswerEventName = keyof AnswerEvents | (string & {});
+
+/** A handler of an event of an answer. */
+export type AnswerListener<T extends string> =
+  | ((event: CustomEvent<T extends keyof AnswerEvents ? AnswerEvents[T] : null>) => void)
+  | { handleEvent(event: CustomEvent<T extends keyof AnswerEvents ? AnswerEvents[T] : null>): void };
 
 /** `detail` of every event: pushes by their type, and the client's own. */
 export interface EventDetails extends Pushes, ClientEvents {}
@@ -224,6 +271,10 @@ export class WsClient extends EventTarget {
   readonly positions: Record<string, StreamPosition>;
   /** How many messages of `sendMessage` are not acknowledged yet. */
   readonly unsent: number;
+  /** The answers that grow in the sessions that were joined. */
+  readonly answers: Answer[];
+  /** An answer that grows, by the id of its message. */
+  answer(messageId: string): Answer | undefined;
 
   /** Connect and stay connected. Resolves at the first success, rejects if there is no hope. */
   connect(): Promise<ConnectionEstablished>;
@@ -270,6 +321,8 @@ export class WsClient extends EventTarget {
   markRead(ids: string | string[]): void;
   /** Say that the user has read a session up to an offset; told soon. */
   markRead(sessionId: string, offset: number): void;
+  /** Stop an answer that grows; its producer is told. */
+  cancelAnswer(messageId: string, reason?: string): Promise<Ack>;
   typing(sessionId: string, isTyping?: boolean): Promise<Commands["typing"]["reply"]>;
   presence(sessionId: string): Promise<PresenceReply>;
   /**

@@ -19,12 +19,14 @@
  *   ws:rejoined  {session_id, recovered, missed}: a session was joined again after a reconnect
  *   ws:lost      {session_id, error}: a session that could not be joined again
  *   ws:gap       {stream, session_id, reason}: not all that was missed can be given
+ *   ws:answer    {answer}: an answer that grows, with its `text`; see `Answer`
  *   ws:error     {error}: something failed that no promise tells about
  *
  * Kept messages are handed on once and in the order of their stream: what was missed while there
  * was no connection comes before anything newer.
  */
 
+import { Answer, Answers } from "./answers.js";
 import { Calls } from "./calls.js";
 import { checkCode, cutReason, mayReconnect } from "./closing.js";
 import { Commands } from "./commands.js";
@@ -35,7 +37,7 @@ import { Outbox } from "./outbox.js";
 import { Recorder } from "./recorder.js";
 import { Renewal } from "./renewal.js";
 
-export { NO_CREDENTIAL, WsError, mayReconnect };
+export { Answer, NO_CREDENTIAL, WsError, mayReconnect };
 
 /** Is this push of this type? */
 export function isPush(push, type) {
@@ -50,6 +52,10 @@ export class WsClient extends Calls {
   #kept;
   #outbox;
   #recorder = new Recorder();
+  #answers = new Answers({
+    emit: (name, detail) => this.#emit(name, detail),
+    history: (sessionId, page) => this.history(sessionId, page),
+  });
   #connection = null; // the latest connection_established; null while there is none
   #userId = null; // whose messages the outbox holds
   #sessions = new Map(); // session id -> {isJoined}; joined, or to be joined again
@@ -128,6 +134,7 @@ export class WsClient extends Calls {
       dispatch: (push) => this.#dispatch(push),
       emit: (name, detail) => this.#emit(name, detail),
       lost: (sessionId) => this.#sessions.delete(sessionId),
+      answers: this.#answers,
     });
     this.#outbox = new Outbox(
       (fields) => this.command("send_message", fields),
@@ -159,6 +166,27 @@ export class WsClient extends Calls {
   /** How many messages of `sendMessage` are not acknowledged yet. */
   get unsent() {
     return this.#outbox.size;
+  }
+
+  /** The answers that grow in the sessions that were joined. */
+  get answers() {
+    return this.#answers.all;
+  }
+
+  /**
+   * An answer that grows, by the id of its message; undefined: there is none, or it has ended.
+   *
+   * @param {string} messageId
+   */
+  answer(messageId) {
+    return this.#answers.get(messageId);
+  }
+
+  /** @inheritdoc */
+  async history(sessionId, page) {
+    const reply = await super.history(sessionId, page);
+    for (const push of reply.messages) this.#answers.seen(push);
+    return reply;
   }
 
   /** Connect and stay connected. Resolves at the first success, rejects if there is no hope. */
@@ -340,6 +368,10 @@ export class WsClient extends Calls {
     ping: (client, push) => client.#connector.send(JSON.stringify({ type: "pong", id: push.id })),
     server_draining: (client, push) => client.#connector.hint(push.reconnect_after_ms),
     token_expiring: (client) => client.#connector.credentials.hasTokens && client.#renewal.due(),
+    new_message: (client, push) => client.#answers.seen(push),
+    answer_appended: (client, push) => client.#answers.appended(push),
+    answer_ended: (client, push) => client.#answers.ended(push),
+    message_deleted: (client, push) => client.#answers.ended(push),
     session_joined: (client, push) => push.epoch !== undefined && client.#kept.bound(push),
     session_left: (client, push) => {
       // About ourselves: the server has put us out.

@@ -14,12 +14,12 @@ const STREAMS_AT_ONCE = 100; // in one `resume`
 const CROWDED = 100; // users in a session of which the server tells no statuses one by one
 /** A position that no stream has: the answer says where it really stands. */
 const NOWHERE = { epoch: "", offset: 0 };
-const CHANGES = new Set(["message_updated", "message_deleted"]);
+const CHANGES = new Set(["message_updated", "message_deleted", "answer_ended"]);
 const FORBIDDEN = "forbidden";
 
 export class Kept {
   #options;
-  #client; // {command, dispatch, emit, lost}
+  #client; // {command, dispatch, emit, lost, answers}
   #streams = new Streams();
   #saved; // null: positions end with the page
   #userId = null; // whose positions these are
@@ -55,6 +55,7 @@ export class Kept {
     this.#connections += 1;
     if (this.#userId !== userId) {
       this.#streams.clear();
+      this.#client.answers.forget();
       this.marks.clear();
       this.#userId = userId;
       this.#load();
@@ -140,7 +141,7 @@ export class Kept {
       this.#refused(name, new WsError({ code: FORBIDDEN, message }));
       return;
     }
-    const missed = this.#handOn(name, this.#streams.settle(name, answer), answer.reason);
+    const missed = this.#settle(name, answer);
     if (sessionId !== null) {
       const { recovered, epoch, offset } = answer;
       this.#client.emit("ws:rejoined", { session_id: sessionId, recovered, epoch, offset, missed });
@@ -182,8 +183,14 @@ export class Kept {
   #joined(push) {
     if (push.users?.length > CROWDED) this.#crowded.add(push.session_id);
     else this.#crowded.delete(push.session_id);
-    const name = SESSION + push.session_id;
-    this.#handOn(name, this.#streams.settle(name, push), push.reason);
+    this.#settle(SESSION + push.session_id, push);
+  }
+
+  /** The server has answered about a stream; returns how many pushes were missed. */
+  #settle(name, answer) {
+    const missed = this.#handOn(name, this.#streams.settle(name, answer), answer.reason);
+    for (const push of answer.messages ?? []) this.#client.answers.seen(push); // known ones, too
+    return missed;
   }
 
   /** A session is being left: `resume` must not join it again. */
@@ -194,6 +201,7 @@ export class Kept {
   /** A session was left: coming back to it is a new start. */
   forget(sessionId) {
     this.#crowded.delete(sessionId);
+    this.#client.answers.forget(sessionId);
     this.#streams.forget(SESSION + sessionId);
     this.#save();
   }
@@ -215,6 +223,7 @@ export class Kept {
     if (gap) {
       this.marks.forget(sessionOf(name)); // its numbers may have begun anew
       this.#client.emit("ws:gap", { stream: name, session_id: sessionOf(name), reason });
+      this.#client.answers.missed(sessionOf(name));
     }
     for (const push of pushes) this.#dispatch(push);
     for (const push of known) this.#acknowledge(push);

@@ -4,7 +4,8 @@ import { refusal } from "./messages.js";
 import { SESSION } from "./state.js";
 
 /** @typedef {{state: import("./state.js").State, messages: import("./messages.js").Messages,
- *   conversations: import("./conversations.js").Conversations}} Parts */
+ *   conversations: import("./conversations.js").Conversations,
+ *   answers: import("./answers.js").FakeAnswers}} Parts */
 
 /** By command: (command, connection, parts) => reply. */
 export const ANSWERS = {
@@ -26,6 +27,7 @@ export const ANSWERS = {
     changed(id, messages.edit(id, content, userId)),
   delete_message: ({ message_id: id }, { userId }, { messages }) =>
     changed(id, messages.delete(id, userId)),
+  cancel_answer: (command, _, { answers }) => answers.cancel(command),
   typing: joined(({ session_id: id, is_typing: isTyping }, { userId }, { state }) => {
     const push = { type: "typing", session_id: id, user_id: userId, username: null };
     const others = state.in(id).filter((each) => each.userId !== userId);
@@ -36,10 +38,14 @@ export const ANSWERS = {
     return { type: "presence", session_id: id, users: conversations.presence(id) };
   }),
   history: (command, _, { messages }) => messages.history(command),
-  resume: ({ streams }, connection, { state }) => {
+  resume: ({ streams }, connection, { state, messages }) => {
     const answers = Object.entries(streams).map(([name, since]) => {
       const answer = state.recover(name, since);
-      if (name.startsWith(SESSION)) state.enter(connection, name.slice(SESSION.length));
+      if (name.startsWith(SESSION)) {
+        const sessionId = name.slice(SESSION.length);
+        state.enter(connection, sessionId);
+        if (answer.recovered) answer.messages.unshift(...messages.growing(sessionId, since.offset));
+      }
       return [name, answer];
     });
     return { type: "resumed", streams: Object.fromEntries(answers) };

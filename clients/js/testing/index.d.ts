@@ -1,6 +1,8 @@
 /** A server in memory for unit tests. */
 
 import type {
+  AnswerEndedPush,
+  AnswerState,
   ChatMessage,
   Commands,
   CustomPush,
@@ -23,6 +25,21 @@ import type {
 export type ReceivedCommand = {
   [T in keyof Commands]: { user_id: string; type: T } & Commands[T]["fields"];
 }[keyof Commands];
+
+/** An answer as its producer sees it. */
+export interface FakeAnswer {
+  /** The id of its message. */
+  readonly id: string;
+  readonly state: AnswerState;
+  /** Add text, pushed at once; false: it has ended. */
+  append(text: string): boolean;
+  /** End it; `content` replaces the text. Null: it has ended already. */
+  finish(end?: {
+    state?: "completed" | "failed" | "interrupted";
+    content?: string;
+    reason?: string;
+  }): Kept<AnswerEndedPush> | null;
+}
 
 export class FakeServer {
   constructor(options?: {
@@ -54,6 +71,11 @@ export class FakeServer {
       replyTo?: string;
     },
   ): Kept<NewMessagePush>;
+  /** Begin an answer that grows. */
+  startAnswer(
+    sessionId: string,
+    options?: { from?: string; username?: string; content?: string; replyTo?: string },
+  ): FakeAnswer;
   /** Edit a message, as a moderator does; null: there is none. */
   edit(
     messageId: string,

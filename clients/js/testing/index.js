@@ -15,6 +15,7 @@
  */
 
 import { WsClient } from "../src/index.js";
+import { FakeAnswers } from "./answers.js";
 import { ANSWERS } from "./commands.js";
 import { Conversations } from "./conversations.js";
 import { Messages, refusal } from "./messages.js";
@@ -29,6 +30,7 @@ export class FakeServer {
   #state;
   #messages;
   #conversations;
+  #growing;
   #answers = new Map(); // command type -> (command) => reply
   #refusal = null; // {code, reason} of the handshake
   #isUp = true;
@@ -38,6 +40,7 @@ export class FakeServer {
     this.#state = new State(now);
     this.#conversations = new Conversations(this.#state);
     this.#messages = new Messages(this.#state, this.#conversations);
+    this.#growing = new FakeAnswers(this.#state, this.#messages);
   }
 
   /** A class for the option `WebSocket` of a client, whose token is its user's id. */
@@ -95,6 +98,18 @@ export class FakeServer {
     const sender = { user_id: from, username, role };
     const fields = { content_type: contentType, reply_to: options.replyTo };
     return this.#messages.add(sessionId, sender, content, fields);
+  }
+
+  /**
+   * Begin an answer that grows. Returns its producer: `append(text)`, `finish()`, `id`, `state`.
+   *
+   * @param {string} sessionId
+   * @param {{from?: string, username?: string, content?: string, replyTo?: string}} [options]
+   */
+  startAnswer(sessionId, { from = "assistant", username = null, content = "", replyTo } = {}) {
+    const sender = { user_id: from, username, role: "ai" };
+    const fields = { content_type: "text", reply_to: replyTo };
+    return this.#growing.start(sessionId, sender, content, fields);
   }
 
   /** Edit a message, as a moderator does. Returns the push. */
@@ -266,6 +281,7 @@ export class FakeServer {
       state: this.#state,
       messages: this.#messages,
       conversations: this.#conversations,
+      answers: this.#growing,
     };
     const reply = answer
       ? answer(fields, connection, parts)

@@ -4,7 +4,7 @@ import { SESSION } from "./state.js";
 
 const PAGE = 50;
 const FOUND = 20;
-const CHANGES = new Set(["message_updated", "message_deleted"]);
+const CHANGES = new Set(["message_updated", "message_deleted", "answer_ended"]);
 
 export class Messages {
   #state;
@@ -80,6 +80,11 @@ export class Messages {
     return this.#keep(found.session_id, record);
   }
 
+  /** Keep a record about a message. Returns the push. */
+  record(push) {
+    return this.#keep(push.session_id, push);
+  }
+
   #keep(sessionId, push) {
     const kept = this.#state.keep(SESSION + sessionId, push);
     for (const connection of this.#state.in(sessionId)) connection.send(kept);
@@ -124,8 +129,16 @@ export class Messages {
     const nothing = () => ({ recovered: false, ...this.#state.position(name), messages: [] });
     const answer = since ? this.#state.recover(name, since) : nothing();
     answer.messages = withoutChanges(answer.messages, changes);
+    if (!answer.reason) answer.messages.unshift(...this.growing(sessionId, since?.offset));
     const users = this.#conversations.presence(sessionId);
     return { session_id: sessionId, user_id: connection.userId, ...answer, users };
+  }
+
+  /** The messages that grow in a session, up to an offset. */
+  growing(sessionId, until = Infinity) {
+    const isGrowing = ({ type, message, offset }) =>
+      type === "new_message" && message.state === "growing" && offset <= until;
+    return this.#state.stream(SESSION + sessionId).filter(isGrowing);
   }
 
   /** The commands `ack` and `read`. */

@@ -57,6 +57,17 @@ client.addEventListener("ai_processing_status", ({ detail }) => {
   // @ts-expect-error: there is no such status
   return detail.status === "done";
 });
+client.addEventListener("ws:answer", ({ detail: { answer } }) => {
+  answer.addEventListener("text", ({ detail }) => {
+    const at: number = detail.at;
+    const text: string = answer.text;
+    void [at, text, detail.text];
+  });
+  answer.addEventListener("end", () => void (answer.state === "completed"));
+  // @ts-expect-error: it is the client's to change
+  answer.text = "";
+  void client.cancelAnswer(answer.id, "enough");
+});
 const handler = ({ detail }: CustomEvent<NewMessagePush>) => void detail.id;
 client.addEventListener("new_message", handler, { once: true });
 client.removeEventListener("new_message", handler);
