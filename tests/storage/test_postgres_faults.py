@@ -1,4 +1,4 @@
-"""PostgreSQL: TLS, read-only servers, a slow statement, a full disk, a changed password."""
+"""PostgreSQL: TLS, read-only servers, slow statements, a full disk, a changed password, silence."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
 from scripts.backends.postgres import PASSWORD, PostgresServer
 from tests.support.certificates import Authority
+from tests.support.cut_network import CutNetwork
 from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import offsets, several
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import DatabaseUnusable
-from wsserver.storage.engine.postgres import connecting
+from wsserver.storage.engine.postgres import answer_watch, connecting
 from wsserver.storage.engine.postgres import writer as writing
 from wsserver.storage.engine.postgres.connecting import Server, check_server
 from wsserver.storage.engine.postgres.database import PostgresDatabase
@@ -141,6 +143,7 @@ async def test_a_slow_statement_is_ended_and_the_server_goes_on(
     monkeypatch.setattr(
         connecting, "_SESSION", connecting._SESSION.replace("timeout = '30s'", "timeout = '200ms'")
     )
+    monkeypatch.setattr(writing, "STATEMENT_S", 0.2)
     database = PostgresDatabase(url, clock=clock, is_shared=True)
     await database.open()
 
@@ -236,3 +239,59 @@ def test_an_old_version_cannot_pass(number: int) -> None:
     )
     with pytest.raises(DatabaseUnusable, match=f"is PostgreSQL {number}; version 14 is the oldest"):
         check_server(Server("postgresql://db.example/x"), db)
+
+
+# A server that does not answer
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_does_not_answer_is_given_up_and_found_again(
+    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_watch, "ANSWER_S", 1.0)
+    monkeypatch.setattr(answer_watch, "PERIOD_S", 0.05)
+    parts = urlsplit(url)
+    with CutNetwork(str(parts.hostname), parts.port or 5432) as network:
+        through = parts._replace(
+            netloc=f"{parts.username}:{parts.password}@127.0.0.1:{network.port}"
+        )
+        database = PostgresDatabase(urlunsplit(through), clock=clock)
+        await database.open()
+        try:
+            await database.run(_count)
+            network.cut()
+            attempts = [database.run(_count), *(database.read(_count) for _ in range(3))]
+            outcomes = await asyncio.gather(*attempts, return_exceptions=True)
+            assert [type(each) for each in outcomes] == [StorageUnavailable] * 4
+            assert database.health()["ok"] is False
+            network.mend()
+            while True:
+                await database.probe()
+                if database.health()["ok"]:
+                    break
+            assert await database.read(_count) == await database.run(_count)
+        finally:
+            network.mend()
+            await database.close()
+
+
+@pytest.mark.gen_test
+async def test_a_statement_that_takes_long_is_no_silence(
+    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that reads: the server ends those that write sooner."""
+    monkeypatch.setattr(answer_watch, "ANSWER_S", 0.2)
+    monkeypatch.setattr(answer_watch, "PERIOD_S", 0.01)
+    database = PostgresDatabase(url, clock=clock)
+    await database.open()
+    try:
+        await database.read(lambda db: db.execute("SELECT pg_sleep(0.5)").fetchone() and None)
+        for _ in range(10):
+            await database.run(_count)
+        assert database.health()["ok"] is True
+    finally:
+        await database.close()
+
+
+def _count(db: Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM streams").fetchone()[0])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -26,6 +30,8 @@ class PostgresConnection:
 
     def __init__(self, raw: psycopg.Connection[tuple[Any, ...]]) -> None:
         self.raw = raw
+        self.asked_at = 0.0
+        """When the latest statement was begun (monotonic)."""
         raw.cursor_factory = psycopg.RawCursor
         # One type for all integers: otherwise a statement is prepared once for each combination.
         raw.adapters.register_dumper(int, Int8Dumper)
@@ -34,6 +40,7 @@ class PostgresConnection:
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> Cursor:
         """Execute a statement of the common subset."""
+        self.asked_at = time.monotonic()
         text, names = translate(sql)
         values = [parameters[name] for name in names] if names else parameters or ()  # type: ignore[call-overload]
         cursor: Cursor = self.raw.cursor(binary=True).execute(text, values)
@@ -48,8 +55,17 @@ class PostgresConnection:
         """Disconnect."""
         self.raw.close()
 
+    def hang_up(self) -> None:
+        """End the connection from another thread; who waits for an answer gets an error."""
+        with (
+            contextlib.suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(self.raw.pgconn.socket)) as end,
+        ):
+            end.shutdown(socket.SHUT_RDWR)
+
     def run_script(self, sql: str) -> int:
         """Execute statements without parameters in one step; returns the last one's row count."""
+        self.asked_at = time.monotonic()
         cursor = self.raw.cursor().execute(sql, prepare=False)
         while cursor.nextset():
             pass
@@ -57,6 +73,7 @@ class PostgresConnection:
 
     def executemany(self, sql: str, rows: Iterable[Parameters], /) -> Cursor:
         """Execute a statement once for each set of parameters, in one pipeline."""
+        self.asked_at = time.monotonic()
         cursor = self.raw.cursor()
         if rows := list(rows):
             cursor.executemany(translate(sql).sql, rows)

@@ -14,6 +14,7 @@ from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseUnusable, StorageHealth
+from wsserver.storage.engine.postgres.answer_watch import AnswerWatch
 from wsserver.storage.engine.postgres.connecting import RECONNECT_TIMEOUT_S, Server
 from wsserver.storage.engine.postgres.connection import PostgresConnection
 from wsserver.storage.engine.postgres.errors import translate
@@ -47,8 +48,10 @@ class PostgresDatabase(Database):
         self.is_shared = is_shared
         self._server = Server(url, password_file)
         health = StorageHealth(self._server.location)
+        watch = self._watch = AnswerWatch()
         self._writer = PostgresWriter(
             self._server,
+            watch,
             clock=clock,
             health=health,
             queue_limit=queue_limit,
@@ -56,7 +59,7 @@ class PostgresDatabase(Database):
             is_shared=is_shared,
         )
         readers = Readers(
-            lambda: PostgresReader(self._server), health=health, queue_limit=queue_limit
+            lambda: PostgresReader(self._server, watch), health=health, queue_limit=queue_limit
         )
         super().__init__(health, self._writer, readers)
         self._bytes = 0
@@ -78,6 +81,7 @@ class PostgresDatabase(Database):
         Raises ``DatabaseUnusable`` for a database that cannot be used, without changing it, and
         ``StorageUnavailable`` for one that cannot be reached within 10 seconds.
         """
+        self._watch.start()
         try:
             await self._writer.start()
             await self._readers.start()
@@ -89,6 +93,7 @@ class PostgresDatabase(Database):
         """Finish the queued jobs and disconnect. Idempotent."""
         await self._readers.stop()
         await self._writer.stop()
+        self._watch.stop()
 
     async def probe(self) -> None:
         """Update the health of an idle database, and connect again; never raises."""
@@ -131,8 +136,9 @@ class PostgresDatabase(Database):
 class PostgresReader:
     """The connection of a reading thread; connects again when it was lost."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, watch: AnswerWatch) -> None:
         self._server = server
+        self._watch = watch
         self._db: PostgresConnection | None = server.connect()
 
     def read(self, fn: Callable[[Connection], Any]) -> Any:
@@ -156,6 +162,10 @@ class PostgresReader:
 
     def _attempt(self, fn: Callable[[Connection], Any]) -> Any:
         db = self._connected()
+        with self._watch.waiting(db, writes=False):
+            return self._read_on(db, fn)
+
+    def _read_on(self, db: PostgresConnection, fn: Callable[[Connection], Any]) -> Any:
         try:
             db.run_script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             return fn(db)

@@ -28,6 +28,7 @@ from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import HELD_ALONE, HELD_BY_CLUSTER, StorageHealth
 from wsserver.storage.engine.identity import identity_of
+from wsserver.storage.engine.postgres.answer_watch import STATEMENT_S, AnswerWatch
 from wsserver.storage.engine.postgres.connecting import (
     RECONNECT_TIMEOUT_S,
     Server,
@@ -89,6 +90,7 @@ class PostgresWriter(Worker[None]):
     def __init__(
         self,
         server: Server,
+        watch: AnswerWatch,
         *,
         clock: Clock,
         health: StorageHealth,
@@ -98,6 +100,7 @@ class PostgresWriter(Worker[None]):
     ) -> None:
         super().__init__("storage-writer", queue_limit=queue_limit, on_lost=on_lost)
         self._server = server
+        self._watch = watch
         self._is_shared = is_shared
         self._clock = clock
         self._health = health
@@ -151,6 +154,7 @@ class PostgresWriter(Worker[None]):
         self._backend = db.execute(
             "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
         ).fetchone()
+        db.run_script(f"SET statement_timeout = '{STATEMENT_S:g}s'")
         if self._is_shared:
             db.run_script(_SHARED_SESSION)
         self._db = db
@@ -160,6 +164,13 @@ class PostgresWriter(Worker[None]):
         """One transaction for all; of a job that raises only its own changes are rolled back."""
         try:
             db = self._connected()
+        except StorageUnavailable as error:
+            return self._failed(jobs, error)
+        with self._watch.waiting(db, writes=True):
+            return self._work_on(db, jobs)
+
+    def _work_on(self, db: PostgresConnection, jobs: Sequence[Job]) -> list[Any] | None:
+        try:
             is_due = time.monotonic() - self._shown_at >= _TOUCH_S
             if not is_due and all(job.fn is check_connection for job in jobs):
                 db.execute("SELECT 1").fetchone()
@@ -263,10 +274,11 @@ class PostgresWriter(Worker[None]):
         try:
             db = self._server.connect(RECONNECT_TIMEOUT_S)
             try:
-                check_server(self._server, db)
-                self._take_over(db)
-                self._settle_undecided(db)
-                self._use(db)
+                with self._watch.waiting(db, writes=True):
+                    check_server(self._server, db)
+                    self._take_over(db)
+                    self._settle_undecided(db)
+                    self._use(db)
             except BaseException:
                 db.close()
                 raise
