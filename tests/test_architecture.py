@@ -54,6 +54,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("inbox", "sessions", "tracing"),
         ("connect_state",),
         ("event_streams",),
+        ("connecting",),
         ("manager",),
         ("operations",),
         ("commands",),

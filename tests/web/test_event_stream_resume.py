@@ -311,7 +311,7 @@ async def test_erased_access_between_the_check_and_the_start(server: Server) -> 
     cursor = await leave(server, client)
     await say(server, "s1", "secret")
     access = server.system.manager.sessions.access
-    streams = server.system.manager._connect_states._streams
+    streams = server.system.manager._connector._connect_states._streams
     recover = streams.recover
 
     async def recover_and_lose_access(*arguments: Any) -> Any:

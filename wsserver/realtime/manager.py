@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,19 +14,14 @@ from wsserver.cluster.directory import (
     ConnectionDirectory,
     LostConnection,
     Reservation,
-    SessionUsers,
 )
-from wsserver.errors import ConnectionLimit, Draining, ServerFull
 from wsserver.identity.claims import Claims
 from wsserver.protocol.close_codes import CloseCode
-from wsserver.protocol.ids import new_id
-from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import EVERYONE, session, user
-from wsserver.protocol.types import Position
-from wsserver.realtime.connect_state import ConnectState, ConnectStateLoader
+from wsserver.realtime.connect_state import ConnectStateLoader
+from wsserver.realtime.connecting import Connector, ConnectRequest
 from wsserver.realtime.connections.connection import MONITOR, ConnectionInfo
 from wsserver.realtime.connections.connection_limit import (
-    EVICTED,
     ConnectionLimiter,
     ConnectionLimits,
 )
@@ -38,7 +31,7 @@ from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.dispatcher import Dispatcher
-from wsserver.realtime.event_streams import EventStreams, EventStreamStart
+from wsserver.realtime.event_streams import EventStreams
 from wsserver.realtime.inbox.inboxes import Inboxes
 from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.observability import events
@@ -47,33 +40,12 @@ from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.sessions import Sessions
-from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.tasks import Tasks
 from wsserver.wire.event_stream import EventStream
-from wsserver.wire.frames import ABNORMAL, build_frame
+from wsserver.wire.frames import ABNORMAL
 from wsserver.wire.poller import Poller
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ConnectRequest:
-    """A connection that has passed the handshake: its claims, endpoint and client."""
-
-    claims: Claims
-    endpoint: str
-    session_id: str | None
-    protocol: str
-    remote_ip: str
-    user_agent: str
-    deflate_bits: int = 0
-    """Negotiated compression window (``max_window_bits``); 0: no compression."""
-    reservation: Reservation | None = None
-    """Of its place among the user's connections; ``connect`` ends it."""
-    cursor: Mapping[str, Position] | None = None
-    """Of an event stream, empty for a new one; None: a WebSocket."""
-    is_by_ticket: bool = False
-    """Whether it was opened with a ticket: then its client may have no token for its commands."""
 
 
 class WebSocketManager:
@@ -125,14 +97,32 @@ class WebSocketManager:
         self._directory = connections
         self._router = router
         self._writer = writer
-        self._poller = poller
         self._stats = stats
         self._inboxes = inboxes
-        self._event_streams = event_streams
-        self._connect_states = connect_states
         self._on_claims = on_claims
         self._clock = clock
         self._expiry = TokenExpiry(token_leeway_s)
+        self._connector = Connector(
+            self,
+            hub=hub,
+            room=self.room,
+            limits=limits,
+            directory=connections,
+            connect_states=connect_states,
+            sessions=sessions,
+            inboxes=inboxes,
+            event_streams=event_streams,
+            poller=poller,
+            writer=writer,
+            heartbeat=heartbeat,
+            expiry=self._expiry,
+            monitors=monitors,
+            statistics=statistics,
+            opened=self._opened,
+            greeted=self._warn_if_due,
+            on_claims=on_claims,
+            clock=clock,
+        )
         connections.add_lost_listener(self._lost)
 
     def started(self) -> None:
@@ -163,172 +153,21 @@ class WebSocketManager:
 
         Raises ``Draining``, ``ServerFull``, ``ConnectionLimit``.
         """
-        if self.is_draining:
-            raise Draining("the server is about to stop", retry_after_s=2)
-        if len(self.hub) >= self.limits.total:
-            raise ServerFull(
-                f"the server has its maximum of {self.limits.total} connections", retry_after_s=5
-            )
-        if self.room.is_full(claims.sub) and not self.limits.evicts_oldest:
-            raise ConnectionLimit(f"at most {self.limits.per_user} connections per user")
+        self._connector.admit(claims)
 
     async def connect(
         self, fd: int, request: ConnectRequest, *, response: bytes = b"", received: bytes = b""
     ) -> ConnectionInfo:
-        """Take over a connected socket.
-
-        ``response`` (of the handshake) is sent in one write with the first pushes; ``received``:
-        bytes that were read from the socket after the request. Raises what ``admit`` raises, and
-        then leaves the descriptor to the caller; ``OSError`` if the system cannot watch the socket,
-        which is closed then. An event stream is not opened in an iteration of the event loop in
-        which its cursor is not exact: what it missed is sent before anything newer.
-        """
-        try:
-            self.admit(request.claims)
-            users = None
-            if request.session_id is not None:
-                reading = self.sessions.users_of_all_nodes(request.session_id)
-                if reading is not None:
-                    users = await reading
-                    self.admit(request.claims)
-                    self._connect_states.recheck(request.claims, request.session_id)
-            connection = self._register(request)
-            since = request.cursor
-            if since:
-                since = await self._event_streams.readable(connection, since)
-            async with self._connect_states.load(
-                request.claims, request.session_id, self.admit, since
-            ) as state:
-                return self._accept(fd, connection, request, state, users, response, received)
-        except BaseException:
-            self.cancel(request.reservation)
-            raise
+        """Take over a connected socket; see ``Connector.connect``."""
+        return await self._connector.connect(fd, request, response=response, received=received)
 
     def cancel(self, reservation: Reservation | None) -> None:
         """Release the reservation of a connect that has failed."""
-        if reservation is not None:
-            self._directory.cancel(reservation)
-
-    def _accept(
-        self,
-        fd: int,
-        connection: ConnectionInfo,
-        request: ConnectRequest,
-        state: ConnectState,
-        users: SessionUsers | None,
-        response: bytes,
-        received: bytes,
-    ) -> ConnectionInfo:
-        if self.room.is_full(request.claims.sub):
-            oldest = self.hub.of_user(request.claims.sub)[0]
-            self.close(oldest, CloseCode.CONNECTION_LIMIT, EVICTED)
-        waiting = self._inboxes.welcome(connection, state.waiting)
-        start: EventStreamStart | None = None
-        if request.cursor is None:
-            pushes = [self._established(connection, state), *waiting]
-            connection.websocket = self._poller.adopt(
-                fd,
-                connection,
-                first=received,
-                greeting=b"".join((response, *map(build_frame, pushes))),
-                deflate_bits=request.deflate_bits,
-            )
-        else:
-            start = self._event_streams.start(connection, state, request.cursor, waiting)
-            established = self._established(connection, state, channel=str(start.channel))
-            stream = self._event_streams.open(start, fd, response, established)
-            stream.needs_token = not request.is_by_ticket
-            connection.websocket = stream
-        self.hub.add(connection)
-        self._on_claims(connection.claims)
-        self.statistics.connects += 1
-        self.statistics.messages_sent += 1 + len(waiting)
-        self.heartbeat.add(connection)
-        self._expiry.add(connection)
-        self._announce(connection, request.reservation, state, users, start)
-        self._inboxes.greeted(connection, state.waiting)
-        return connection
+        self._connector.cancel(reservation)
 
     def can_connect_now(self, request: ConnectRequest) -> bool:
         """Whether ``connect`` needs neither storage nor other nodes."""
-        if request.session_id is not None and self._directory.is_shared:
-            return False
-        return self._connect_states.is_in_memory(request.claims, request.session_id)
-
-    def _register(self, request: ConnectRequest) -> ConnectionInfo:
-        wall = self._clock.wall()
-        return ConnectionInfo(
-            self,
-            connection_id=new_id("conn", wall),
-            claims=request.claims,
-            endpoint=request.endpoint,
-            session_id=request.session_id,
-            protocol=request.protocol,
-            # Few different values for many connections (proxies, browsers): share the strings.
-            remote_ip=sys.intern(request.remote_ip),
-            user_agent=sys.intern(request.user_agent),
-            connected_at=wall,
-        )
-
-    def _established(self, connection: ConnectionInfo, state: ConnectState, **more: str) -> bytes:
-        settings = self.heartbeat.settings
-        now = rfc3339(connection.connected_at)
-        return push(
-            "connection_established",
-            now,
-            connection_id=connection.connection_id,
-            user_id=connection.user_id,
-            session_id=connection.session_id,
-            heartbeat_interval=settings.interval_s,
-            heartbeat_timeout=settings.timeout_s,
-            server_time=now,
-            inbox={
-                **state.inbox.position,
-                "pending": state.waiting.count_for(connection),
-            },
-            organization_id=connection.claims.organization_id,
-            organization=state.organization.position if state.organization else None,
-            protocol=connection.protocol,
-            max_message_bytes=self._poller.max_message_bytes,
-            **more,
-        )
-
-    def _announce(
-        self,
-        connection: ConnectionInfo,
-        reservation: Reservation | None,
-        state: ConnectState,
-        users: SessionUsers | None,
-        start: EventStreamStart | None,
-    ) -> None:
-        """Push and emit what follows a connect: events, presence, ``session_joined``."""
-        if connection.endpoint == MONITOR:
-            self.monitors.add(connection)
-        opened = partial(self._opened, connection)
-        self._directory.opened(connection.connection_id, connection.user_id, reservation, opened)
-        if connection.session_id is not None:
-            self._join_bound(connection, connection.session_id, state, users, start)
-        if start is not None:
-            start.replay(self.sessions)
-            self.statistics.messages_sent += start.count
-        self._warn_if_due(connection)
-
-    def _join_bound(
-        self,
-        connection: ConnectionInfo,
-        session_id: str,
-        state: ConnectState,
-        users: SessionUsers | None,
-        start: EventStreamStart | None,
-    ) -> None:
-        """Join a bound connection to its session; an event stream goes on at its cursor."""
-        if state.session is None:
-            return
-        joined = self.sessions.join(connection, session_id, state.session, users, state.positions)
-        if start is not None:
-            place = start.position_in(SESSION + session_id, state.session)
-            joined |= {**place.position, "recovered": start.has_resumed(SESSION + session_id)}
-        self._writer.push(connection, "session_joined", **joined)
+        return self._connector.can_connect_now(request)
 
     def _opened(self, connection: ConnectionInfo, change: Change) -> None:
         """A connection is entered in the directory."""
