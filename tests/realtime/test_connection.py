@@ -34,6 +34,7 @@ async def test_a_connection_is_shown_as_in_the_report_and_more(live: Live) -> No
         "user_agent": "test",
         "endpoint": "session",
         "protocol": "wsserver.v1",
+        "transport": "websocket",
         "rtt_ms": None,
         "queued_bytes": 0,
     }
