@@ -239,7 +239,7 @@ class TestMemory:
 
     def test_every_part_is_found_and_the_sum_is_theirs(self) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "scripts.benchmark.memory", "--connections", "200"],
+            [sys.executable, "-m", "scripts.benchmark.memory", "--connections", "800"],
             cwd=ROOT,
             capture_output=True,
             text=True,

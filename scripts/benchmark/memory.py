@@ -53,9 +53,9 @@ class Rule(NamedTuple):
 RULES = (
     Rule("wire/poller.py", "Transport(", "transport"),
     Rule("wire/", "", "table of the poller"),
-    Rule("realtime/manager.py", "ConnectionInfo(", "connection record"),
+    Rule("realtime/connecting.py", "ConnectionInfo(", "connection record"),
     Rule("realtime/connections/connection.py", "", "connection record"),
-    Rule("realtime/manager.py", "", "time of connecting"),
+    Rule("realtime/connecting.py", "", "time of connecting"),
     Rule("protocol/ids.py", "", "connection id"),
     Rule("identity/claims.py", "", "claims of the token"),
     Rule("identity/tokens.py", "decode", "claims of the token"),

@@ -82,7 +82,10 @@ def everything_stored(database: Path) -> str:
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
         tables = [
             name
-            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
+            for (name,) in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type='table'"
+                " AND sql NOT LIKE '%USING fts5%'"  # without content: it cannot be read
+            )
         ]
         rows = [connection.execute(f'SELECT * FROM "{name}"').fetchall() for name in tables]
     connection.close()

@@ -20,6 +20,7 @@ sessions:manage         yes yes -   -
 sessions:any            yes -   -   -
 messages:read           yes yes yes -
 messages:publish        yes yes yes -
+messages:moderate       yes -   yes -
 notifications:send      yes yes yes -
 notifications:read      yes yes -   -
 tokens:revoke           yes -   -   -

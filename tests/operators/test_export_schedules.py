@@ -159,7 +159,7 @@ def test_the_units_belong_together() -> None:
     assert service["Service"]["Type"] == "oneshot"
     assert timer["Timer"]["Persistent"] == "true"
     assert timer["Install"]["WantedBy"] == "timers.target"
-    assert sorted(export.commands) == sorted(KINDS)
+    assert set(KINDS) <= set(export.commands)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")

@@ -97,9 +97,20 @@ def people_rows(stats: Mapping[str, Any]) -> list[dict[str, str]]:
     for name, figures in stats.items():
         if name == "notifications":
             rows += _channels(figures)
+        elif name == "answers":
+            rows += _answers(figures)
         elif isinstance(figures, Mapping) and name != "rates":
             rows.append(_percentiles(name, figures))
     return rows
+
+
+def _answers(figures: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Answers that grow, and how those that have ended did, if there were any."""
+    if not any(figures.values()):
+        return []
+    now = {name: figures.get(name) for name in ("growing", "begun", "appends")}
+    ended = {name: value for name, value in figures.items() if name not in now}
+    return [_percentiles("answers", now), _percentiles("answers", ended)]
 
 
 def _channels(channels: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:

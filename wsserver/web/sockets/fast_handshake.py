@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, NamedTuple, TypeVar
 
 from wsserver.identity.ids import is_id
@@ -112,15 +112,23 @@ class FastHandshake:
         )
         if can_connect_now:
             run_without_waiting(opening)
+            self._log(accepted)
         else:
-            context.tasks.spawn(opening, name="handshake")
+            context.tasks.spawn(self._open_later(accepted, opening), name="handshake")
+
+    async def _open_later(self, accepted: AcceptedHandshake, opening: Awaitable[None]) -> None:
+        await opening
+        self._log(accepted)
+
+    def _log(self, accepted: AcceptedHandshake) -> None:
+        context = self._context
         context.access_log.answered(
             "GET",
             accepted.endpoint.path,
             accepted.path,
             101,
             context.clock.monotonic() - accepted.started,
-            connect_request.remote_ip,
+            accepted.connect_request.remote_ip,
             accepted.request_id,
         )
 
