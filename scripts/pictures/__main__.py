@@ -54,6 +54,8 @@ def pages(made: World) -> dict[str, str]:
         "notify": "/console/notify?user=away.user",
         "trace": "/console/trace",
         "trace-one": f"/console/trace/{made.message_id}",
+        "search": "/console/search?query=invoice",
+        "answer": f"/console/answers/{made.answer_id}",
         "live": "/console/live",
         "notifications": "/console/notifications",
         "notification": f"/console/notifications/{made.notification_id}",

@@ -54,6 +54,7 @@ class World:
         self.session_id = "order-2041"
         self.message_id = ""
         self.notification_id = ""
+        self.answer_id = ""
         self.clients: list[ClientConnection] = []
 
     @property
@@ -112,6 +113,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
         await _talk_once(made)
         await _notify(made)
         await _act(made)
+        await _answer(made)
         traffic = tasks.create_task(_traffic(made))
         try:
             yield made
@@ -241,6 +243,18 @@ async def _act(made: World) -> None:
     announcement = {"type": "announcement", "data": {"text": "Maintenance at 22:00"}}
     await made.call("POST", "/broadcast", **announcement)
     made.server.emit("alert_raised", alert="error_rate", value=0.081, threshold=0.05, window_s=60)
+
+
+async def _answer(made: World) -> None:
+    """A conversation with a title that an AI holds, and its answer, which is still growing."""
+    path = f"/sessions/{made.session_id}"
+    await made.call("PATCH", path, title="Order 2041: delivery", metadata={"crm": "A-17"})
+    await made.call("POST", f"{path}/holder", holder={"type": "ai", "id": "fastgpt"})
+    sender = {"user_id": "assistant", "username": "Assistant", "role": "ai"}
+    started = await made.call("POST", f"{path}/answers", sender=sender, content="您好！")
+    made.answer_id = started["message_id"]
+    for seq, text in enumerate(("您的订单", "今天下午发货，", "预计明天送达。"), 1):
+        await made.call("POST", f"/answers/{made.answer_id}/append", seq=seq, text=text)
 
 
 async def _traffic(made: World) -> None:

@@ -61,7 +61,9 @@ async def test_signing_out_ends_it_in_every_tab(console: Console, server: Server
         assert cookies == []
 
 
-MANAGER = "Overview,Connections,Users,Sessions,Publish,Notify,Trace,Chat tester,Doctor,REST API"
+MANAGER = (
+    "Overview,Connections,Users,Sessions,Publish,Notify,Trace,Search,Chat tester,Doctor,REST API"
+)
 
 
 @pytest.mark.parametrize(

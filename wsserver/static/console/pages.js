@@ -2,6 +2,7 @@
 
 /**
  * `name`: the first segment of the address below `/console`; `permission`: null for every role;
+ * `group`: where it is in the navigation; those without one are reached by links;
  * `isUnconfined`: not for roles that are confined to an organization; `href`: a page of its own.
  */
 export const PAGES = [
@@ -61,6 +62,19 @@ export const PAGES = [
     group: "send",
     permission: "messages:read",
     load: () => import("./pages/trace.js"),
+  },
+  {
+    name: "search",
+    title: "page_search",
+    group: "send",
+    permission: "messages:read",
+    load: () => import("./pages/search.js"),
+  },
+  {
+    name: "answers",
+    title: "page_answer",
+    permission: "messages:read",
+    load: () => import("./pages/answers.js"),
   },
   {
     name: "notifications",

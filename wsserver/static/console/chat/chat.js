@@ -3,6 +3,7 @@
 import { NO_CREDENTIAL, WsClient } from "../../client.js";
 import { get, post } from "../parts/api.js";
 import { byId, h } from "../parts/dom.js";
+import { applyTheme } from "../parts/preferences.js";
 import { Inbox } from "./inbox.js";
 import { Live } from "./live.js";
 import { Talk } from "./talk.js";
@@ -19,6 +20,7 @@ const STATS = [
   ["stat_errors", (stats) => stats.errors],
 ];
 
+applyTheme();
 translate(document);
 const live = new Live();
 const talk = new Talk();

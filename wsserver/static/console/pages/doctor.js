@@ -138,17 +138,14 @@ async function deliver(client, connectionId, account) {
 }
 
 function tableOf(title, findings) {
-  const head = ["check", "result", "details", "advice"].map((each) =>
-    h("th", { scope: "col" }, t(each)),
-  );
+  const head = ["check", "result", "details"].map((each) => h("th", { scope: "col" }, t(each)));
   const rows = findings.map(({ name, state, text, advice }) =>
     h(
       "tr",
       {},
       h("th", { scope: "row" }, name),
       h("td", {}, pill(t(state), KINDS[state])),
-      h("td", { className: "free" }, text),
-      h("td", { className: "free hint" }, advice ?? ""),
+      h("td", { className: "free" }, text, advice ? h("p", { className: "hint" }, advice) : null),
     ),
   );
   return h(

@@ -72,15 +72,20 @@ export async function show(context) {
       "div",
       { className: "plots" },
       plots.map(({ element }) => element),
+      side.panels,
     ),
-    side.element,
   );
 
   const draw = oncePerFrame(() => {
     const now = Date.now();
     const { from, to } = zoom ?? { from: now - RANGES[range].ms, to: now };
     const points = joined(stored, live.points, (to - from) / SHOWN_POINTS);
-    plots.forEach((plot, n) => plot.show(columns(points, PANELS[n].series, from, to)));
+    plots.forEach((plot, n) => {
+      const { needs, series } = PANELS[n];
+      plot.element.hidden = needs !== undefined && !points.some((point) => point[needs] > 0);
+      plot.show(columns(points, series, from, to));
+    });
+    side.place(plots.filter(({ element }) => !element.hidden).length);
     const latest = joined(stored, live.points, SPARK.ms / SPARK.width);
     for (const tile of tiles) tile.show(latest, now);
   });

@@ -9,15 +9,17 @@ const CHANNELS = ["websocket", "email", "sms", "push"];
 const series = (key, label, read) => ({ key, label: t(label), read });
 const percentiles = (name) =>
   ["p50", "p95", "p99"].map((each) => series(each, each, gauge(`${name}_${each}`)));
-const perMinute = (figure) => {
-  const perSecond = rate(...CHANNELS.map((channel) => `notifications_${channel}_${figure}`));
+const notified = (figure) =>
+  perMinute(...CHANNELS.map((channel) => `notifications_${channel}_${figure}`));
+const perMinute = (...names) => {
+  const perSecond = rate(...names);
   return (point, before) => {
     const value = perSecond(point, before);
     return value === null ? null : value * 60;
   };
 };
 
-/** The plots, in their order; `needs`: a figure without which there is no such panel. */
+/** The plots, in their order; `needs`: a counter; while it is 0 there is no such plot. */
 export const PANELS = [
   {
     title: t("connections"),
@@ -91,8 +93,23 @@ export const PANELS = [
     format: number,
     axis: compact,
     series: ["sent", "failed", "retried", "acknowledged"].map((figure) =>
-      series(figure, figure, perMinute(figure)),
+      series(figure, figure, notified(figure)),
     ),
+  },
+  {
+    title: t("answers"),
+    needs: "answers_begun",
+    format: number,
+    axis: compact,
+    series: [
+      series("growing", "growing", gauge("answers_growing")),
+      series("begun", "begun", perMinute("answers_begun")),
+      series(
+        "given_up",
+        "given_up",
+        perMinute("answers_failed", "answers_cancelled", "answers_interrupted"),
+      ),
+    ],
   },
 ];
 

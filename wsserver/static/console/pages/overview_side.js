@@ -10,6 +10,7 @@ import { t } from "./overview_texts.js";
 const HEALTH_S = 5;
 const DIAGNOSTICS_S = 30;
 const BUSIEST = 8;
+const COLUMNS = 3;
 
 export class Side {
   #context;
@@ -46,15 +47,19 @@ export class Side {
       this.#nodeRows,
     );
     const mayMonitor = context.account.may("monitor") && !context.account.isConfined;
-    this.element = h(
-      "div",
-      { className: "columns three" },
+    this.panels = [
       panel(t("health"), this.#checks),
       context.account.may("connections:read")
         ? panel(t("nodes"), h("div", { className: "scroll" }, table))
         : null,
       mayMonitor ? panel(t("busiest"), this.#busiest) : null,
-    );
+    ].filter(Boolean);
+  }
+
+  /** Let the last panel have a row of its own where it would be alone in it. */
+  place(plots) {
+    const last = this.panels.at(-1);
+    last.classList.toggle("whole", (plots + this.panels.length) % COLUMNS === 1);
   }
 
   start() {

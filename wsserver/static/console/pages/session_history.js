@@ -5,6 +5,7 @@ import { at, button, json, userLink } from "../parts/blocks.js";
 import { h } from "../parts/dom.js";
 import { count } from "../parts/format.js";
 import { pathTo } from "../parts/router.js";
+import { answerPill } from "./answers.js";
 import { t } from "./list_texts.js";
 
 const PAGE = 50;
@@ -15,8 +16,9 @@ export class History {
   #signal;
   #hasTrace;
   #epoch = null;
-  #first = null; // offset of the oldest message that is shown
-  #last = 0;
+  #offset = 0;
+  #isGrowing = false; // an answer among the last messages changes without a new offset
+  #lines = new Map(); // offset -> {text, element}
   #isLoading = false;
   #body = h("tbody");
   #older = button(t("older"), () => this.#loadOlder());
@@ -60,36 +62,51 @@ export class History {
     );
   }
 
-  /** Load what has come up to this position; newest first. */
+  /** Show what there is up to this position, newest first; changed messages are shown anew. */
   async follow(epoch, offset) {
-    if (this.#isLoading || (epoch === this.#epoch && offset <= this.#last)) return;
+    const isSame = epoch === this.#epoch && offset === this.#offset;
+    if (this.#isLoading || (isSame && !this.#isGrowing)) return;
     this.#isLoading = true;
     try {
-      const isNew = epoch !== this.#epoch;
-      const page = await get(
-        this.#path,
-        isNew ? { limit: PAGE } : { after: this.#last, limit: PAGE },
-        this.#signal,
-      );
-      if (isNew) {
+      const { messages, has_more: hasMore } = await get(this.#path, { limit: PAGE }, this.#signal);
+      const first = messages[0]?.offset ?? 0;
+      const hasGap = this.#lines.size > 0 && first > Math.max(...this.#lines.keys()) + 1;
+      if (epoch !== this.#epoch || hasGap || !this.#lines.size) {
+        this.#lines.clear();
         this.#body.replaceChildren();
-        this.#first = page.messages[0]?.offset ?? null;
-        this.#older.hidden = !page.has_more;
+        this.#older.hidden = !hasMore;
       }
-      this.#epoch = epoch;
-      this.#last = Math.max(page.messages.at(-1)?.offset ?? offset, isNew ? offset : 0);
-      for (const push of page.messages) this.#body.prepend(this.#line(push));
-      this.#none.hidden = this.#body.childElementCount > 0;
+      for (const push of messages) this.#put(push);
+      this.#isGrowing = messages.some(({ message }) => message?.state === "growing");
+      [this.#epoch, this.#offset] = [epoch, offset];
+      this.#none.hidden = this.#lines.size > 0;
+    } catch (error) {
+      if (!this.#signal.aborted) this.#none.textContent = error.message;
     } finally {
       this.#isLoading = false;
     }
   }
 
   async #loadOlder() {
-    const page = await get(this.#path, { before: this.#first, limit: PAGE }, this.#signal);
-    this.#body.append(...page.messages.toReversed().map((push) => this.#line(push)));
-    this.#first = page.messages[0]?.offset ?? this.#first;
+    const before = Math.min(...this.#lines.keys());
+    const page = await get(this.#path, { before, limit: PAGE }, this.#signal);
+    for (const push of page.messages.toReversed()) this.#put(push);
     this.#older.hidden = !page.has_more;
+  }
+
+  /** Put the line of a message at its place, unless it is there as it is. */
+  #put(push) {
+    const text = JSON.stringify(push);
+    const known = this.#lines.get(push.offset);
+    if (known?.text === text) return;
+    const element = this.#line(push);
+    this.#lines.set(push.offset, { text, element });
+    if (known) return known.element.replaceWith(element);
+    const after = [...this.#body.children].find(
+      (each) => Number(each.dataset.offset) < push.offset,
+    );
+    if (after) after.before(element);
+    else this.#body.append(element);
   }
 
   #line(push) {
@@ -97,7 +114,7 @@ export class History {
     const sender = message.sender;
     return h(
       "tr",
-      {},
+      { dataset: { offset: push.offset } },
       h("td", { className: "number wide" }, count(push.offset)),
       h("td", {}, at(push.timestamp)),
       h("td", {}, sender ? userLink(sender.user_id, sender.username) : h("code", {}, push.type)),
@@ -117,12 +134,19 @@ export class History {
 }
 
 function contentOf(push, message) {
+  const answer = message.state
+    ? h(
+        "a",
+        { className: "answer-link", href: pathTo("answers", message.id) },
+        answerPill(message.state),
+      )
+    : null;
   if (message.deleted) return h("em", { className: "hint" }, t("deleted_message"));
   const content = message.content ?? push.data;
   const edited = message.edited_at ? h("span", { className: "hint" }, ` (${t("edited")})`) : null;
   if (typeof content !== "string") return [json(content ?? push), edited];
   const text = content.length > LONG ? `${content.slice(0, LONG)}…` : content;
-  return [h("span", { className: "message-text" }, text), edited];
+  return [h("span", { className: "message-text" }, text), edited, answer && [" ", answer]];
 }
 
 /** A button that becomes the numbers of recipients by state. */

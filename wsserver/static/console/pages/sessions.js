@@ -19,6 +19,8 @@ import { keepLoaded } from "../parts/list_loader.js";
 import { poll } from "../parts/polling.js";
 import { pathTo } from "../parts/router.js";
 import { DataTable } from "../parts/table.js";
+import { conversationActions, conversationFacts } from "./conversation.js";
+import { t as talk } from "./conversation_texts.js";
 import { History } from "./session_history.js";
 import { t } from "./list_texts.js";
 
@@ -108,10 +110,20 @@ async function showOne({ root, id: sessionId, signal, account, shell, has }) {
       ),
     );
   }
+  const hasConversation = session.state !== undefined; // not of older servers
+  if (hasConversation) {
+    actions.push(
+      ...conversationActions(
+        account,
+        () => session,
+        () => reload(),
+      ),
+    );
+  }
   const edit = account.may("sessions:manage")
     ? [button(act("edit_members"), async () => (await editMembers(sessionId)) && reload())]
     : [];
-  const [present, members, position] = [h("div"), h("div"), h("div")];
+  const [conversation, present, members, position] = [h("div"), h("div"), h("div"), h("div")];
   const note = h("div", { className: "note" });
   const history = account.may("messages:read")
     ? new History(sessionId, signal, has("trace"))
@@ -126,6 +138,7 @@ async function showOne({ root, id: sessionId, signal, account, shell, has }) {
     h(
       "div",
       { className: "columns" },
+      hasConversation ? panel(talk("conversation"), conversation) : null,
       panel(t("present"), present),
       panel(t("members"), members, { actions: edit }),
       panel(t("position"), position),
@@ -135,6 +148,7 @@ async function showOne({ root, id: sessionId, signal, account, shell, has }) {
 
   function draw() {
     fill(note, missing(session.unreachable));
+    if (hasConversation) fill(conversation, conversationFacts(session));
     fill(
       present,
       session.users.length
@@ -160,7 +174,7 @@ async function showOne({ root, id: sessionId, signal, account, shell, has }) {
         ? h(
             "ul",
             { className: "listed" },
-            session.members.map((each) => h("li", {}, userLink(each))),
+            session.members.map((each) => h("li", {}, userLink(each), readPosition(session, each))),
           )
         : h("p", { className: "hint" }, t("no_members")),
     );
@@ -185,4 +199,15 @@ async function showOne({ root, id: sessionId, signal, account, shell, has }) {
     signal,
     (error) => shell.showAway(error?.status === 0),
   );
+}
+
+/** How far a member has read, as far as it is known. */
+function readPosition({ positions }, userId) {
+  const found = positions?.find((each) => each.user_id === userId);
+  if (!found) return null;
+  const text =
+    found.read_offset === null
+      ? talk("read_none")
+      : talk("read_to", { offset: count(found.read_offset) });
+  return h("span", { className: "hint" }, ` ${text}`);
 }

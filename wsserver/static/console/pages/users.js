@@ -3,16 +3,29 @@
 import { disconnect, ping, revoke } from "../parts/actions.js";
 import { t as act } from "../parts/action_texts.js";
 import { get, id } from "../parts/api.js";
-import { button, copyable, facts, heading, panel, pill, userLink, when } from "../parts/blocks.js";
+import {
+  button,
+  copyable,
+  facts,
+  heading,
+  panel,
+  pill,
+  sessionLink,
+  userLink,
+  when,
+} from "../parts/blocks.js";
 import { fill, h } from "../parts/dom.js";
-import { count } from "../parts/format.js";
+import { count, shortJson } from "../parts/format.js";
 import { keepLoaded } from "../parts/list_loader.js";
 import { pathTo } from "../parts/router.js";
 import { DataTable } from "../parts/table.js";
 import { connectionColumns } from "./connection_columns.js";
+import { holderOf, statePill } from "./conversation.js";
+import { t as talk } from "./conversation_texts.js";
 import { t } from "./list_texts.js";
 
 const NOTIFICATIONS = 10;
+const CONVERSATIONS = 20;
 
 export function show(context) {
   return context.id === null ? showAll(context) : showOne(context);
@@ -114,6 +127,8 @@ async function showOne({ root, id: userId, query, signal, account, router, shell
       button(act("revoke"), async () => (await revoke(userId)) && reload(), "quiet danger"),
     );
   const [who, contacts, notifications] = [h("div"), h("div"), h("div")];
+  const conversations = h("div", { className: "scroll", tabIndex: 0, role: "group" });
+  conversations.setAttribute("aria-label", talk("conversations"));
   root.append(
     heading(t("user"), {
       back: { href: pathTo("users"), label: t("users") },
@@ -122,6 +137,7 @@ async function showOne({ root, id: userId, query, signal, account, router, shell
     }),
     note,
     table.element,
+    account.may("messages:read") ? panel(talk("conversations"), conversations) : "",
     h(
       "div",
       { className: "columns" },
@@ -156,8 +172,47 @@ async function showOne({ root, id: userId, query, signal, account, router, shell
   });
   await Promise.allSettled([
     account.may("notifications:send") && showContacts(contacts, userId, signal),
+    account.may("messages:read") && showConversations(conversations, userId, signal),
     account.may("notifications:read") && showNotifications(notifications, userId, signal, has),
   ]);
+}
+
+async function showConversations(place, userId, signal) {
+  let found;
+  try {
+    found = await get(`/users/${id(userId)}/conversations`, { limit: CONVERSATIONS }, signal);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return place.closest("section").remove(); // an older server, or a user outside
+  }
+  const rows = found.conversations.map((each) =>
+    h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, sessionLink(each.session_id, each.title || each.session_id)),
+      h("td", {}, statePill(each.state)),
+      h("td", {}, holderOf(each.holder)),
+      h("td", { className: "number" }, count(each.unread)),
+      h("td", {}, each.updated_at ? when(each.updated_at) : "–"),
+      h("td", { className: "free" }, lastText(each.last_message)),
+    ),
+  );
+  const columns = ["session", "state", "holder", "unread", "updated", "last_message"];
+  const head = columns.map((each) =>
+    h("th", { scope: "col", className: each === "unread" ? "number" : "" }, talk(each)),
+  );
+  const table = h(
+    "table",
+    { className: "data" },
+    h("thead", {}, h("tr", {}, head)),
+    h("tbody", {}, rows),
+  );
+  return fill(place, rows.length ? table : h("p", { className: "hint" }, talk("no_conversations")));
+}
+
+function lastText(message) {
+  const content = message?.content;
+  return content === undefined ? "–" : shortJson(content, 80);
 }
 
 async function showContacts(place, userId, signal) {

@@ -78,7 +78,10 @@ export class Shell {
   }
 
   #showNav(pages) {
-    const groups = Map.groupBy(pages, (page) => page.group);
+    const groups = Map.groupBy(
+      pages.filter(({ group }) => group),
+      (page) => page.group,
+    );
     fill(
       byId("nav"),
       [...groups].map(([group, members]) => [

@@ -17,6 +17,8 @@ export const TEXTS = {
   page_live: ["Live", "实时事件"],
   page_publish: ["Publish", "发布"],
   page_notify: ["Notify", "发通知"],
+  page_search: ["Search", "搜索"],
+  page_answer: ["Answer", "回答"],
   page_trace: ["Trace", "追踪"],
   page_notifications: ["Notifications", "通知"],
   page_webhooks: ["Webhooks", "Webhook"],

@@ -1,0 +1,145 @@
+"""Sessions as conversations: who holds them, answers that grow, search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.support.browser_pages import NEEDS_CHROMIUM
+from tests.support.console_pages import HOSTILE, Console, check_looks
+from tests.support.web_server import API, Server, token
+
+pytestmark = NEEDS_CHROMIUM
+
+
+async def change(server: Server, session_id: str, **fields: Any) -> None:
+    path = f"{API}/sessions/{session_id}"
+    answer = await server.request("PATCH", path, bearer=token(), **fields)
+    assert answer.status == 200, answer
+
+
+async def begin(server: Server, session_id: str, *texts: str) -> str:
+    """An answer with these texts, which goes on growing."""
+    started = await server.post(f"/sessions/{session_id}/answers", content="")
+    message_id: str = started.json()["message_id"]
+    for seq, text in enumerate(texts, 1):
+        await server.post(f"/answers/{message_id}/append", seq=seq, text=text)
+    return message_id
+
+
+def conversation(page: Page) -> Any:
+    return page.locator(".panel", has=page.get_by_role("heading", name="Conversation"))
+
+
+@pytest.mark.gen_test
+async def test_a_session_is_taken_over_released_and_edited(
+    console: Console, server: Server
+) -> None:
+    await change(server, "c1", title=HOSTILE, metadata={"crm": HOSTILE})
+    await server.post("/sessions/c1/holder", holder={"type": "ai", "id": "bot"})
+    async with console.page("/sessions/c1") as page:
+        await expect(conversation(page)).to_contain_text("AI bot")
+        await expect(conversation(page)).to_contain_text(HOSTILE)
+        await page.get_by_role("button", name="Take over").click()
+        dialog = page.locator("dialog")
+        await expect(dialog).to_contain_text("AI bot holds it now.")
+        await dialog.get_by_role("button", name="Take over").click()
+        await expect(page.locator("#toasts")).to_contain_text("You hold the session (term 2)")
+        await expect(conversation(page).get_by_role("link", name="ops")).to_be_visible()
+        await page.get_by_role("button", name="Release").click()
+        await dialog.get_by_label("To (empty: nobody)").fill("anna")
+        await dialog.get_by_role("button", name="Release").click()
+        await expect(conversation(page).get_by_role("link", name="anna")).to_be_visible()
+        await page.get_by_role("button", name="Edit", exact=True).click()
+        await dialog.get_by_label("Title").fill("Acme")
+        await dialog.get_by_label("State").select_option("closed")
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(conversation(page)).to_contain_text("Acme")
+        await expect(conversation(page)).to_contain_text("closed")
+
+
+@pytest.mark.gen_test
+async def test_a_take_over_is_refused_if_somebody_was_quicker(
+    console: Console, server: Server
+) -> None:
+    await change(server, "c2", title="t")
+    async with console.page("/sessions/c2", requests_fail=True) as page:
+        await expect(conversation(page)).to_contain_text("nobody")
+        await page.get_by_role("button", name="Take over").click()
+        await expect(page.locator("dialog")).to_contain_text("nobody holds it now.")
+        await page.route("**/sessions/c2", lambda route: route.abort())  # it is not seen here yet
+        await server.post("/sessions/c2/holder", holder={"type": "user", "id": "anna"})
+        await page.locator("dialog").get_by_role("button", name="Take over").click()
+        await expect(page.locator("dialog .problem")).to_contain_text("term")
+
+
+@pytest.mark.gen_test
+async def test_an_answer_grows_in_the_history_and_on_its_page(
+    console: Console, server: Server
+) -> None:
+    message_id = await begin(server, "c3", "Hello", f" {HOSTILE}")
+    async with console.page("/sessions/c3") as page:
+        text = page.locator(".message-text")
+        await expect(text).to_have_text(f"Hello {HOSTILE}")
+        await server.post(f"/answers/{message_id}/append", seq=3, text=" and more")
+        await expect(text).to_have_text(f"Hello {HOSTILE} and more")
+        await page.get_by_role("link", name="growing").click()
+        await expect(text).to_have_text(f"Hello {HOSTILE} and more")
+        await server.post(f"/answers/{message_id}/append", seq=4, text="!")
+        await expect(text).to_have_text(f"Hello {HOSTILE} and more!")
+        await page.get_by_role("button", name="Cancel").click()
+        dialog = page.locator("dialog")
+        await expect(dialog).to_contain_text("It ends as cancelled after")
+        await dialog.locator("button[type=submit]").click()
+        await expect(page.locator(".heading .pill")).to_have_text("cancelled")
+        await expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
+
+
+@pytest.mark.gen_test
+async def test_a_user_s_conversations_have_what_is_unread(console: Console, server: Server) -> None:
+    path = f"{API}/sessions/c4/members"
+    await server.request("PUT", path, bearer=token(), user_ids=["mona"])
+    await change(server, "c4", title="Invoices", state="pending")
+    await server.post("/sessions/c4/messages", type="new_message", content="Please call")
+    async with console.page("/users/mona") as page:
+        row = page.get_by_role("row", name="Invoices")
+        await expect(row).to_contain_text("a human is wanted")
+        await expect(row).to_contain_text("Please call")
+        await row.get_by_role("link", name="Invoices").click()
+        members = page.locator(".panel", has=page.get_by_role("heading", name="Members"))
+        await expect(members).to_contain_text("mona")
+
+
+@pytest.mark.gen_test
+async def test_messages_are_found_by_words_also_chinese_ones(
+    console: Console, server: Server
+) -> None:
+    for text in ("请开发票，谢谢", f"invoice {HOSTILE}", "nothing"):
+        await server.post("/sessions/c5/messages", type="new_message", content=text)
+    async with console.page("/search?query=发票") as page:
+        results = page.locator(".results li")
+        await expect(results).to_have_count(1)
+        await expect(results.locator("mark")).to_have_text("发票")
+        await page.get_by_label("Words that a message has").fill("INVOICE")
+        await page.get_by_label("Only in this session").fill("c5")
+        await page.keyboard.press("Enter")
+        await expect(results.locator("mark")).to_have_text("invoice")
+        await expect(results).to_contain_text(HOSTILE)
+        assert page.url.endswith("/search?query=INVOICE&session=c5")
+        await page.get_by_label("Words that a message has").fill("absent words")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("main")).to_contain_text("Nothing found.")
+
+
+@pytest.mark.parametrize("path", ["/search?query=invoice", "/sessions/c6", "/answers/ONE"])
+@pytest.mark.gen_test
+async def test_nothing_stands_in_the_way_of_a_screen_reader(
+    console: Console, server: Server, axe: str, path: str
+) -> None:
+    message_id = await begin(server, "c6", "an invoice")
+    await change(server, "c6", title="Acme", metadata={"crm": 1})
+    async with console.page(path.replace("ONE", message_id)) as page:
+        await expect(page.locator(".message-text").first).to_be_visible()
+        await check_looks(page, axe)
