@@ -164,9 +164,8 @@ async def test_a_session_shows_members_and_history(console: Console, server: Ser
         await dialog.locator("textarea").fill("emil, frida\nfrida")
         await expect(dialog).to_contain_text("Added: emil, frida. Removed: none.")
         await dialog.get_by_role("button", name="Save").click()
-        await expect(page.locator(".panel", has_text="Members").locator("li")).to_have_text(
-            ["emil", "frida"]
-        )
+        members = page.locator(".panel", has=page.get_by_role("heading", name="Members"))
+        await expect(members.locator("li a")).to_have_text(["emil", "frida"])
 
 
 @pytest.mark.gen_test

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
-from tests.support.console_pages import HOSTILE, Console, check_looks
+from tests.support.console_pages import HOSTILE, Console, check_looks, set_health
 from tests.support.snapshot_rows import snapshot
 from tests.support.web_server import Server, token
 
@@ -27,8 +27,11 @@ async def store_history(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_figures_follow_what_happens(console: Console, server: Server) -> None:
+async def test_figures_follow_what_happens(
+    console: Console, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await store_history(server)
+    set_health(server, monkeypatch)
     async with console.page() as page:
         await expect(page.locator(".tile b").first).to_have_text(re.compile(r"\d"))
         before = int(await page.locator(".tile b").first.inner_text())
@@ -92,8 +95,7 @@ async def test_dragging_zooms_and_the_address_keeps_it(console: Console, server:
 async def test_what_is_wrong_is_said_first(
     console: Console, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = server.system.service
-    monkeypatch.setattr(service.lag, "seconds", 9.0)
+    set_health(server, monkeypatch, loop={"ok": False, "lag_ms": 9000.0})
     async with console.page() as page:
         server.system.manager.emit(
             "alert_raised", alert=HOSTILE, value=0.5, threshold=0.05, window_s=60

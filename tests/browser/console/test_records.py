@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
-from tests.support.console_pages import HOSTILE, Console, check_looks
+from tests.support.console_pages import HOSTILE, Console, check_looks, set_health
 from tests.support.web_server import API, Server, StartServer, token
 from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
 
@@ -116,17 +116,17 @@ async def test_the_audit_trail_says_who_did_what(console: Console, server: Serve
 async def test_the_doctor_finds_what_is_wrong(
     console: Console, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.system.service.lag, "seconds", 9.0)
+    set_health(server, monkeypatch, loop={"ok": False, "lag_ms": 9000.0})
     async with console.page("/doctor") as page:
         await expect(page.locator(".heading .pill")).to_contain_text("1 failed")
         row = page.get_by_role("row", name="Event loop")
-        await expect(row).to_contain_text("lags by")
+        await expect(row).to_contain_text("lags by 9 s")
         await expect(row).to_contain_text("Check what keeps the processor busy")
         await expect(page.get_by_role("row", name="Delivery")).to_contain_text(
             "published and received in"
         )
         await expect(page.get_by_role("row", name="Channel email")).to_contain_text("skipped")
-        monkeypatch.undo()
+        set_health(server, monkeypatch)
         await page.get_by_role("button", name="Check again").click()
         await expect(page.locator(".heading .pill")).to_contain_text("0 failed")
 

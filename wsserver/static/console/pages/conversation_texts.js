@@ -50,7 +50,6 @@ export const TEXTS = {
   last_message: ["Last message", "最近消息"],
 
   answer: ["Answer", "回答"],
-  answers: ["Answers", "回答"],
   answer_growing: ["growing", "生成中"],
   answer_completed: ["completed", "已完成"],
   answer_failed: ["failed", "失败"],

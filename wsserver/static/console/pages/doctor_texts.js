@@ -13,7 +13,6 @@ export const TEXTS = {
   check: ["Check", "检查项"],
   result: ["Result", "结果"],
   details: ["Details", "详情"],
-  advice: ["What to do", "处理建议"],
   here: ["From this browser", "从本浏览器"],
   of_node: ["Node {node}", "节点 {node}"],
   of_server: ["Server", "服务器"],

@@ -21,11 +21,9 @@ export const TEXTS = {
   user: ["User", "用户"],
   session: ["Session", "会话"],
   details: ["Details", "详情"],
-  message: ["Message", "消息"],
   trace: ["Trace", "追踪"],
   rows: ["Events, newest first", "事件，最新在前"],
   types: ["Types", "类型"],
-  skipped: ["{n} more were not shown by the server", "服务器另有 {n} 条未显示"],
 };
 
 export const t = texts(TEXTS);

@@ -24,7 +24,6 @@ export const TEXTS = {
   sessions: ["Sessions", "会话"],
   open: ["open", "已打开"],
   active: ["heard from", "有响应"],
-  in_sessions: ["joined", "在会话中"],
   users_and_sessions: ["Users and sessions", "用户和会话"],
   messages: ["Messages per second", "每秒消息数"],
   out: ["out", "发出"],
@@ -60,7 +59,6 @@ export const TEXTS = {
 
   attention: ["Needs attention", "需要关注"],
   health: ["Health", "健康检查"],
-  health_of: ["Checks of node {node}", "节点 {node} 的检查"],
   check_database: ["Database", "数据库"],
   check_broker: ["Broker", "消息代理"],
   check_connections: ["Connections", "连接数"],

@@ -81,7 +81,6 @@ export const TEXTS = {
   to_role: ["a role", "角色"],
   to_broadcast: ["everybody", "所有人"],
   ids_users: ["User ids, separated by spaces", "用户 ID，以空格分隔"],
-  text_or_template: ["Text", "文本"],
   own_text: ["own text", "自定义文本"],
   template: ["Template", "模板"],
   params: ["Parameters (JSON)", "参数（JSON）"],

@@ -14,7 +14,6 @@ export const TEXTS = {
     "No trace of {id}: no message has this id, or its trace is too old (trace_retention_s).",
     "没有 {id} 的追踪：没有这个 ID 的消息，或追踪已过期（trace_retention_s）。",
   ],
-  type: ["Type", "类型"],
   class: ["Class", "类别"],
   class_live: ["live", "实时"],
   class_kept: ["kept", "保留"],

@@ -16,7 +16,6 @@ export const TEXTS = {
     "Only the first {n} of {all} are loaded. Narrow the list by a filter.",
     "仅加载了 {all} 中的前 {n} 条，请用筛选条件缩小范围。",
   ],
-  as_of: ["as of {time}", "截至 {time}"],
   download: ["Download as CSV", "下载 CSV"],
   sort_by: ["Sort by {column}", "按{column}排序"],
 };

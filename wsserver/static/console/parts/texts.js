@@ -68,7 +68,6 @@ export const TEXTS = {
   loading: ["Loading …", "加载中……"],
   close: ["Close", "关闭"],
   cancel: ["Cancel", "取消"],
-  refresh: ["Refresh", "刷新"],
   retry: ["Try again", "重试"],
   failed: ["This cannot be shown: {reason}", "无法显示：{reason}"],
   not_found: ["There is no such page", "没有这个页面"],
