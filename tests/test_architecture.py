@@ -99,6 +99,7 @@ CONFINED = {
     "psycopg": {"storage"},
     "httptools": {"web"},
     "httpx": {"sdk"},
+    "httpx2": {"extensions"},
 }
 ALLOWED_NEVERTHELESS = {("wire", "tornado.speedups.websocket_mask")}
 """A C function that unmasks bytes, and knows nothing of the web."""

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from wsserver.channel_factory import channels_of
+from wsserver.channel_factory import channels_of, push_channel_of
 from wsserver.clock import Clock
 from wsserver.config import (
     ConfigFaults,
@@ -379,7 +379,10 @@ def test_the_channels_go_at_the_pace_of_the_settings() -> None:
     settings = Settings(
         email_concurrency=1, email_rate=0.5, sms_concurrency=2, push_concurrency=3, push_rate=7
     )
-    subscriptions: Any = None
-    channels = channels_of(settings, subscriptions, Clock())
-    paces = {name: channel.limits[:2] for name, channel in channels.items()}
+    nothing: Any = None
+    channels = [
+        *channels_of(settings, Clock()).values(),
+        push_channel_of(settings, nothing, nothing, Clock()),
+    ]
+    paces = {channel.name: channel.limits[:2] for channel in channels}
     assert paces == {"email": (1, 0.5), "sms": (2, 5.0), "push": (3, 7.0)}

@@ -9,7 +9,13 @@ from functools import partial
 from tornado.ioloop import IOLoop
 from tornado.web import Application
 
-from wsserver.channel_factory import channels_of, publish_hook_of, push_key_of, webhooks_of
+from wsserver.channel_factory import (
+    channels_of,
+    publish_hook_of,
+    push_channel_of,
+    push_key_of,
+    webhooks_of,
+)
 from wsserver.clock import Clock
 from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.cluster_factory import seams_of
@@ -227,9 +233,11 @@ def build(
 
     # Notifications by several channels, and webhooks
     contacts = ContactStore(database)
+    push_channel = push_channel_of(settings, contacts, live.participants.count_unread, clock)
     channels: dict[ChannelName, Channel] = {
         "websocket": WebSocketChannel(live.router, clock),
-        **channels_of(settings, contacts, clock),
+        **channels_of(settings, clock),
+        "push": push_channel,
     }
     notifications = NotificationSubsystem(
         channels=channels,
@@ -291,6 +299,10 @@ def build(
         ),
         live.dispatcher,
     )
+
+    for part in parts.values():
+        for provider in part.push_providers:
+            push_channel.add_provider(provider)
 
     # Start, periodic work, stop
     service = Service(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from wsserver.addresses.contact import parse_sender, parse_smtp_url
 from wsserver.clock import Clock
 from wsserver.config import Settings, secret_texts
@@ -16,6 +18,7 @@ from wsserver.notifications.channels.email import EmailChannel
 from wsserver.notifications.channels.push import PushChannel
 from wsserver.notifications.channels.sms import SmsChannel, SmsProvider
 from wsserver.notifications.channels.sms_gateway import SmsGateway
+from wsserver.notifications.channels.web_push import WebPush
 from wsserver.notifications.delivery_policy import Retries
 from wsserver.notifications.publish_hook import ANSWER_LIMIT, PublishHook
 from wsserver.notifications.webhooks import TIMEOUT_S, Target, Webhooks
@@ -24,10 +27,8 @@ from wsserver.redaction import Redactor
 from wsserver.storage.tables.webhooks import WebhookOutbox
 
 
-def channels_of(
-    settings: Settings, subscriptions: PushSubscriptions, clock: Clock
-) -> dict[ChannelName, Channel]:
-    """The channels e-mail, SMS and push; without settings, their ``is_configured`` is False."""
+def channels_of(settings: Settings, clock: Clock) -> dict[ChannelName, Channel]:
+    """The channels e-mail and SMS; without settings, their ``is_configured`` is False."""
     redact = Redactor(secret_texts(settings))
     return {
         "email": EmailChannel(
@@ -46,19 +47,37 @@ def channels_of(
                 concurrency=settings.sms_concurrency, rate_per_s=settings.sms_rate
             ),
         ),
-        "push": PushChannel(
-            vapid_key(settings.vapid_private_key) if settings.vapid_private_key else None,
+    }
+
+
+def push_channel_of(
+    settings: Settings,
+    subscriptions: PushSubscriptions,
+    badge: Callable[[str], Awaitable[int]],
+    clock: Clock,
+) -> PushChannel:
+    """The channel push: Web Push if it has settings; extensions add push platforms.
+
+    ``badge``: the number of unread messages of a user.
+    """
+    web = None
+    if settings.vapid_private_key and settings.vapid_subject:
+        web = WebPush(
+            vapid_key(settings.vapid_private_key),
             settings.vapid_subject,
             HttpClient(push_reach(settings)),
-            subscriptions,
             clock,
             reach=push_reach(settings),
-            redact=redact,
-            limits=push.LIMITS._replace(
-                concurrency=settings.push_concurrency, rate_per_s=settings.push_rate
-            ),
+            redact=Redactor(secret_texts(settings)),
+        )
+    return PushChannel(
+        web,
+        subscriptions,
+        badge=badge,
+        limits=push.LIMITS._replace(
+            concurrency=settings.push_concurrency, rate_per_s=settings.push_rate
         ),
-    }
+    )
 
 
 def push_key_of(settings: Settings) -> str | None:

@@ -15,6 +15,7 @@ BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
         "accounts": "wsserver.extensions.accounts.extension:ACCOUNTS",
         "responders": "wsserver.extensions.responders.extension:RESPONDERS",
         "tasks": "wsserver.extensions.tasks.extension:TASKS",
+        "mobile_push": "wsserver.extensions.mobile_push.extension:MOBILE_PUSH",
         "quotas": "wsserver.extensions.quotas.extension:QUOTAS",
     }
 )

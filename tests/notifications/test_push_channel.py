@@ -19,7 +19,8 @@ from wsserver.errors import StorageUnavailable
 from wsserver.http_client import HttpClient
 from wsserver.notifications.channels.push import PushChannel
 from wsserver.notifications.channels.push_payload import PAYLOAD_LIMIT_BYTES, payload_of, ttl_s
-from wsserver.protocol.notifications import Contact, PushKeys, PushSubscription
+from wsserver.notifications.channels.web_push import WebPush
+from wsserver.protocol.notifications import Contact, Device, PushKeys, PushSubscription
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 DEVELOPMENT = Reach(loopback=True)
@@ -38,6 +39,9 @@ class Forgetting:
         self.forgotten.append((user_id, endpoint))
         return True
 
+    async def forget_device(self, user_id: str, device: Device) -> bool:
+        return await self.forget_subscription(user_id, device.token)
+
 
 def channel(
     clock: FakeClock,
@@ -46,15 +50,15 @@ def channel(
     reach: Reach = DEVELOPMENT,
     timeout_s: float = 5,
 ) -> PushChannel:
-    return PushChannel(
+    web = WebPush(
         KEY,
         "mailto:ops@example.com",
         HttpClient(reach, timeout_s=timeout_s),
-        forgetting or Forgetting(),
         clock,
         reach=reach,
         redact=REDACT,
     )
+    return PushChannel(web, forgetting or Forgetting())
 
 
 def contact(*browsers: PushSubscriber) -> Contact:
@@ -217,12 +221,12 @@ async def test_keys_that_nothing_can_be_encrypted_with(
 
 
 def test_without_settings_it_says_so(clock: FakeClock) -> None:
-    push = PushChannel(
-        None, None, HttpClient(None), Forgetting(), clock, reach=Reach(), redact=REDACT
-    )
+    push = PushChannel(None, Forgetting())
+    browser = contact(PushSubscriber("https://push.example.com/x"))
     assert not push.is_configured
-    assert not push.has_address(Contact(user_id="u1"))
-    assert push.has_address(contact(PushSubscriber("https://push.example.com/x")))
+    assert not push.has_address(browser)
+    assert channel(clock).has_address(browser)
+    assert not channel(clock).has_address(Contact(user_id="u1"))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from msgspec import Struct
 from wsserver.config import Settings, TableFault
 from wsserver.errors import WsServerError
 from wsserver.extending.context import ExtensionContext
+from wsserver.notifications.channels.base import PushProvider
 from wsserver.notifications.templates import TemplateFiles
 from wsserver.protocol.commands import Command
 from wsserver.realtime.dispatcher import Handler
@@ -39,6 +40,8 @@ class Part:
     handlers: Mapping[str, Handler] = field(default_factory=dict)
     """Of its commands, by type."""
     jobs: Sequence[Job] = ()
+    push_providers: Sequence[PushProvider] = ()
+    """Push platforms for the channel ``push`` of notifications."""
     start: Callable[[], Awaitable[None]] | None = None
     """Called when storage is open, before clients are admitted. What it raises ends the start."""
     stop: Callable[[], Awaitable[None]] | None = None

@@ -39,6 +39,7 @@ def contact_of(user_id: str, request: ContactsRequest, reach: Reach) -> Contact:
         email=request.email if request.email is None else parse_mail_address(request.email),
         phone=request.phone,
         push=tuple({each.endpoint: each for each in request.push}.values()),
+        devices=tuple(dict.fromkeys(request.devices)),
         locale=request.locale,
         quiet_hours=request.quiet_hours,
     )

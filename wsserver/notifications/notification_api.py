@@ -303,6 +303,7 @@ def contact_view(contact: Contact, organization_id: str | None) -> dict[str, Any
     view = asdict(contact)
     view["organization_id"] = organization_id
     view["push"] = [msgspec.to_builtins(each) for each in contact.push]
+    view["devices"] = [msgspec.to_builtins(each) for each in contact.devices]
     view["quiet_hours"] = msgspec.to_builtins(contact.quiet_hours)
     return view
 

@@ -50,7 +50,7 @@ DEFAULT_LOCALE: Locale = "zh-CN"
 
 TimeOfDay = Annotated[str, Meta(pattern=TIME_OF_DAY_PATTERN, examples=["22:00"])]
 MAX_SUBSCRIPTIONS = 20
-"""Browsers of one user that Web Push reaches."""
+"""Browsers of one user that Web Push reaches, and as many devices."""
 
 
 class PushKeys(Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,6 +65,38 @@ class PushSubscription(Struct, frozen=True):
 
     endpoint: Annotated[str, Meta(min_length=1, max_length=2048)]
     keys: PushKeys
+
+
+class Device(Struct, frozen=True, forbid_unknown_fields=True):
+    """An app on a phone, which a push platform reaches by a token."""
+
+    platform: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z][a-z0-9_]{0,31}(?!\n)$",
+            description="apns, fcm or jpush, or one of an extension",
+            examples=["apns"],
+        ),
+    ]
+    token: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=4096,
+            pattern=r"^[!-~]+(?!\n)$",
+            description="that the platform has given to the app",
+        ),
+    ]
+    app: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[A-Za-z0-9._-]{1,64}(?!\n)$",
+                description="name of a configured app; null: the only one of its platform",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class QuietHours(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,6 +114,7 @@ class Contact(Struct, frozen=True, kw_only=True):
     email: str | None = None
     phone: str | None = None
     push: tuple[PushSubscription, ...] = ()
+    devices: tuple[Device, ...] = ()
     locale: Locale | None = None
     """None: the server's default."""
     quiet_hours: QuietHours | None = None
@@ -154,6 +187,9 @@ class ContactsRequest(Request):
         | None
     ) = None
     push: Annotated[list[PushSubscription], Meta(max_length=MAX_SUBSCRIPTIONS)] = field(
+        default_factory=list
+    )
+    devices: Annotated[list[Device], Meta(max_length=MAX_SUBSCRIPTIONS)] = field(
         default_factory=list
     )
     locale: Locale | None = None

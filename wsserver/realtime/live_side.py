@@ -40,6 +40,7 @@ from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.revisions import Revisions
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.tracing.tracing import Tracing
+from wsserver.storage.messages.participant_store import ParticipantStore
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.search import SearchStore
 from wsserver.storage.messages.streams import StreamStore
@@ -94,6 +95,7 @@ class LiveSide:
     traces: TraceBuffer
     tenancy: Tenancy
     store: StreamStore
+    participants: ParticipantStore
     receipt_store: ReceiptStore
     streams: Streams
     revisions: Revisions

@@ -456,6 +456,7 @@ def build_live(
         traces=traces,
         tenancy=tenancy,
         store=store,
+        participants=participants,
         receipt_store=receipt_store,
         streams=streams,
         revisions=revisions,

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from wsserver.protocol.notifications import ChannelName, Contact, Locale, NotificationType
+from wsserver.protocol.notifications import ChannelName, Contact, Device, Locale, NotificationType
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -108,11 +108,43 @@ class Channel(Protocol):
         """Close connections to providers; nothing is sent afterwards."""
 
 
+class Notice(NamedTuple):
+    """What a push platform shows on a device."""
+
+    job: Job
+    badge: int | None
+    """Unread messages of the user, for the app's icon; None: unknown."""
+
+
+class PushProvider(Protocol):
+    """A push platform for one app, one object for the whole server; ``send`` runs concurrently."""
+
+    @property
+    def platform(self) -> str:
+        """The platform of the devices that it reaches."""
+
+    @property
+    def app(self) -> str:
+        """Name of the app."""
+
+    async def send(self, notice: Notice, token: str) -> tuple[Outcome, bool]:
+        """Make one attempt for one device; and whether its token is dead, and to be deleted.
+
+        An exception is logged and counts as ``retry``. When cancelled, it leaves nothing behind.
+        """
+
+    async def close(self) -> None:
+        """Close the connections to the platform; nothing is sent afterwards."""
+
+
 class PushSubscriptions(Protocol):
-    """Store of push subscriptions, for deleting expired ones (``ContactStore``)."""
+    """Store of push subscriptions and devices, for deleting dead ones (``ContactStore``)."""
 
     async def forget_subscription(self, user_id: str, endpoint: str) -> bool:
         """Delete one of a user's subscriptions; False: it was not there.
 
         Raises ``StorageUnavailable``, ``StorageFull``.
         """
+
+    async def forget_device(self, user_id: str, device: Device) -> bool:
+        """Delete one of a user's devices; False: it was not there. Raises the same."""

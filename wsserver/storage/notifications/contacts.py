@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from wsserver.protocol.notifications import Contact
+from wsserver.protocol.notifications import Contact, Device
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 
@@ -63,14 +63,26 @@ class ContactStore:
     async def forget_subscription(self, user_id: str, endpoint: str) -> bool:
         """Delete one of a user's push subscriptions; False: not found."""
 
+        def without(contact: Contact) -> Contact:
+            left = tuple(each for each in contact.push if each.endpoint != endpoint)
+            return msgspec.structs.replace(contact, push=left)
+
+        return await self._change(user_id, without)
+
+    async def forget_device(self, user_id: str, device: Device) -> bool:
+        """Delete one of a user's devices; False: not found."""
+
+        def without(contact: Contact) -> Contact:
+            left = tuple(each for each in contact.devices if each != device)
+            return msgspec.structs.replace(contact, devices=left)
+
+        return await self._change(user_id, without)
+
+    async def _change(self, user_id: str, change: Callable[[Contact], Contact]) -> bool:
         def forget(db: Connection) -> bool:
             found = _get(db, user_id)
-            if found is None:
+            if found is None or (changed := change(found.contact)) == found.contact:
                 return False
-            left = tuple(each for each in found.contact.push if each.endpoint != endpoint)
-            if len(left) == len(found.contact.push):
-                return False
-            changed = msgspec.structs.replace(found.contact, push=left)
             db.execute(
                 "UPDATE contacts SET contact = ? WHERE user_id = ?", [_written(changed), user_id]
             )

@@ -11,6 +11,7 @@ from wsserver.protocol.notifications import (
     ChannelName,
     ContactsRequest,
     DeliveryState,
+    Device,
     Locale,
     NotificationType,
     NotifyRequest,
@@ -120,6 +121,7 @@ class Contacts(Answer):
     email: str | None
     phone: str | None
     push: list[PushSubscription]
+    devices: list[Device]
     locale: Locale | None
     quiet_hours: QuietHours | None
 
