@@ -268,6 +268,7 @@ BAD_FIELD = {
     "@type": "type.googleapis.com/google.rpc.BadRequest",
     "fieldViolations": [{"field": "x"}],
 }
+BAD_TOKEN = {**BAD_FIELD, "fieldViolations": [{"field": "message.token"}]}
 
 
 def fcm_error(status: str, code: str, *more: Any) -> dict[str, Any]:
@@ -293,6 +294,7 @@ def fcm_error(status: str, code: str, *more: Any) -> dict[str, Any]:
         ("fcm", 403, fcm_error("PERMISSION_DENIED", "SENDER_ID_MISMATCH"), "failed", True),
         ("fcm", 400, fcm_error("INVALID_ARGUMENT", "INVALID_ARGUMENT"), "failed", True),
         ("fcm", 400, fcm_error("INVALID_ARGUMENT", "INVALID_ARGUMENT", BAD_FIELD), "failed", False),
+        ("fcm", 400, fcm_error("INVALID_ARGUMENT", "INVALID_ARGUMENT", BAD_TOKEN), "failed", True),
         ("fcm", 429, fcm_error("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"), "retry", False),
         ("fcm", 503, fcm_error("UNAVAILABLE", "UNAVAILABLE"), "retry", False),
         ("fcm", 401, fcm_error("UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR"), "failed", False),

@@ -18,7 +18,7 @@ from tests.support.notification_rows import (
     record,
     states,
 )
-from wsserver.protocol.notifications import Contact, PushKeys, PushSubscription, QuietHours
+from wsserver.protocol.notifications import Contact, Device, PushKeys, PushSubscription, QuietHours
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.leased_table import Lease
 from wsserver.storage.notifications.contacts import ContactStore
@@ -33,6 +33,7 @@ CONTACT = Contact(
     email="u1@example.com",
     phone="+8613800138000",
     push=(PUSH, PushSubscription("https://push.example/2", PushKeys("q", "b"))),
+    devices=(Device("apns", "t", "one"), Device("apns", "t", "two")),
     locale="en",
     quiet_hours=QuietHours("22:00", "07:00", "Asia/Shanghai"),
 )
@@ -264,7 +265,10 @@ async def test_contacts_are_kept_and_gone_browsers_let_go_of(database: Database)
     assert await contacts.forget_subscription("u1", PUSH.endpoint) is True
     assert await contacts.forget_subscription("u1", PUSH.endpoint) is False
     assert await contacts.forget_subscription("nobody", PUSH.endpoint) is False
+    assert await contacts.forget_device("u1", Device("apns", "t")) is False
+    assert await contacts.forget_device("u1", Device("apns", "t", "one")) is True
     found = (await contacts.find(["u1"]))["u1"]
+    assert [each.app for each in found.contact.devices] == ["two"]
     assert [each.endpoint for each in found.contact.push] == ["https://push.example/2"]
     assert found.contact.email == CONTACT.email
     await contacts.put(Contact(user_id="u1"), None, NOW)

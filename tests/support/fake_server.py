@@ -161,6 +161,8 @@ CONTACTS = "/users/u1/contacts"
 CONTACT = {"user_id": "u1", "organization_id": "o1", "email": "a@b.cn", "phone": None,
            "locale": None,
            "push": [{"endpoint": "https://push.example.com/secret", "keys": {}}],
+           "devices": [{"platform": "fcm", "token": "secret-1", "app": None},
+                       {"platform": "apns", "token": "secret-2", "app": "shop"}],
            "quiet_hours": {"start": "22:00", "end": "08:00", "time_zone": "UTC"}}  # fmt: skip
 ENTRIES: list[dict[str, Any]] = [
     {"id": number, "at": f"2024-01-15T14:30:{number:02}.000Z", "actor": "运维", "role": "admin",

@@ -220,6 +220,7 @@ async def test_contacts_are_replaced_as_a_whole(server: Server) -> None:
         "email": None,
         "phone": None,
         "push": [],
+        "devices": [],
         "locale": None,
         "quiet_hours": None,
     }

@@ -128,6 +128,7 @@ def test_contacts_change_what_is_named_and_keep_the_rest(ctl: Run, server: FakeS
     shown = ctl("contacts", "u1").stdout
     assert "22:00 to 08:00, UTC" in shown
     assert "1 (push.example.com)" in shown
+    assert "2 (apns, fcm)" in shown
     assert "secret" not in shown
     ctl("contacts", "u1", "--phone", "+8613800138000", "--email", "none",
         "--quiet-hours", "23:00-07:00@Asia/Shanghai")  # fmt: skip
@@ -135,9 +136,11 @@ def test_contacts_change_what_is_named_and_keep_the_rest(ctl: Run, server: FakeS
     (_, first), (_, second) = changes(server)
     assert first == {
         "phone": "+8613800138000", "email": None, "locale": None, "push": CONTACT["push"],
+        "devices": CONTACT["devices"],
         "quiet_hours": {"start": "23:00", "end": "07:00", "time_zone": "Asia/Shanghai"},
     }  # fmt: skip
-    assert (second["push"], second["quiet_hours"], second["email"]) == ([], None, "a@b.cn")
+    assert (second["push"], second["devices"]) == ([], [])
+    assert (second["quiet_hours"], second["email"]) == (None, "a@b.cn")
     ctl("contacts", "u1", "--organization", "o2")
     ctl("contacts", "u1", "--organization", "none")
     entered = [body["organization_id"] for _, body in changes(server)[2:]]

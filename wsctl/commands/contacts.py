@@ -52,7 +52,9 @@ def _quiet_hours(
     metavar="ID",
     help="The user's organization; none: that of the user's token. Not for managers.",
 )
-@click.option("--forget-push", is_flag=True, help="Delete the user's Web Push subscriptions.")
+@click.option(
+    "--forget-push", is_flag=True, help="Delete the user's Web Push subscriptions and devices."
+)
 @pass_environment
 def contacts(
     environment: Environment, /, user: str, forget_push: bool, **given: str | dict[str, str] | None
@@ -79,7 +81,7 @@ def contacts(
         if value is not None
     }
     if forget_push:
-        changes["push"] = []
+        changes |= {"push": [], "devices": []}
     if changes:
         body = {name: value for name, value in known.items() if name not in _NOT_SENT_BACK}
         body |= changes
@@ -92,16 +94,22 @@ def contacts(
 
 
 def rows_of(contact: dict[str, Any]) -> list[dict[str, str]]:
-    """One row per field; of Web Push subscriptions only the service, as the rest is secret."""
+    """One row per field; of browsers and devices only the service, as the rest is secret."""
     quiet = contact.get("quiet_hours")
     services = sorted({urlsplit(each["endpoint"]).hostname or "?" for each in contact["push"]})
-    browsers = f"{len(contact['push'])} ({', '.join(services)})" if services else None
+    devices = contact.get("devices", [])  # a server from before has none
+    platforms = sorted({each["platform"] for each in devices})
     values = {
         "organization": contact.get("organization_id"),
         "email": contact.get("email"),
         "phone": contact.get("phone"),
-        "push": browsers,
+        "push": _counted(contact["push"], services),
+        "devices": _counted(devices, platforms),
         "locale": contact.get("locale"),
         "quiet hours": quiet and f"{quiet['start']} to {quiet['end']}, {quiet['time_zone']}",
     }
     return [{"name": name, "value": value or "-"} for name, value in values.items()]
+
+
+def _counted(addresses: list[Any], services: list[str]) -> str | None:
+    return f"{len(addresses)} ({', '.join(services)})" if addresses else None

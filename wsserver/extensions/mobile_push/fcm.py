@@ -154,7 +154,8 @@ def code_of(body: bytes) -> tuple[str, bool]:
 
 
 def _has_violations(details: list[Any]) -> bool:
-    return any(isinstance(each, dict) and each.get("fieldViolations") for each in details)
+    violations = [each for detail in details for each in detail.get("fieldViolations") or []]
+    return any(each.get("field") != "message.token" for each in violations)
 
 
 def _word(value: Any) -> str:

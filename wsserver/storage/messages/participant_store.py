@@ -48,6 +48,7 @@ class ParticipantStore:
         """The sessions of a user, with what is unread in them."""
         read = partial(participants.sessions_of, user_id=user_id, admits=self._admits)
         return await self._database.read(read)
+
     async def count_unread(self, user_id: str) -> int:
         """Number of messages that are unread to a user, in all sessions."""
         return sum(each.unread for each in await self.unread_of(user_id))
