@@ -36,11 +36,11 @@ TEMPLATES = (
     *("device_status", "device_reconnect", "risk_alert", "ai_status", "message_status"),
     "chat_message",
     *("human_takeover", "cost_warning", "budget_exceeded", "usage_report", "maintenance"),
-    *("feature_update", "security_alert", "task_overdue"),
+    *("feature_update", "security_alert", "task_overdue", "chat_message"),
 )
 ACTIONS = (
     *("broadcast", "publish", "batch", "disconnect", "drain", "members", "revoke"),
-    *("answer", "answer_cancel"),
+    *("answer", "answer_cancel", "retry_account"),
     *("contacts", "notify", "retry_notification", "cancel_notification", "retry_webhooks"),
     *("session", "holder", "edit_message", "delete_message"),
     *("create_task", "update_task", "set_quota", "delete_quota", "report_usage", "retry_account"),
