@@ -76,6 +76,32 @@ SCENARIOS = {
         note("own", await pushes(bob, "read_position", 2));
         note("after", await alice.presence("s1"));
     """,
+    "conversations": """
+        const total = (wanted) =>
+            seen(bob, "unread_changed", (all) => all.at(-1)?.total === wanted);
+        note("empty", await bob.conversations());
+        await alice.join("s2");
+        await bob.join("s2");
+        await alice.sendMessage("s1", "one");
+        const { message_id: two } = await alice.sendMessage("s2", "two");
+        await total(2);
+        await alice.sendMessage("s1", "three");
+        note("list", await bob.conversations());
+        const page = await bob.conversations({ limit: 1 });
+        note("page", page);
+        note("next", await bob.conversations({ limit: 1, cursor: page.next_cursor }));
+        note("pending", await bob.conversations({ state: "pending" }));
+        await total(3);
+        bob.markRead("s1", 1);
+        await total(2);
+        await alice.deleteMessage(two);
+        note("unread", (await total(1)).at(-1));
+        note("deleted", (await bob.conversations()).conversations);
+        await bob.sendMessage("s1", "four");
+        await total(0);
+        note("answered", await bob.conversations());
+        note("sender", await alice.conversations());
+    """,
     "search": """
         await alice.sendMessage("s1", "What  does it cost?");
         await bob.sendMessage("s1", "请问什么时候可以退款？");
@@ -194,8 +220,8 @@ async def test_both_servers_answer_alike(
 ) -> None:
     server = await start_server(allowed_origins=[package_url])
     tokens = [
-        token("alice", "manager", organization_id="acme", sessions=["s1"]),
-        token("bob", "manager", organization_id="acme", sessions=["s1"], permissions=[]),
+        token("alice", "manager", organization_id="acme", sessions=["s1", "s2"]),
+        token("bob", "manager", organization_id="acme", sessions=["s1", "s2"], permissions=[]),
     ]
     url = f"http://127.0.0.1:{server.port}"
     real = REAL.replace("URL", json.dumps(url)).replace("TOKENS", json.dumps(tokens))

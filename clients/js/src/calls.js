@@ -41,6 +41,20 @@ export class Calls extends EventTarget {
   }
 
   /**
+   * The user's conversations, newest activity first, each with `unread` and `last_message`.
+   *
+   * @param {{limit?: number, cursor?: string | null, state?: "open" | "pending" | "closed" | null}}
+   *   [options] `cursor`: the `next_cursor` of the page before
+   */
+  conversations({ limit, cursor, state } = {}) {
+    return this.command("conversations", {
+      limit,
+      cursor: cursor ?? undefined,
+      state: state ?? undefined,
+    });
+  }
+
+  /**
    * Find messages by their text, the newest first.
    *
    * @param {string} query

@@ -6,6 +6,7 @@ import type {
   ChatMessage,
   Commands,
   ConnectionEstablished,
+  ConversationsReply,
   CustomPush,
   Found,
   HistoryReply,
@@ -17,6 +18,7 @@ import type {
   ServerErrorCode,
   SessionJoined,
   SessionLeft,
+  SessionView,
   StreamPosition,
 } from "./protocol.js";
 
@@ -325,6 +327,15 @@ export class WsClient extends EventTarget {
   cancelAnswer(messageId: string, reason?: string): Promise<Ack>;
   typing(sessionId: string, isTyping?: boolean): Promise<Commands["typing"]["reply"]>;
   presence(sessionId: string): Promise<PresenceReply>;
+  /**
+   * The user's conversations, newest activity first, each with `unread` and `last_message`. `cursor`:
+   * the `next_cursor` of the page before.
+   */
+  conversations(options?: {
+    limit?: number;
+    cursor?: string | null;
+    state?: SessionView["state"] | null;
+  }): Promise<ConversationsReply>;
   /**
    * Find messages by their text, the newest first, in all sessions that the user may enter or in one.
    * `before`: the `next_cursor` of the page before; go on while there is one.

@@ -52,6 +52,8 @@ export const ANSWERS = {
   },
   ack: (command, connection, { messages }) => messages.receipt(connection, command, "delivered"),
   read: (command, connection, { messages }) => messages.receipt(connection, command, "read"),
+  conversations: (command, connection, { conversations }) =>
+    conversations.list(connection, command),
   mark_read: (command, connection, { conversations }) =>
     conversations.markRead(connection, command),
   search: (command, connection, { messages }) => messages.search(connection, command),

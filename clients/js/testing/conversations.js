@@ -3,21 +3,23 @@
 import { refusal } from "./messages.js";
 import { SESSION } from "./state.js";
 
+const PAGE = 50;
+
 export class Conversations {
   #state;
   #sessions = new Map(); // id -> the session as others see it
   #users = new Map(); // id -> users who have been in it
   #read = new Map(); // id -> Map of user -> offset
+  #unread = new Map(); // "user session" -> the number that was told last
   #responders = new Map(); // id -> the AI that held it last
 
   constructor(state) {
     this.#state = state;
   }
 
-  /** The session, which begins with the first word about it. */
+  /** The session; its time begins with the first message, or what is set of it. */
   get(sessionId) {
     if (!this.#sessions.has(sessionId)) {
-      const created_at = this.#state.time();
       this.#sessions.set(sessionId, {
         session_id: sessionId,
         title: null,
@@ -26,8 +28,8 @@ export class Conversations {
         term: 0,
         organization_id: null,
         metadata: {},
-        created_at,
-        updated_at: created_at,
+        created_at: null,
+        updated_at: null,
       });
     }
     return this.#sessions.get(sessionId);
@@ -49,6 +51,74 @@ export class Conversations {
   wrote(sessionId, userId, offset) {
     this.note(sessionId, userId);
     this.#read.get(sessionId).set(userId, offset);
+    this.#begin(sessionId);
+    this.count(sessionId);
+  }
+
+  #begin(sessionId) {
+    const session = this.get(sessionId);
+    if (session.created_at === null) session.created_at = session.updated_at = this.#state.time();
+  }
+
+  /** What is unread to a user: messages of others after the user's position. */
+  unread(sessionId, userId) {
+    const position = this.#read.get(sessionId).get(userId);
+    const isUnread = ({ type, offset, message }) =>
+      type === "new_message" &&
+      offset > position &&
+      !message.deleted &&
+      message.sender.user_id !== userId;
+    return this.#state.stream(SESSION + sessionId).filter(isUnread).length;
+  }
+
+  #total(userId) {
+    return this.#of(userId).reduce((sum, id) => sum + this.unread(id, userId), 0);
+  }
+
+  /** The sessions of a user. */
+  #of(userId) {
+    return [...this.#users].filter(([, users]) => users.has(userId)).map(([id]) => id);
+  }
+
+  /** Messages have come or gone, or a position has moved: tell the users whose numbers changed. */
+  count(sessionId) {
+    for (const userId of this.#users.get(sessionId) ?? []) {
+      const unread = this.unread(sessionId, userId);
+      const key = `${userId} ${sessionId}`;
+      if (unread === (this.#unread.get(key) ?? 0)) continue;
+      this.#unread.set(key, unread);
+      const push = { type: "unread_changed", session_id: sessionId, unread };
+      this.#state.send({ ...push, total: this.#total(userId) }, this.#state.of(userId));
+    }
+  }
+
+  /** The command `conversations`. */
+  list({ userId }, { limit = PAGE, cursor = null, state = null }) {
+    const all = this.#of(userId).map((id) => this.#conversation(id, userId));
+    const isAsked = (each) => state === null || each.state === state;
+    const sorted = all.filter(isAsked).sort((a, b) => compare(rankOf(b), rankOf(a)));
+    const rest = sorted.filter((each) => cursor === null || compare(rankOf(each), cursor) < 0);
+    const conversations = rest.slice(0, limit);
+    return {
+      type: "conversations",
+      conversations,
+      unread_total: this.#total(userId),
+      next_cursor: rest.length > limit ? rankOf(conversations.at(-1)) : null,
+    };
+  }
+
+  #conversation(sessionId, userId) {
+    const stream = this.#state.stream(SESSION + sessionId);
+    const last = stream.findLast(({ type }) => type === "new_message");
+    return {
+      ...this.get(sessionId),
+      last_message: last?.message ?? null,
+      offset: stream.length,
+      members: [],
+      active: [...new Set(this.#state.in(sessionId).map((each) => each.userId))].sort(),
+      unread: this.unread(sessionId, userId),
+      read_offset: this.#read.get(sessionId).get(userId),
+    };
   }
 
   /** The command `mark_read`. */
@@ -60,6 +130,7 @@ export class Conversations {
       read.set(userId, position);
       const push = { type: "read_position", session_id: sessionId, user_id: userId };
       this.#state.send({ ...push, offset: position }, this.#state.in(sessionId));
+      this.count(sessionId);
     }
     return { type: "ack" };
   }
@@ -81,6 +152,7 @@ export class Conversations {
     const session = this.get(sessionId);
     const same = (name) => JSON.stringify(session[name]) === JSON.stringify(fields[name]);
     const changed = Object.keys(fields).filter((name) => !same(name));
+    this.#begin(sessionId);
     if (changed.length === 0) return session;
     Object.assign(session, fields, { updated_at: this.#state.time() });
     const users = this.#users.get(sessionId) ?? new Set();
@@ -124,4 +196,13 @@ export class Conversations {
     const { term, holder } = this.get(sessionId);
     return { type, session_id: sessionId, term, holder };
   }
+}
+
+/** By what conversations are sorted: ids of messages are in the order of time. */
+function rankOf({ last_message: last, created_at: createdAt, session_id: sessionId }) {
+  return `${last?.created_at ?? createdAt ?? ""} ${last?.id ?? ""} ${sessionId}`;
+}
+
+function compare(a, b) {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -68,7 +68,9 @@ export class Messages {
     const { session_id, created_at } = found.message;
     const message = { id, session_id, deleted: true, created_at };
     const deleted = { message_id: id, deleted_at: this.#state.time(), deleted_by: userId };
-    return this.#change(found, message, { type: "message_deleted", ...deleted });
+    const push = this.#change(found, message, { type: "message_deleted", ...deleted });
+    this.#conversations.count(session_id);
+    return push;
   }
 
   /** Every record of the message has its newest version, each at its own place. */

@@ -6,6 +6,7 @@ import type { App, ComputedRef, MaybeRefOrGetter, ShallowRef, Ref } from "vue";
 import type {
   ChatMessage,
   ClientEvents,
+  Conversation,
   InSession,
   MessageVersion,
   NotificationContent,
@@ -19,6 +20,8 @@ export type * from "./components/index.js";
 export {
   WsComposer,
   WsConnectionStatus,
+  WsConversationList,
+  WsHolder,
   WsMessageList,
   WsNotifications,
   WsTyping,
@@ -67,6 +70,21 @@ export type TextName =
   | "elsewhere"
   | "closed"
   | "connect"
+  | "conversations"
+  | "noConversations"
+  | "more"
+  | "statePending"
+  | "stateClosed"
+  | "holderAi"
+  | "holderUser"
+  | "holderYou"
+  | "holderNone"
+  | "holderWanted"
+  | "take"
+  | "release"
+  | "toAi"
+  | "termChanged"
+  | "noResponder"
   | "notifications"
   | "noNotifications"
   | "unread"
@@ -218,3 +236,27 @@ export function useNotifications(options?: {
   popupMs?: number;
   client?: WsClient;
 }): Notifications;
+
+export interface Conversations {
+  /** Newest activity first; each is reactive. */
+  conversations: Readonly<ShallowRef<readonly Readonly<Conversation>[]>>;
+  /** In all of them. */
+  unread: Readonly<Ref<number>>;
+  hasMore: Readonly<Ref<boolean>>;
+  isLoading: Readonly<Ref<boolean>>;
+  error: Readonly<ShallowRef<WsError | null>>;
+  loadMore(): Promise<void>;
+}
+
+/** The user's conversations, kept up to date; components of one client share them. */
+export function useConversations(options?: {
+  /** Only those in this state. */
+  state?: Conversation["state"] | null;
+  client?: WsClient;
+}): Conversations;
+
+/** How much is unread: in all conversations, or in one. */
+export function useUnread(
+  sessionId?: MaybeRefOrGetter<string | null>,
+  client?: WsClient,
+): ComputedRef<number>;

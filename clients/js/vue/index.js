@@ -6,6 +6,7 @@
 export { useWsClient, wsClient } from "./client.js";
 export * from "./components/index.js";
 export { useConnection } from "./connection.js";
+export { useConversations, useUnread } from "./conversations.js";
 export { useWsLocale } from "./locale.js";
 export { useNotifications } from "./notifications.js";
 export { useSession } from "./session.js";

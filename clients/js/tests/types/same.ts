@@ -59,5 +59,13 @@ same<
   Properties<typeof madeVue.WsNotifications>,
   Properties<typeof writtenVue.WsNotifications>
 >(true);
+same<Properties<typeof madeVue.WsConversationList>, Properties<typeof writtenVue.WsConversationList>>(
+  true,
+);
+same<Properties<typeof madeVue.WsHolder>, Properties<typeof writtenVue.WsHolder>>(true);
+same<
+  keyof ReturnType<typeof madeVue.useConversations>,
+  keyof ReturnType<typeof writtenVue.useConversations>
+>(true);
 same<keyof typeof madeTexts.en, writtenVue.TextName>(true);
 same<keyof typeof madeTexts.zhCN, writtenVue.TextName>(true);

@@ -2,8 +2,9 @@
 
 import type { AllowedComponentProps, VNodeChild, VNodeProps } from "vue";
 
-import type { ChatMessage, ClientEvents, State } from "../../src/index.js";
+import type { ChatMessage, ClientEvents, Conversation, HolderView, State } from "../../src/index.js";
 import type {
+  Conversations,
   MessageEntry,
   NotificationEntry,
   Notifications,
@@ -68,6 +69,45 @@ type Writing = {
   text: { value: string };
   send(): Promise<void>;
 };
+
+/** The conversations of the user, one of them chosen: `v-model` has the id of its session. */
+export const WsConversationList: WsComponent<
+  {
+    /** What `useConversations` gave; default: its own. */
+    conversations?: Conversations | null;
+    modelValue?: string | null;
+    "onUpdate:modelValue"?: (sessionId: string) => void;
+  },
+  {
+    /** All of an item. */
+    item: Slot<{ conversation: Conversation }>;
+    avatar: Slot<{ conversation: Conversation }>;
+    title: Slot<{ conversation: Conversation }>;
+    preview: Slot<{ conversation: Conversation }>;
+    empty: Slot;
+  }
+>;
+
+/** Who answers in a session; to take it over and to give it back. */
+export const WsHolder: WsComponent<
+  {
+    sessionId: string;
+    /** Only show who answers. */
+    readonly?: boolean;
+    onChanged?: (now: { term: number; holder: HolderView | null }) => void;
+  },
+  {
+    default: Slot<{
+      holder: HolderView | null;
+      state: Conversation["state"];
+      /** It is this user. */
+      isOwn: boolean;
+      isBusy: boolean;
+      take(): Promise<void>;
+      release(to?: "ai"): Promise<void>;
+    }>;
+  }
+>;
 
 /** Where one writes a message. */
 export const WsComposer: WsComponent<
