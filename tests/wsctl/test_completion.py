@@ -19,6 +19,7 @@ import click
 import pytest
 
 from tests.support.fake_server import ADMIN, FakeServer, Run, connection, page
+from tests.support.rst_blocks import table
 from tests.support.waiting import PATIENCE_S
 from wsctl.cli import completion
 from wsctl.cli.click_base import COMPLETE_VAR
@@ -282,6 +283,8 @@ def test_the_lists_that_are_known_are_the_servers() -> None:
     assert set(completion.TEMPLATES) == set(PARAMETERS)
     assert set(completion.ROLES) == set(DEFAULT_ROLES)
     assert set(completion.ACTIONS) == {each.action for each in ENDPOINTS if each.action}
+    described = {row[0] for row in table("docs/embedding.rst", "events")}
+    assert described <= set(completion.EVENTS)
 
 
 def test_bash_without_quotes_replaces_what_follows_the_last_word_break(

@@ -53,7 +53,8 @@ EVENTS = (
     *("user_connected", "user_disconnected", "session_joined", "session_left"),
     *("message_received", "message_published", "message_delivered", "typing_status_changed"),
     *("notification_sent", "notification_failed", "alert_raised", "alert_cleared"),
-    *("holder_changed", "session_state_changed", "session_updated"),
+    *("holder_changed", "session_state_changed", "session_updated", "answer_ended"),
+    *("account_status_changed", "account_message_sent"),
     *("task_updated", "task_overdue", "quota_crossed"),
     *("event", "stats_update", "user_status_update", "message_status_update"),
 )
