@@ -43,7 +43,12 @@ ACTIONS = (
     *("answer", "answer_cancel", "retry_account"),
     *("contacts", "notify", "retry_notification", "cancel_notification", "retry_webhooks"),
     *("session", "holder", "edit_message", "delete_message"),
+<<<<<<< HEAD
     *("create_task", "update_task", "set_quota", "delete_quota", "report_usage", "retry_account"),
+=======
+    *("create_task", "update_task", "set_quota", "delete_quota", "report_usage"),
+    "retry_account",
+>>>>>>> 002e493 (wsctl completes the names of all events, actions and templates)
 )
 PUSH_TYPES = (
     *("announcement", "new_message", "typing", "message_status_update"),
