@@ -22,6 +22,24 @@ from scripts.backends.free_ports import free_port
 
 PASSWORD = "s3cret-of-tests"
 _TEMPLATE = "template_of_tests"
+_TABLES = (
+    "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r'"
+    " AND relnamespace = 'public'::regnamespace ORDER BY 1"
+)
+_EMPTY = """
+    SET LOCAL session_replication_role = replica;
+    DO $$ DECLARE t record; has_rows boolean; BEGIN
+        FOR t IN SELECT oid::regclass AS name FROM pg_class
+            WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+        LOOP
+            EXECUTE format('SELECT EXISTS (SELECT FROM %s)', t.name) INTO has_rows;
+            IF has_rows THEN EXECUTE format('DELETE FROM %s', t.name); END IF;
+        END LOOP;
+    END $$;
+    SELECT setval(oid::regclass, 1, false) FROM pg_class
+        WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace
+"""
+"""Without triggers, which would refuse or count what is deleted."""
 
 
 def find_binaries() -> Path | None:
@@ -64,6 +82,11 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._log = (self.folder / "log").open("ab")
         self._count = 0
+        self._clean: list[str] = []
+        """Lent databases that were given back."""
+        self._tables: list[Any] = []
+        self._first_rows: dict[str, list[Any]] = {}
+        """Of the tables that are not empty at first."""
         password = self.folder / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)
@@ -177,6 +200,32 @@ class PostgresServer:
             db = server.connect()
             migrate(server, db)
             db.close()
+            self._tables = self.execute(_TABLES, _TEMPLATE)
+            for (table,) in self._tables:
+                if rows := self.execute(f"SELECT * FROM {table}", _TEMPLATE):
+                    self._first_rows[table] = rows
+
+    def lend_database(self) -> str:
+        """A database with empty tables of this version; returns its URL, for ``give_back``."""
+        return self._clean.pop() if self._clean else self.create_database()
+
+    def give_back(self, url: str) -> None:
+        """Empty a lent database: in a fiftieth of the time that dropping and making one takes."""
+        name = url.rpartition("/")[2]
+        self.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        with psycopg.connect(url) as connection:
+            if connection.execute(_TABLES).fetchall() != self._tables:
+                connection.close()
+                self.drop_database(url)
+                return
+            connection.execute(_EMPTY)
+            for table, rows in self._first_rows.items():
+                places = ", ".join(["%s"] * len(rows[0]))
+                insert = f"INSERT INTO {table} OVERRIDING SYSTEM VALUE VALUES ({places})"
+                connection.cursor().executemany(insert, rows)
+        self._clean.append(url)
 
     def drop_database(self, url: str) -> None:
         self.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")

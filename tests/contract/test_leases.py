@@ -31,9 +31,9 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def url(postgres: PostgresServer) -> Iterator[str]:
-    made = postgres.create_database()
+    made = postgres.lend_database()
     yield made
-    postgres.drop_database(made)
+    postgres.give_back(made)
 
 
 @pytest.fixture(params=["local", "sqlite", "postgresql"])

@@ -43,13 +43,13 @@ def database(
         made, at_end = SqliteDatabase(tmp_path / "d.sqlite3", clock=clock), ""
     else:
         server: PostgresServer = request.getfixturevalue("postgres")
-        at_end = server.create_database()
+        at_end = server.lend_database()
         made = PostgresDatabase(at_end, clock=clock)
     io_loop.run_sync(made.open)
     yield made
     io_loop.run_sync(made.close)
     if at_end:
-        server.drop_database(at_end)
+        server.give_back(at_end)
 
 
 @pytest.fixture(params=[StoredDeliveries, StoredPostings])

@@ -71,9 +71,9 @@ def engine(request: pytest.FixtureRequest, path: Path, clock: Clock) -> Iterator
         yield make_file
         return
     server: PostgresServer = request.getfixturevalue("postgres")
-    url = server.create_database()
+    url = server.lend_database()
     yield lambda **options: PostgresDatabase(url, clock=clock, **options)
-    server.drop_database(url)
+    server.give_back(url)
 
 
 @pytest.fixture
