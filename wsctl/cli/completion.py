@@ -34,7 +34,6 @@ Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem[
 ROLES = ("user", "manager", "admin", "service")
 TEMPLATES = (
     *("device_status", "device_reconnect", "risk_alert", "ai_status", "message_status"),
-    "chat_message",
     *("human_takeover", "cost_warning", "budget_exceeded", "usage_report", "maintenance"),
     *("feature_update", "security_alert", "task_overdue", "chat_message"),
 )
@@ -43,12 +42,7 @@ ACTIONS = (
     *("answer", "answer_cancel", "retry_account"),
     *("contacts", "notify", "retry_notification", "cancel_notification", "retry_webhooks"),
     *("session", "holder", "edit_message", "delete_message"),
-<<<<<<< HEAD
-    *("create_task", "update_task", "set_quota", "delete_quota", "report_usage", "retry_account"),
-=======
     *("create_task", "update_task", "set_quota", "delete_quota", "report_usage"),
-    "retry_account",
->>>>>>> 002e493 (wsctl completes the names of all events, actions and templates)
 )
 PUSH_TYPES = (
     *("announcement", "new_message", "typing", "message_status_update"),
