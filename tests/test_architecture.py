@@ -14,7 +14,7 @@ LONGEST_FILE = 600
 
 LEAVES = (
     *("config", "errors", "identity", "addresses", "clock", "tasks", "version"),
-    *("logs", "paging", "redaction", "fd_limits", "event_loop"),
+    *("histogram", "logs", "paging", "redaction", "fd_limits", "event_loop"),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("protocol", "wire"),

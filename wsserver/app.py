@@ -27,6 +27,7 @@ from wsserver.extending.context import Access, Chat, ExtensionContext, Pushes
 from wsserver.extending.loading import Extensions
 from wsserver.extending.wiring import build_parts
 from wsserver.extension_registry import load_extensions
+from wsserver.histogram import Histogram
 from wsserver.http_client import HttpClient, fetch_document
 from wsserver.identity.jwks import JwksKeys
 from wsserver.identity.keys import FileKeys, KeySource, SecretKeys
@@ -61,12 +62,14 @@ from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.live_side import LiveSettings
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.observability.clocks import Clocks
+from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.operations.message_changes import MessagesDeleted
 from wsserver.realtime.operations.message_exports import ArchiveExports
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.wiring import build_live
 from wsserver.service import Service
+from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance.pruning import DAY_S, RetentionJob
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
 from wsserver.storage.messages.conversations import ConversationStore
@@ -374,6 +377,7 @@ def build(
         documents=api_documents(routes),
         health=service.health,
         extensions={name: part.service for name, part in parts.items()},
+        histograms=partial(_histograms, live.statistics, database, metrics),
         metrics=OwnMetrics() if worker is None else WorkerMetrics(control, worker),
     )
     control.add_handler(ReadDiagnostics, partial(diagnostics_of, context))
@@ -446,3 +450,18 @@ def key_source(settings: Settings, clock: Clock) -> KeySource:
     if settings.jwks_url is None:
         raise ValueError("no key configured: jwt_secret, jwt_public_key_file or jwks_url")
     return JwksKeys(settings.jwks_url, fetch_document, clock)
+
+
+def _histograms(
+    statistics: Statistics, database: Database, notifications: NotificationMetrics
+) -> dict[str, dict[tuple[str, ...], Histogram]]:
+    """Durations since the start, by the name of their metric and the values of its labels."""
+    acknowledgements = notifications.acknowledgements()
+    return {
+        "delivery_duration_seconds": {(): statistics.deliveries},
+        "ping_duration_seconds": {(): statistics.round_trips},
+        "database_commit_duration_seconds": {(): database.commit_durations},
+        "notification_acknowledgement_duration_seconds": {
+            (channel,): histogram for channel, histogram in acknowledgements.items()
+        },
+    }

@@ -89,5 +89,4 @@ class Acknowledgements:
         metrics = self._metrics.of("websocket")
         for each in changed:
             if each.after_s is not None:
-                metrics.acknowledged += 1
-                metrics.acknowledged_s.append(max(0.0, each.after_s))
+                metrics.note_acknowledged(max(0.0, each.after_s))

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from wsserver.histogram import HUMAN_S, Histogram
 from wsserver.protocol.notifications import CHANNELS
 from wsserver.realtime.observability.statistics import percentiles
 
@@ -25,6 +26,14 @@ class ChannelMetrics:
         self.acknowledged = 0
         self.acknowledged_s: deque[float] = deque(maxlen=SAMPLES)
         """Seconds from sending to acknowledgement, the latest ones."""
+        self.acknowledgements = Histogram(HUMAN_S)
+        """The same, all of them."""
+
+    def note_acknowledged(self, seconds: float) -> None:
+        """Count an acknowledgement that came so long after sending."""
+        self.acknowledged += 1
+        self.acknowledged_s.append(seconds)
+        self.acknowledgements.observe(seconds)
 
 
 class NotificationMetrics:
@@ -36,6 +45,10 @@ class NotificationMetrics:
     def of(self, channel: str) -> ChannelMetrics:
         """Metrics of a channel."""
         return self._channels[channel]
+
+    def acknowledgements(self) -> dict[str, Histogram]:
+        """Times from sending to acknowledgement, by channel."""
+        return {name: each.acknowledgements for name, each in self._channels.items()}
 
     def view(self) -> dict[str, dict[str, Any]]:
         """The member ``notifications`` of the statistics; times in milliseconds."""

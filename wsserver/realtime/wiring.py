@@ -131,7 +131,7 @@ def build_live(
     # Observation
     statistics = Statistics(clock, settings.node)
     events = EventBus(tasks, clock, statistics.handler_failed)
-    heartbeat = Heartbeat(hub, settings.heartbeat, clock)
+    heartbeat = Heartbeat(hub, settings.heartbeat, clock, statistics.round_trips.observe)
     stats = partial(_stats, statistics, hub, heartbeat)
     traces = TraceBuffer(hub.connection_log, clock, settings.trace_retention_s)
 

@@ -108,6 +108,11 @@ class Poller:
         return len(self._carrier.transports)
 
     @property
+    def event_streams(self) -> int:
+        """Number of them that are event streams."""
+        return self._carrier.event_streams
+
+    @property
     def queued_bytes(self) -> int:
         """Bytes queued for all connections together; costs time for each one with a queue."""
         held = sum(each.outbox.size for each in self._carrier.blocked if each.outbox is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from wsserver.clock import Clock, rfc3339
@@ -41,11 +42,16 @@ class HeartbeatSettings:
         return max(0.005, min(0.25, self.interval_s / 20, self.timeout_s / 20))
 
 
+def _ignore(_: float) -> None:
+    """Do nothing with a round-trip time."""
+
+
 class Heartbeat:
     """Pings every connection once per interval, spread over it, and closes the silent ones.
 
     No cost per received message: the transport keeps the time of the last one, and a connection is
-    checked only when its timeout would end if nothing had been received.
+    checked only when its timeout would end if nothing had been received. ``on_round_trip`` gets the
+    seconds from each ping to its pong.
     """
 
     def __init__(
@@ -53,10 +59,12 @@ class Heartbeat:
         hub: Hub,
         settings: HeartbeatSettings,
         clock: Clock,
+        on_round_trip: Callable[[float], None] = _ignore,
     ) -> None:
         self.settings = settings
         self._hub = hub
         self._clock = clock
+        self._on_round_trip = on_round_trip
         self._pings: TimerWheel[str] = TimerWheel(settings.tick_s)
         self._deadlines: TimerWheel[str] = TimerWheel(settings.tick_s)
         self._added = 0
@@ -149,6 +157,7 @@ class Heartbeat:
         if is_awaited:
             elapsed = self._clock.monotonic() - connection.pinged_at
             connection.rtt_ms = round(elapsed * 1000, 3)
+            self._on_round_trip(elapsed)
             connection.ping_id = ""
         waiters = connection.waiters
         if waiters and ping_id in waiters:
@@ -200,7 +209,9 @@ class Heartbeat:
             await asyncio.sleep(CONFIRMED_S)
         if not websocket.is_open:
             return None
-        connection.rtt_ms = round((self._clock.monotonic() - now) * 1000, 3)
+        elapsed = self._clock.monotonic() - now
+        connection.rtt_ms = round(elapsed * 1000, 3)
+        self._on_round_trip(elapsed)
         return connection.rtt_ms
 
     @staticmethod

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from wsserver.clock import Clock
+from wsserver.histogram import NETWORK_S, SHORT_S, Histogram
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
 
@@ -56,6 +57,10 @@ class Statistics:
         self.internal_errors = 0
         self.handler_failures = 0
         self.deliver_s: deque[float] = deque(maxlen=SAMPLES)
+        self.deliveries = Histogram(SHORT_S)
+        """Durations of all fan-outs, in seconds."""
+        self.round_trips = Histogram(NETWORK_S)
+        """Of answered pings, in seconds."""
         self._marks: deque[tuple[float, int, int, int]] = deque()
         self._sources: dict[str, Callable[[], Any]] = {}
         self._readings: dict[str | None, Gauges] = {}
@@ -80,6 +85,7 @@ class Statistics:
         self.messages_sent += sent
         self.failed_sends += failed
         self.deliver_s.append(elapsed_s)
+        self.deliveries.observe(elapsed_s)
 
     def handler_failed(self) -> None:
         """Count an event handler that raised."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from wsserver.errors import StorageUnavailable, WsServerError
+from wsserver.histogram import Histogram
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import StorageHealth
 from wsserver.storage.engine.fair_queue import caller
@@ -29,6 +30,7 @@ class JobWriter(Protocol):
     commits: int
     """Since start."""
     last_commit_ms: float | None
+    commit_durations: Histogram
 
     def __len__(self) -> int: ...
 
@@ -178,6 +180,11 @@ class Database(ABC):
             return
         with contextlib.suppress(WsServerError):
             await self.run(_nothing)
+
+    @property
+    def commit_durations(self) -> Histogram:
+        """Durations of commits, in seconds."""
+        return self._jobs.commit_durations
 
     def health(self) -> dict[str, Any]:
         """The state for ``/health`` and ``/metrics``.

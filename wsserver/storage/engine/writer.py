@@ -13,6 +13,7 @@ import sqlite_utils
 
 from wsserver.clock import Clock
 from wsserver.errors import StorageFull, StorageUnavailable
+from wsserver.histogram import SHORT_S, Histogram
 from wsserver.storage.engine.check import check_file
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import (
@@ -79,6 +80,8 @@ class Writer(Worker[SqliteConnection]):
         # Written by the thread, read by the loop: single references, replaced as a whole.
         self.commits = 0
         self.last_commit_ms: float | None = None
+        self.commit_durations = Histogram(SHORT_S)
+        """In seconds; of the commits that succeeded."""
         self.file_bytes = 0
         self.identity = ""
         """Of the database; set when it is opened."""
@@ -171,7 +174,9 @@ class Writer(Worker[SqliteConnection]):
         self._set_timeout(connection, False)
         if any(job.fn is empty_log for job in jobs):
             self._empty_log(connection)
-        self.last_commit_ms = (self._clock.monotonic() - began) * 1000
+        duration_s = self._clock.monotonic() - began
+        self.last_commit_ms = duration_s * 1000
+        self.commit_durations.observe(duration_s)
         self.commits += 1
         return outcomes
 

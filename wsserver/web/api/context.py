@@ -9,6 +9,7 @@ from typing import Any
 from wsserver.clock import Clock
 from wsserver.cluster.nodes import Nodes
 from wsserver.config import Settings
+from wsserver.histogram import Histogram
 from wsserver.identity.origins import Hosts, Origins, is_loopback_host
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.tickets import Tickets
@@ -97,6 +98,8 @@ class WebContext:
     """The description of the API, made from the route table."""
     health: Callable[[], Mapping[str, Any]]
     """``status`` (``ok``, ``degraded``, ``starting``, ``draining``) and ``checks``."""
+    histograms: Callable[[], Mapping[str, Mapping[tuple[str, ...], Histogram]]]
+    """Durations since the start, by the name of their metric and the values of its labels."""
     metrics: MetricSource
     """Of this process, or of all workers of this machine."""
     extensions: Mapping[str, Any] = field(default_factory=dict)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+from wsserver.histogram import Histogram
+
 BUCKETS_S = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
-"""Upper bounds of the histogram; longer durations are in the total only."""
+"""Upper bounds of the histogram."""
 
 
 class Traffic:
@@ -17,10 +19,8 @@ class Traffic:
         """By method, path template and status."""
         self.refused: Counter[str] = Counter()
         """Refused handshakes, by error code."""
-        self.durations: Counter[float] = Counter()
-        """Requests by bucket: not longer than its bound, and longer than the one before."""
-        self.seconds = 0.0
-        """Sum of all durations."""
+        self.durations = Histogram(BUCKETS_S)
+        """From the headers of requests to their answers, in seconds."""
         self._under_way: set[int] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -44,11 +44,7 @@ class Traffic:
     def answer(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answer; ``route`` is a path template, so that there are few of them."""
         self.answered[method, route, status] += 1
-        self.seconds += seconds
-        for bound in BUCKETS_S:
-            if seconds <= bound:
-                self.durations[bound] += 1
-                break
+        self.durations.observe(seconds)
 
     async def wait_idle(self, timeout_s: float) -> bool:
         """Wait until no request is under way; False if some are after ``timeout_s``."""

@@ -18,11 +18,14 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from wsserver.histogram import Histogram
 from wsserver.realtime.answers.owned_answers import END_STATES
+from wsserver.realtime.connections.connection import SSE, WEBSOCKET
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.http.replies import Reply
-from wsserver.web.http.traffic import BUCKETS_S, Traffic
+from wsserver.web.http.traffic import Traffic
+from wsserver.web.resources.metric_table import BY_NAME, INFO, PREFIX
 
 RESOURCE = Resource("Server", prefix="")
 
@@ -30,43 +33,35 @@ OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
 
-_GAUGES = {
-    "total_connections": ("connections", "Connections registered now"),
-    "active_connections": (
-        "connections_active",
-        "Connections heard from within the heartbeat timeout",
-    ),
-    "active_users": ("users_active", "Users with a connection"),
-    "active_sessions": ("sessions_active", "Sessions with at least one connection"),
-    "total_session_connections": ("session_connections", "Connections summed over sessions"),
-    "queued_bytes": ("queued_bytes", "Bytes in send queues of connections"),
-    "uptime_s": ("uptime_seconds", "Time since the start"),
+_STATS = {
+    "total_connections": "connections",
+    "active_connections": "connections_active",
+    "active_users": "users_active",
+    "active_sessions": "sessions_active",
+    "total_session_connections": "session_connections",
+    "queued_bytes": "queued_bytes",
+    "uptime_s": "uptime_seconds",
+    "messages_sent": "messages_sent",
+    "messages_received": "messages_received",
+    "connects": "connects",
+    "disconnections": "disconnections",
+    "errors": "errors",
+    "refused_commands": "refused_commands",
+    "failed_sends": "failed_sends",
+    "internal_errors": "internal_errors",
+    "handler_failures": "event_handler_failures",
 }
-_COUNTERS = {
-    "messages_sent": ("messages_sent", "Messages pushed"),
-    "messages_received": ("messages_received", "Messages received from clients"),
-    "connects": ("connects", "Connections accepted"),
-    "disconnections": ("disconnections", "Connections ended"),
-    "errors": ("errors", "Refused commands, failed sends and internal errors"),
-    "refused_commands": ("refused_commands", "Commands answered with an error"),
-    "failed_sends": ("failed_sends", "Messages that could not be written to a connection"),
-    "internal_errors": ("internal_errors", "Internal errors of the server"),
-    "handler_failures": ("event_handler_failures", "Event handlers that raised"),
+"""Figures of the statistics, with the names of their metrics."""
+_WIRE = ("bytes_in", "bytes_out", "frames_in", "writes", "slow_consumers")
+_DELIVERIES = ("sent", "failed", "retried", "expired", "acknowledged")
+_DATABASE = {
+    "queued": ("database_queued", 1.0),
+    "file_bytes": ("database_bytes", 1.0),
+    "last_commit_ms": ("database_commit_seconds", 0.001),
+    "commits": ("database_commits", 1.0),
+    "lost_writes": ("database_lost_writes", 1.0),
 }
-_WIRE = {
-    "bytes_in": "Bytes read from WebSockets",
-    "bytes_out": "Bytes written to WebSockets",
-    "frames_in": "Frames received",
-    "writes": "Writes to sockets",
-    "slow_consumers": "Connections closed because the client read too slowly",
-}
-_DELIVERIES = {
-    "sent": "Deliveries that were sent",
-    "failed": "Deliveries that failed for good",
-    "retried": "Attempts that were retried",
-    "expired": "Deliveries that expired",
-    "acknowledged": "Deliveries that were acknowledged",
-}
+"""Figures of the health check, with the names of their metrics and factors."""
 Values = Iterable[tuple[tuple[str, ...], float]]
 """Pairs of label values and measured value."""
 
@@ -93,120 +88,101 @@ class Gathered(Collector):
 def own_metrics(context: WebContext) -> Iterator[Metric]:
     """Current values of all metrics of this process."""
     stats = context.manager.stats()
-    yield InfoMetricFamily("wsserver", "Name of the node", {"node": str(stats["node"])})
-    yield from _of_stats(stats)
+    yield InfoMetricFamily("wsserver", INFO.help, {"node": str(stats["node"])})
+    for key, name in _STATS.items():
+        yield _family(name, [((), stats[key])])
+    yield _of_transports(context)
+    for key, name in (("deliver_ms", "deliver_seconds"), ("rtt_ms", "rtt_seconds")):
+        yield _family(name, _quantiles((), stats[key]))
     yield from _of_answers(stats["answers"])
     yield from _of_channels(stats["notifications"])
     counters = context.poller.counters
-    for name, text in _WIRE.items():
-        yield _counter(f"wire_{name}", text, [((), getattr(counters, name))])
+    for name in _WIRE:
+        yield _family(f"wire_{name}", [((), getattr(counters, name))])
     yield from _of_health(context.health())
     yield from _of_traffic(context.traffic)
+    for name, by_labels in context.histograms().items():
+        yield _histogram(name, by_labels)
 
 
-def _of_stats(stats: Mapping[str, Any]) -> Iterator[Metric]:
-    for key, (name, text) in _GAUGES.items():
-        yield _gauge(name, text, [((), stats[key])])
-    for key, (name, text) in _COUNTERS.items():
-        yield _counter(name, text, [((), stats[key])])
-    for key, name, text in (
-        ("deliver_ms", "deliver_seconds", "Duration of the latest fan-outs"),
-        ("rtt_ms", "rtt_seconds", "Round-trip time of the connections' latest pings"),
-    ):
-        values = [
-            ((quantile,), stats[key][rank] / 1000)
-            for rank, quantile in _QUANTILES.items()
-            if stats[key][rank] is not None
-        ]
-        yield _quantiles(name, text, values, ("quantile",))
+def _of_transports(context: WebContext) -> Metric:
+    sse = context.poller.event_streams
+    values = [((WEBSOCKET,), context.poller.connections - sse), ((SSE,), sse)]
+    return _family("connections_by_transport", values)
 
 
 def _of_answers(figures: Mapping[str, int]) -> Iterator[Metric]:
-    yield _gauge("answers_growing", "Answers whose text grows", [((), figures["growing"])])
-    yield _counter("answers_begun", "Answers begun", [((), figures["begun"])])
-    yield _counter("answer_appends", "Appends to answers", [((), figures["appends"])])
-    ended = [((state,), figures[state]) for state in END_STATES]
-    yield _counter("answers_ended", "Answers that have ended", ended, ("state",))
+    yield _family("answers_growing", [((), figures["growing"])])
+    yield _family("answers_begun", [((), figures["begun"])])
+    yield _family("answer_appends", [((), figures["appends"])])
+    yield _family("answers_ended", [((state,), figures[state]) for state in END_STATES])
 
 
 def _of_channels(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
-    for key, text in _DELIVERIES.items():
+    for key in _DELIVERIES:
         values = [((channel,), figures[key]) for channel, figures in channels.items()]
-        yield _counter(f"notifications_{key}", text, values, ("channel",))
+        yield _family(f"notifications_{key}", values)
     acknowledged = [
-        ((channel, quantile), figures["acknowledged_ms"][rank] / 1000)
+        value
         for channel, figures in channels.items()
-        for rank, quantile in _QUANTILES.items()
-        if figures["acknowledged_ms"][rank] is not None
+        for value in _quantiles((channel,), figures["acknowledged_ms"])
     ]
-    name, text = "notification_acknowledged_seconds", "Time from sending to acknowledgement"
-    yield _quantiles(name, text, acknowledged, ("channel", "quantile"))
+    yield _family("notification_acknowledged_seconds", acknowledged)
 
 
 def _of_health(health: Mapping[str, Any]) -> Iterator[Metric]:
-    states = [((state,), int(health["status"] == state)) for state in STATES]
-    yield _gauge("health", "1 for the current state of the server", states, ("status",))
+    yield _family("health", [((state,), int(health["status"] == state)) for state in STATES])
     checks = health["checks"]
     results = [((name,), int(bool(check["ok"]))) for name, check in checks.items()]
-    yield _gauge("check", "1 for each check that passes", results, ("check",))
+    yield _family("check", results)
     database = checks.get("database", {})
-    for key, name, text, factor in (
-        ("queued", "database_queued", "Writes that wait for the database", 1),
-        ("file_bytes", "database_bytes", "Size of the database", 1),
-        ("last_commit_ms", "database_commit_seconds", "Duration of the latest commit", 0.001),
-    ):
+    for key, (name, factor) in _DATABASE.items():
         if database.get(key) is not None:
-            yield _gauge(name, text, [((), database[key] * factor)])
-    for key, name, text in (
-        ("commits", "database_commits", "Transactions committed"),
-        ("lost_writes", "database_lost_writes", "Failed writes without a caller to report to"),
-    ):
-        if key in database:
-            yield _counter(name, text, [((), database[key])])
+            yield _family(name, [((), database[key] * factor)])
 
 
 def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
-    yield _gauge("http_requests_under_way", "Requests in progress", [((), traffic.under_way)])
+    yield _family("http_requests_under_way", [((), traffic.under_way)])
     answered = [
         ((method, route, str(status)), count)
         for (method, route, status), count in traffic.answered.items()
     ]
-    labels = ("method", "route", "status")
-    yield _counter("http_requests", "Requests answered", answered, labels)
+    yield _family("http_requests", answered)
     refused = [((code,), count) for code, count in traffic.refused.items()]
-    yield _counter("handshakes_refused", "Handshakes refused", refused, ("code",))
-    buckets, below = [], 0
-    for bound in BUCKETS_S:
-        below += traffic.durations[bound]
-        buckets.append((str(bound), float(below)))
-    buckets.append(("+Inf", float(sum(traffic.answered.values()))))
-    histogram = HistogramMetricFamily(
-        "wsserver_http_request_duration_seconds", "Time from request headers to answer"
-    )
-    histogram.add_metric([], buckets, traffic.seconds)
-    yield histogram
+    yield _family("handshakes_refused", refused)
+    yield _histogram("http_request_duration_seconds", {(): traffic.durations})
 
 
-def _gauge(name: str, text: str, values: Values, labels: tuple[str, ...] = ()) -> Metric:
-    family = GaugeMetricFamily(f"wsserver_{name}", text, labels=labels)
+def _family(name: str, values: Values) -> Metric:
+    """A gauge, a counter, or quantiles of recent values, which have neither sum nor count."""
+    row = BY_NAME[name]
+    if row.kind == "summary":
+        summary = Metric(PREFIX + name, row.help, "summary")
+        for key, value in values:
+            summary.add_sample(summary.name, dict(zip(row.labels, key, strict=True)), value)
+        return summary
+    kind = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
+    family = kind(PREFIX + name, row.help, labels=row.labels)
     for key, value in values:
         family.add_metric(key, value)
     return family
 
 
-def _counter(name: str, text: str, values: Values, labels: tuple[str, ...] = ()) -> Metric:
-    family = CounterMetricFamily(f"wsserver_{name}", text, labels=labels)
-    for key, value in values:
-        family.add_metric(key, value)
+def _histogram(name: str, by_labels: Mapping[tuple[str, ...], Histogram]) -> Metric:
+    row = BY_NAME[name]
+    family = HistogramMetricFamily(PREFIX + name, row.help, labels=row.labels)
+    for key, histogram in by_labels.items():
+        buckets = [(bound, float(count)) for bound, count in histogram.buckets()]
+        family.add_metric(key, buckets, histogram.sum)
     return family
 
 
-def _quantiles(name: str, text: str, values: Values, labels: tuple[str, ...]) -> Metric:
-    """A summary metric with quantiles of recent values, without sum and count."""
-    family = Metric(f"wsserver_{name}", text, "summary")
-    for key, value in values:
-        family.add_sample(family.name, dict(zip(labels, key, strict=True)), value)
-    return family
+def _quantiles(key: tuple[str, ...], figures: Mapping[str, float | None]) -> Values:
+    """Percentiles in milliseconds as values of a summary, in seconds."""
+    for rank, quantile in _QUANTILES.items():
+        value = figures[rank]
+        if value is not None:
+            yield (*key, quantile), value / 1000
 
 
 def wants_openmetrics(accept: str) -> bool:

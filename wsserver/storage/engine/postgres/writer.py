@@ -25,6 +25,7 @@ import psycopg
 
 from wsserver.clock import Clock
 from wsserver.errors import StorageFull, StorageUnavailable
+from wsserver.histogram import SHORT_S, Histogram
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import HELD_ALONE, HELD_BY_CLUSTER, StorageHealth
 from wsserver.storage.engine.identity import identity_of
@@ -123,6 +124,8 @@ class PostgresWriter(Worker[None]):
         # Written by the thread, read by the loop: single references.
         self.commits = 0
         self.last_commit_ms: float | None = None
+        self.commit_durations = Histogram(SHORT_S)
+        """In seconds; of the commits that succeeded."""
 
     def _open(self) -> None:
         db = self._server.connect()
@@ -195,7 +198,9 @@ class PostgresWriter(Worker[None]):
                 self._decide_later(jobs, outcomes, error)
                 return None
             self._health.note("write", self._job_error)
-            self.last_commit_ms = (self._clock.monotonic() - began) * 1000
+            duration_s = self._clock.monotonic() - began
+            self.last_commit_ms = duration_s * 1000
+            self.commit_durations.observe(duration_s)
             self.commits += 1
             self._shown_at = time.monotonic()
             return outcomes
