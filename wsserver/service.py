@@ -165,6 +165,7 @@ class Service:
         await self.members.load()
         await self.organizations.load()
         await self.live.streams.load()
+        self.live.visits.begin()
         await self.connections.start()
         await self.broker.start()
         await self.control.start()
@@ -266,6 +267,7 @@ class Service:
         await self.notifications.stop(self._grace_s())
         await self.live.streams.finish()
         await self.live.positions.finish()
+        self.live.visits.flush()
         await self.live.receipts.settle()
         try:
             await self.live.owned_answers.stop()

@@ -182,7 +182,7 @@ async def test_changes_are_logged_and_pruned(database: Database) -> None:
         (1.0, "boss", "title", '"A"'),
         (1.0, "boss", "state", '"pending"'),
         (1.0, "boss", "metadata", '{"a":"中"}'),
-        (2.0, "alice", "holder", '{"holder":{"type":"user","id":"alice"},"term":1}'),
+        (2.0, "alice", "holder", '{"holder":{"type":"user","id":"alice"},"term":1,"former":null}'),
         (3.0, "boss", "members", '{"added":["u1"],"removed":[]}'),
     ]
     assert await store.prune(2.5 + KEPT_S) == 4

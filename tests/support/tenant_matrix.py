@@ -120,6 +120,7 @@ CASES: tuple[Case, ...] = (
     case("session", 404, "GET /sessions/X"),
     case("session", 404, "GET /sessions/X/connections"),
     case("session", 404, "GET /sessions/X/history"),
+    case("session", 404, "GET /sessions/X/past"),
     case("session", 404, "GET /sessions/X/members"),
     case("session", 403, "POST /sessions/X/messages", NOTE),
     case("session", 403, "POST /sessions/X/messages", {"type": "new_message", "content": "c"}),

@@ -27,6 +27,7 @@ ALLOWED = {
     f"POST {API}/ping/{{user_id}}": "admin service manager",
     f"GET {API}/sessions": "admin service manager",
     f"GET {API}/sessions/{{session_id}}": "admin service manager",
+    f"GET {API}/sessions/{{session_id}}/past": "admin service manager",
     f"PATCH {API}/sessions/{{session_id}}": "admin service",
     f"POST {API}/sessions/{{session_id}}/holder": "admin service",
     f"GET {API}/sessions/{{session_id}}/connections": "admin service manager",

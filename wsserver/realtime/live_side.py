@@ -36,6 +36,7 @@ from wsserver.realtime.operations.session_actions import SessionActions
 from wsserver.realtime.sessions.conversations import Conversations
 from wsserver.realtime.sessions.read_positions import ReadPositions
 from wsserver.realtime.sessions.unread import UnreadPushes
+from wsserver.realtime.sessions.visits import SessionVisits
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.revisions import Revisions
 from wsserver.realtime.streams.streams import Streams
@@ -112,6 +113,7 @@ class LiveSide:
     admin_actions: AdminActions
     conversations: Conversations
     positions: ReadPositions
+    visits: SessionVisits
     unread: UnreadPushes
     session_actions: SessionActions
     access_changes: AccessChanges

@@ -81,6 +81,7 @@ from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.read_positions import ReadPositions
 from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.sessions.unread import UnreadPushes
+from wsserver.realtime.sessions.visits import SessionVisits
 from wsserver.realtime.streams.revisions import Revisions
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.tracing.dry_run import DryRuns
@@ -91,6 +92,7 @@ from wsserver.storage.messages.conversations import ConversationStore
 from wsserver.storage.messages.participant_store import ParticipantStore
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.search import SearchStore
+from wsserver.storage.messages.session_past import PastSessions
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.tables.access_lists import AccessChangeStore, RevocationStore
 from wsserver.storage.tables.audit import AuditLog
@@ -248,6 +250,8 @@ def build_live(
     streams.add_stored_listener(unread.stored)
     positions.add_listener(unread.moved)
 
+    visits = SessionVisits(database, clock, is_alone=not database.is_shared)
+
     # Connections
     presence = Presence(
         hub,
@@ -273,6 +277,7 @@ def build_live(
         positions,
         followed,
         watchers,
+        visits,
         settings.replay_budget_bytes,
     )
     dispatcher = Dispatcher(settings.rate, statistics, clock, tasks)
@@ -335,6 +340,7 @@ def build_live(
         streams,
         conversations,
         conversation_list,
+        PastSessions(database),
     )
     admin_actions = AdminActions(
         control,
@@ -473,6 +479,7 @@ def build_live(
         admin_actions=admin_actions,
         conversations=conversations,
         positions=positions,
+        visits=visits,
         unread=unread,
         session_actions=session_actions,
         access_changes=access_changes,

@@ -39,6 +39,7 @@ from wsserver.realtime.sessions.conversations import Conversations, conversation
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.messages.conversations import Conversation
+from wsserver.storage.messages.session_past import PastSessions
 
 
 class AdminQueries:
@@ -58,6 +59,7 @@ class AdminQueries:
         streams: Streams,
         conversations: Conversations,
         conversation_list: ConversationList,
+        past_sessions: PastSessions,
     ) -> None:
         self._nodes = nodes
         self._statistics = statistics
@@ -66,6 +68,7 @@ class AdminQueries:
         self._streams = streams
         self._conversations = conversations
         self._conversation_list = conversation_list
+        self._past_sessions = past_sessions
         self._hub: Hub = manager.hub
         self._permissions = permissions
 
@@ -226,6 +229,44 @@ class AdminQueries:
             "unread_total": found.unread_total,
             "total": found.total,
             "next_cursor": found.next_cursor,
+        }
+
+    async def session_at(self, actor: Actor, session_id: str, at: float) -> dict[str, Any]:
+        """A session as it was at a time.
+
+        Raises ``NotFound`` for one that did not exist then, or is outside of the scope.
+        """
+        scope = self._scope(actor, "connections:read")
+        await scope.find_session(session_id)
+        members = self._manager.sessions.members_of(session_id)
+        past = await self._past_sessions.read(session_id, at, members)
+        if past is None:
+            raise NotFound("session", session_id, f"it did not exist at {rfc3339(at)}")
+        named = {*past.members, *(each.user_id for each in past.positions)}
+        named.update(visit.user_id for visit in past.present)
+        await scope.learn(named)
+        shown = scope.is_shown_in_session
+        return {
+            "session_id": session_id,
+            "at": rfc3339(at),
+            **past.fields,
+            "offset": past.offset,
+            "members": [user_id for user_id in past.members if shown(user_id)],
+            "positions": [each._asdict() for each in past.positions if shown(each.user_id)],
+            "present": [
+                {
+                    "user_id": each.user_id,
+                    "since": rfc3339(each.since),
+                    "until": None if each.until is None else rfc3339(each.until),
+                }
+                for each in past.present
+                if shown(each.user_id)
+            ],
+            "changes": [
+                {"at": rfc3339(each.at), "by": each.by, "field": each.field, "value": each.value}
+                for each in past.changes
+                if each.field != "members" or scope.organization_id is None
+            ],
         }
 
     async def session_connections(

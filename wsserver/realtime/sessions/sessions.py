@@ -30,6 +30,7 @@ from wsserver.realtime.observability import events
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.read_positions import Positions, ReadPositions, with_positions
+from wsserver.realtime.sessions.visits import SessionVisits
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.stream import Recovery
 from wsserver.realtime.streams.streams import Streams
@@ -52,11 +53,13 @@ class Sessions:
         positions: ReadPositions,
         answers: FollowedAnswers,
         watchers: AnswerWatchers,
+        visits: SessionVisits,
         replay_budget: int,
     ) -> None:
         """``replay_budget``: bytes that may be queued for a connection."""
         self.access = access
         self.positions = positions
+        self._visits = visits
         self._connections = connections
         self._presence = presence
         self._streams = streams
@@ -174,6 +177,7 @@ class Sessions:
         """A connection is in a session, with ``count`` of its user."""
         who = {"session_id": session_id, "user_id": connection.user_id}
         if count == 1:
+            self._visits.note(session_id, connection.user_id, "joined")
             self._notify("session_joined", who)
         self._events.emit(events.SESSION_JOINED, connection_id=connection.connection_id, **who)
 
@@ -182,8 +186,10 @@ class Sessions:
     ) -> None:
         """A connection is in a session no longer, ``count`` of its user still are."""
         who = {"session_id": session_id, "user_id": user_id}
-        if count == 0 and not quietly:
-            self._notify("session_left", who)
+        if count == 0:
+            self._visits.note(session_id, user_id, "left")
+            if not quietly:
+                self._notify("session_left", who)
         self._events.emit(events.SESSION_LEFT, connection_id=connection_id, **who)
 
     def leave_all(self, connection: ConnectionInfo, *, quietly: bool = False) -> None:
@@ -209,6 +215,10 @@ class Sessions:
         if session_id in self._hub.known_sessions or self._members.of_session(session_id):
             return True
         return (await self._streams.open(SESSION + session_id)).head > 0
+
+    def members_of(self, session_id: str) -> list[str]:
+        """The member list of a session, sorted."""
+        return self._members.of_session(session_id)
 
     async def stored(self, session_id: str, scope: Scope) -> dict[str, Any]:
         """Members of a session, and the position of its stream, for a requester with a scope."""

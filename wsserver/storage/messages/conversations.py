@@ -16,7 +16,7 @@ from wsserver.storage.messages.message_rows import TransactionHook
 HolderType = Literal["user", "ai"]
 FIELDS = ("title", "state", "metadata", "organization_id")
 """Columns that ``change`` replaces."""
-KEPT_S = 365 * 86_400.0
+KEPT_S = 90 * 86_400.0
 """How long changes stay in the log."""
 _BATCH_ROWS = 300
 
@@ -110,7 +110,7 @@ class ConversationStore:
 
     async def find(self, session_ids: Sequence[str]) -> dict[str, Conversation]:
         """Sessions by id; those that do not exist are left out."""
-        return await self._database.read(partial(_find, session_ids=session_ids))
+        return await self._database.read(partial(find, session_ids=session_ids))
 
     async def organizations(self, session_ids: Sequence[str]) -> dict[str, str]:
         """The organizations that were set for sessions; those without one are left out."""
@@ -170,6 +170,18 @@ class ConversationStore:
         return count
 
 
+def log_visits(db: Connection, visits: Sequence[tuple[str, float, str, str]]) -> None:
+    """Add visits to the logs of sessions: session, time, user, ``joined`` or ``left``."""
+    db.insert(
+        "conversation_changes",
+        "session_id, at, changed_by, field, value",
+        [
+            (session_id, at, user_id, field, msgspec.json.encode(user_id).decode())
+            for session_id, at, user_id, field in visits
+        ],
+    )
+
+
 def ensure(db: Connection, created: Mapping[str, float], default_ai: str | None = None) -> None:
     """Create the sessions that do not exist; ``created``: their times."""
     kind = None if default_ai is None else "ai"
@@ -214,7 +226,8 @@ def in_term(session_id: str, term: int) -> TransactionHook:
     )
 
 
-def _find(db: Connection, session_ids: Sequence[str]) -> dict[str, Conversation]:
+def find(db: Connection, session_ids: Sequence[str]) -> dict[str, Conversation]:
+    """Existing sessions by id."""
     return {each.session_id: each for each in _read(db, session_ids)}
 
 
@@ -298,7 +311,9 @@ def _hold(
         [kind, id_, after.term, ai, at, session_id],
     )
     shown = None if holder is None else holder.view()
-    log_change(db, session_id, at, by, {"holder": {"holder": shown, "term": after.term}})
+    former = None if before.holder is None else before.holder.view()
+    change = {"holder": shown, "term": after.term, "former": former}
+    log_change(db, session_id, at, by, {"holder": change})
     return Changed(before, after, ("holder", "term"))
 
 

@@ -23,7 +23,7 @@ from wsserver.web.api.answers import (
 )
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
-from wsserver.web.api.queries import Limit, Moment, NodePageQuery, time_range
+from wsserver.web.api.queries import Limit, Moment, NodePageQuery, moment_of, time_range
 from wsserver.web.resources.connections import CONNECTIONS_EXAMPLE, Connections
 
 RESOURCE = Resource("Sessions")
@@ -97,6 +97,55 @@ class Session(ConversationState):
     unreachable: Unreachable | UnsetType = UNSET
 
 
+class PastPosition(Answer):
+    """How far a user had read."""
+
+    user_id: str
+    read_offset: int
+    is_exact: Annotated[bool, Meta(description="false: at least so far")]
+
+
+class Visit(Answer):
+    """A user who was in a session."""
+
+    user_id: str
+    since: Time
+    until: Annotated[Time | None, Meta(description="null: still is, or it is not known")]
+
+
+class LoggedChange(Answer):
+    """A change of a session, with the value that it set."""
+
+    at: Time
+    by: str
+    field: str
+    value: Any
+
+
+class PastSession(Answer):
+    """A session as it was at a time."""
+
+    session_id: str
+    at: Time
+    title: str | None
+    state: SessionState
+    holder: HolderView | None
+    term: Term
+    organization_id: str | None
+    metadata: JsonObject
+    offset: Annotated[int, Meta(description="of the last message of that time")]
+    members: list[str]
+    positions: list[PastPosition]
+    present: Annotated[list[Visit], Meta(description="who was in it")]
+    changes: Annotated[list[LoggedChange], Meta(description="the latest before that time")]
+
+
+class PastQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The time to look back to; without: now."""
+
+    at: Moment | None = None
+
+
 class Held(Answer):
     """Who holds a session, and its term."""
 
@@ -152,6 +201,20 @@ async def _list_sessions(context: WebContext, call: Call) -> dict[str, Any]:
 async def _get_session(context: WebContext, call: Call) -> dict[str, Any]:
     """Get a session; 404 if it was never used."""
     return await context.admin_queries.session(call.caller, call.path["session_id"])
+
+
+@RESOURCE.endpoint(
+    "GET /sessions/{session_id}/past",
+    "connections:read",
+    PastSession,
+    query=PastQuery,
+    errors=("not_found",),
+)
+async def _get_past(context: WebContext, call: Call) -> dict[str, Any]:
+    """Get a session as it was at a time: state, holder, members, and who was in it."""
+    asked = call.query.at
+    at = context.clock.wall() if asked is None else moment_of(asked, "at", context.clock)
+    return await context.admin_queries.session_at(call.caller, call.path["session_id"], at)
 
 
 @RESOURCE.endpoint(
