@@ -55,6 +55,7 @@ class World:
         self.message_id = ""
         self.notification_id = ""
         self.answer_id = ""
+        self.task_id = ""
         self.clients: list[ClientConnection] = []
 
     @property
@@ -114,6 +115,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
         await _notify(made)
         await _act(made)
         await _answer(made)
+        await _work(made)
         traffic = tasks.create_task(_traffic(made))
         try:
             yield made
@@ -255,6 +257,32 @@ async def _answer(made: World) -> None:
     made.answer_id = started["message_id"]
     for seq, text in enumerate(("您的订单", "今天下午发货，", "预计明天送达。"), 1):
         await made.call("POST", f"/answers/{made.answer_id}/append", seq=seq, text=text)
+
+
+async def _work(made: World) -> None:
+    """Tasks, and quotas that are used."""
+    steps = [{"title": each} for each in ("Call the customer", "Check the stock", "Send the offer")]
+    for number, title in enumerate(("Offer for Acme", "Onboard Hanse Optik", HOSTILE)):
+        task = await made.call(
+            "POST",
+            "/tasks",
+            title=title,
+            steps=steps,
+            assignee={"user": SALES[number]},
+            session_id=made.session_id,
+            due_at="2030-01-15T14:30:00Z",
+        )
+        made.task_id = made.task_id or task["task_id"]
+    path = f"/tasks/{made.task_id}"
+    await made.call("PATCH", path, state="running", step=1, progress=0.4, note="Reached by phone")
+    for number, used in enumerate((812_000, 431_000, 998_500)):
+        scope = f"organization:org-{number}"
+        details = {"period": "month", "budget": 500, "currency": "CNY", "at_limit": "stop"}
+        path = f"/quotas/{scope.replace(':', '%3A')}"
+        await made.call("PUT", path, limit=1_000_000, unit="tokens", **details)
+        for share, source in ((0.7, "fastgpt"), (0.3, "translation")):
+            report = {"amount": int(used * share), "cost": used * share / 4000, "source": source}
+            await made.call("POST", "/usage", scope=scope, **report)
 
 
 async def _traffic(made: World) -> None:

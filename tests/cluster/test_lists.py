@@ -11,7 +11,7 @@ import pytest
 from scripts.backends.postgres import PostgresServer
 from scripts.backends.valkey import ValkeyProcess
 from tests.support.cluster_servers import ClusterServers
-from tests.support.running_server import RunningServer
+from tests.support.running_server import API, RunningServer
 from tests.support.tokens import token
 from tests.support.waiting import poll
 from tests.support.websocket_clients import Client, open_client
@@ -280,3 +280,22 @@ def test_a_dry_run_names_the_recipients_of_all_nodes(people: People) -> None:
         assert [(e["user_id"], e["reason"]) for e in found["excluded"]] == [("cat", "excluded")]
         to_bob = {"target": {"type": "user", "id": "bob"}, "type": "hint", "data": 1}
         assert node.post("/messages/explain", to_bob).json()["excluded"] == []
+
+
+def test_a_sign_in_at_the_console_holds_on_every_node(people: People) -> None:
+    """And ends on every node, at the latest when the other one reads it again."""
+    mark = {"X-Wsserver-Console": "1"}
+    bearer = token("dana", role="admin")
+    path = f"{API}/console/session"
+    signed_in = people.n1.request("POST", path, {"token": bearer}, headers=mark)
+    assert signed_in.status == 200, signed_in
+    cookie = signed_in.headers["set-cookie"].partition(";")[0]
+    asked = {**mark, "Cookie": cookie}
+
+    def who(node: RunningServer) -> Any:
+        return node.request("GET", path, headers=asked).json()["user_id"]
+
+    assert [who(node) for node in people.nodes] == ["dana", "dana"]
+    people.n2.request("DELETE", path, headers=asked)
+    assert who(people.n2) is None
+    poll(lambda: who(people.n1), lambda user_id: user_id is None)

@@ -6,12 +6,12 @@ import re
 import time
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
 from tests.support.console_pages import HOSTILE, Console, check_looks, set_health
 from tests.support.snapshot_rows import snapshot
-from tests.support.web_server import Server, token
+from tests.support.web_server import Server, StartServer, token
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -129,3 +129,18 @@ async def test_nothing_stands_in_the_way_of_a_screen_reader(
         await check_looks(page, axe)
         await page.locator(".plot button").first.click()
         await check_looks(page, axe)
+
+
+@pytest.mark.gen_test
+async def test_a_node_is_drained_after_a_preview(
+    chromium: Browser, start_server: StartServer
+) -> None:
+    server = await start_server()
+    console = Console(chromium, server)
+    async with console.page(requests_fail=True) as page:
+        await page.get_by_role("button", name="Drain").click()
+        dialog = page.locator("dialog")
+        await expect(dialog).to_contain_text("The node refuses new clients")
+        await dialog.get_by_role("button", name="Drain").click()
+        await expect(page.locator("#toasts")).to_contain_text("Node test drains")
+        assert server.system.manager.is_draining

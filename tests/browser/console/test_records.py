@@ -149,7 +149,7 @@ async def test_pages_of_all_organizations_are_not_for_a_manager(console: Console
     async with console.page("/audit", bearer=bearer) as page:
         await expect(page.locator("main h1")).to_have_text("Your role may not see this page.")
         names = await page.locator("#nav a").all_text_contents()
-        assert names == ["Overview", "Chat tester", "Doctor", "REST API"]
+        assert names == ["Overview", "Chat tester", "Quotas", "Doctor", "REST API"]
 
 
 @pytest.mark.parametrize(

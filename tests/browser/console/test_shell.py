@@ -62,7 +62,8 @@ async def test_signing_out_ends_it_in_every_tab(console: Console, server: Server
 
 
 MANAGER = (
-    "Overview,Connections,Users,Sessions,Publish,Notify,Trace,Search,Chat tester,Doctor,REST API"
+    "Overview,Connections,Users,Sessions,Publish,Notify,Trace,Search,Chat tester,Tasks,Quotas,"
+    "Doctor,REST API"
 )
 
 

@@ -95,9 +95,10 @@ function showPage(name, id, query) {
   mount(page, id, query, root, shown.signal);
 }
 
-/** Whether the user may see a page. */
+/** Whether the server has a page, and the user may see it. */
 function isShown(page) {
-  return account.may(page.permission) && !(page.isUnconfined && account.isConfined);
+  const isThere = !page.extension || account.extensions.includes(page.extension);
+  return isThere && account.may(page.permission) && !(page.isUnconfined && account.isConfined);
 }
 
 async function mount(page, id, query, root, signal) {

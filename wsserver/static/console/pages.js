@@ -3,7 +3,7 @@
 /**
  * `name`: the first segment of the address below `/console`; `permission`: null for every role;
  * `group`: where it is in the navigation; those without one are reached by links;
- * `isUnconfined`: not for roles that are confined to an organization; `href`: a page of its own.
+ * `extension`: only of servers with this extension; `isUnconfined`: not for roles that are confined to an organization; `href`: a page of its own.
  */
 export const PAGES = [
   {
@@ -84,6 +84,22 @@ export const PAGES = [
     load: () => import("./pages/notifications.js"),
   },
   { name: "chat", title: "page_chat", group: "send", permission: null, href: "/console/chat" },
+  {
+    name: "tasks",
+    title: "page_tasks",
+    group: "work",
+    permission: "tasks:manage",
+    extension: "tasks",
+    load: () => import("./pages/tasks.js"),
+  },
+  {
+    name: "quotas",
+    title: "page_quotas",
+    group: "work",
+    permission: "stats:read",
+    extension: "quotas",
+    load: () => import("./pages/quotas.js"),
+  },
   {
     name: "doctor",
     title: "page_doctor",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from tornado.routing import Rule
@@ -27,7 +27,6 @@ from wsserver.web.api.pipeline import require_own_origin
 from wsserver.web.http.replies import json_reply
 
 ROUTE = f"{PATH}/console/session"
-_NO_SESSION = {"user_id": None, "ends_at": None}
 _JSON_TYPE = re.compile(r"application/json(?:;\s*charset=utf-8)?", re.IGNORECASE)
 
 
@@ -69,7 +68,7 @@ class ConsoleSignIn(BaseHandler):
         """Sign in or out, or tell who is signed in."""
         if self.request.method == "GET":
             claims = await self.context.console_sessions.known_claims(self.request.headers)
-            self.write_reply(json_reply(_session(claims, claims.exp) if claims else _NO_SESSION))
+            self._answer(*((claims.sub, claims.exp) if claims else (None, None)))
         elif self.request.method == "POST":
             await self._sign_in()
         elif self.request.method == "DELETE":
@@ -84,7 +83,7 @@ class ConsoleSignIn(BaseHandler):
         value, ends_at = await sessions.begin(claims)
         self._set_cookie(value, ends_at - self.context.clock.wall())
         self._record(claims, "console_sign_in")
-        self.write_reply(json_reply(_session(claims, ends_at)))
+        self._answer(claims.sub, ends_at)
 
     async def _sign_out(self) -> None:
         sessions, headers = self.context.console_sessions, self.request.headers
@@ -109,6 +108,15 @@ class ConsoleSignIn(BaseHandler):
             return context.tickets.redeem(body.ticket)
         return await context.tickets.use(body.ticket)
 
+    def _answer(self, user_id: str | None, ends_at: float | None) -> None:
+        """Who is signed in, until when; and which extensions there are, as they have pages."""
+        session = {
+            "user_id": user_id,
+            "ends_at": None if ends_at is None else rfc3339(ends_at),
+            "extensions": sorted(self.context.extensions),
+        }
+        self.write_reply(json_reply(session))
+
     def _set_cookie(self, value: str, lasts_s: float) -> None:
         sessions = self.context.console_sessions
         is_secure = self.scheme == "https"
@@ -118,10 +126,6 @@ class ConsoleSignIn(BaseHandler):
         actor = Actor(claims, self.remote_ip, self.request_id)
         trail = AuditRecorder(self.context.audit, self.context.clock)
         trail.record(actor, action, f"user:{claims.sub}")
-
-
-def _session(claims: Claims, ends_at: float) -> dict[str, Any]:
-    return {"user_id": claims.sub, "ends_at": rfc3339(ends_at)}
 
 
 def console_rules() -> list[Rule]:

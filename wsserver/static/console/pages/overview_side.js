@@ -1,6 +1,9 @@
 /** The parts of the overview without plots: attention, health, nodes, busiest users and sessions. */
 
+import { drain } from "../parts/actions.js";
+import { t as act } from "../parts/action_texts.js";
 import { get } from "../parts/api.js";
+import { button } from "../parts/blocks.js";
 import { fill, h } from "../parts/dom.js";
 import { ago, count, duration, ms, number } from "../parts/format.js";
 import { poll } from "../parts/polling.js";
@@ -146,7 +149,21 @@ export class Side {
       this.#checks,
       Object.entries(checks).map(([name, check]) => checkRow(name, check)),
     );
-    fill(this.#nodeRows, this.#nodes.nodes.map(nodeRow));
+    fill(
+      this.#nodeRows,
+      this.#nodes.nodes.map((node) =>
+        nodeRow(node, this.#mayDrain ? () => this.#drain(node) : null),
+      ),
+    );
+  }
+
+  get #mayDrain() {
+    const { account } = this.#context;
+    return account.may("connections:disconnect") && !account.isConfined;
+  }
+
+  async #drain({ node, connections }) {
+    if (await drain(node, connections)) this.#readHealth().catch(() => {});
   }
 
   #problems() {
@@ -229,7 +246,7 @@ function checkText(name, check) {
   }
 }
 
-function nodeRow({ node, state, connections, since, version }) {
+function nodeRow({ node, state, connections, since, version }, onDrain) {
   const kind = { up: "success", draining: "warning" }[state] ?? "error";
   return h(
     "tr",
@@ -238,6 +255,11 @@ function nodeRow({ node, state, connections, since, version }) {
     h("td", {}, h("span", { className: "pill", dataset: { kind } }, t(state))),
     h("td", { className: "number" }, count(connections)),
     h("td", {}, state === "lost" ? "–" : duration((Date.now() - Date.parse(since)) / 1000)),
-    h("td", {}, version),
+    h(
+      "td",
+      {},
+      version,
+      onDrain && state === "up" ? [" ", button(act("drain"), onDrain, "link")] : null,
+    ),
   );
 }

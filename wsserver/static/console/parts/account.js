@@ -8,10 +8,13 @@ const UNCONFINED = ["admin", "service"];
 export class Account {
   /** The answer of `/whoami`; null before `load`. */
   identity = null;
+  /** Names of the server's extensions. */
+  extensions = [];
 
   /** Read who is signed in; returns false where nobody is. */
   async load() {
     const session = await request("GET", SESSION, { isSignIn: true });
+    this.extensions = session.extensions ?? [];
     if (session.user_id === null) return false;
     this.identity = await request("GET", "/whoami", { isSignIn: true });
     return true;

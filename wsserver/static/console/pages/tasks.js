@@ -1,0 +1,248 @@
+/** Tasks: all, or one with its steps and history, and changes of its state. */
+
+import { get, id, request } from "../parts/api.js";
+import {
+  at,
+  button,
+  copyable,
+  facts,
+  heading,
+  json,
+  panel,
+  pill,
+  sessionLink,
+  userLink,
+  when,
+} from "../parts/blocks.js";
+import { CursorTable } from "../parts/cursor_table.js";
+import { confirmAction } from "../parts/dialog.js";
+import { fill, h } from "../parts/dom.js";
+import { area, labelled } from "../parts/forms.js";
+import { count, shortJson } from "../parts/format.js";
+import { poll } from "../parts/polling.js";
+import { pathTo } from "../parts/router.js";
+import { toast } from "../parts/toasts.js";
+import { t } from "./work_texts.js";
+
+const KINDS = {
+  pending: "",
+  running: "info",
+  waiting: "warning",
+  done: "success",
+  failed: "error",
+  cancelled: "",
+};
+/** State → those that may follow. */
+const TRANSITIONS = {
+  pending: ["running", "cancelled"],
+  running: ["waiting", "done", "failed", "cancelled"],
+  waiting: ["running", "failed", "cancelled"],
+};
+const DANGEROUS = ["failed", "cancelled"];
+const ONE_S = 3;
+
+export function show(context) {
+  return context.id === null ? showAll(context) : showOne(context);
+}
+
+function showAll({ root, query, signal, router, shell }) {
+  const table = new CursorTable({
+    label: t("tasks"),
+    path: "/tasks",
+    name: "tasks",
+    columns: [
+      {
+        label: t("title"),
+        value: (row) => h("a", { href: pathTo("tasks", row.task_id) }, row.title),
+      },
+      {
+        label: t("state"),
+        value: (row) => [
+          statePill(row.state),
+          row.overdue ? [" ", pill(t("overdue"), "error")] : null,
+        ],
+      },
+      { label: t("progress"), value: (row) => bar(row.progress) },
+      { label: t("assigned"), value: (row) => assignee(row.assignee) },
+      { label: t("due"), value: (row) => when(row.due_at) },
+      {
+        label: t("session"),
+        value: (row) => row.session_id && sessionLink(row.session_id),
+        isWide: true,
+      },
+      { label: t("organization"), value: (row) => row.organization_id, isWide: true },
+      { label: t("updated"), value: (row) => when(row.updated_at), isWide: true },
+    ],
+    filters: [
+      {
+        name: "state",
+        label: t("every_state"),
+        options: Object.keys(KINDS).map((each) => [each, stateName(each)]),
+      },
+      { name: "overdue", label: t("every_due"), options: [["true", t("only_overdue")]] },
+      { name: "assignee", label: t("assignee") },
+    ],
+    query,
+    router,
+    signal,
+    shell,
+  });
+  root.append(heading(t("tasks")), table.element);
+  table.start();
+}
+
+async function showOne({ root, id: taskId, signal, shell }) {
+  const path = `/tasks/${id(taskId)}`;
+  let task = await get(path, {}, signal);
+  const state = h("span", { role: "status" });
+  const actions = h("div", { className: "actions" });
+  const [what, steps, history] = [
+    h("div"),
+    h("div"),
+    h("div", { className: "scroll", tabIndex: 0, role: "group" }),
+  ];
+  history.setAttribute("aria-label", t("history"));
+  root.append(
+    heading(t("task"), {
+      back: { href: pathTo("tasks"), label: t("tasks") },
+      beside: [copyable(taskId), state, actions],
+    }),
+    h("div", { className: "columns" }, panel(task.title, what), panel(t("steps"), steps)),
+    panel(t("history"), history),
+  );
+
+  function draw() {
+    fill(state, statePill(task.state), task.overdue ? [" ", pill(t("overdue"), "error")] : null);
+    const next = TRANSITIONS[task.state] ?? [];
+    fill(
+      actions,
+      next.map((each) =>
+        button(
+          `→ ${stateName(each)}`,
+          () => change(each),
+          DANGEROUS.includes(each) ? "quiet danger" : "quiet",
+        ),
+      ),
+    );
+    fill(what, factsOf(task));
+    fill(steps, stepsOf(task));
+    fill(history, historyOf(task.history));
+  }
+
+  async function change(to) {
+    const note = area("note", { rows: 2, maxLength: 2000, className: "prose" });
+    const result = await confirmAction({
+      title: t("change_to", { state: stateName(to) }),
+      confirm: stateName(to),
+      isDanger: DANGEROUS.includes(to),
+      fields: [labelled(t("note"), note)],
+      preview: () =>
+        h(
+          "p",
+          {},
+          t("change_preview", {
+            title: task.title,
+            from: stateName(task.state),
+            to: stateName(to),
+          }),
+        ),
+      act: () => {
+        const body = { state: to, expected_version: task.version };
+        if (note.value) body.note = note.value;
+        return request("PATCH", path, { body });
+      },
+    });
+    if (!result) return;
+    toast(t("changed", { state: stateName(result.state) }), { kind: "success" });
+    reload();
+  }
+
+  draw();
+  const reload = poll(
+    async () => {
+      task = await get(path, {}, signal);
+      draw();
+    },
+    ONE_S,
+    signal,
+    (error) => shell.showAway(error?.status === 0),
+  );
+}
+
+function factsOf(task) {
+  const hasMetadata = Object.keys(task.metadata).length > 0;
+  return facts([
+    [t("progress"), bar(task.progress)],
+    [t("assigned"), assignee(task.assignee)],
+    [t("due"), task.due_at && when(task.due_at)],
+    [t("session"), task.session_id && sessionLink(task.session_id)],
+    [t("organization"), task.organization_id],
+    [t("created"), [at(task.created_at), " ", userLink(task.created_by)]],
+    [t("updated"), when(task.updated_at)],
+    [t("version"), count(task.version)],
+    [t("metadata"), hasMetadata ? json(task.metadata) : null],
+  ]);
+}
+
+function stepsOf({ steps, step, state }) {
+  if (!steps.length) return h("p", { className: "hint" }, t("no_steps"));
+  return h(
+    "ol",
+    { className: "steps" },
+    steps.map(({ title }, n) => {
+      const isDone = n < step || state === "done";
+      const place = isDone ? "done" : n === step ? "now" : "later";
+      return h(
+        "li",
+        { dataset: { place }, "aria-current": place === "now" ? "step" : null },
+        title,
+      );
+    }),
+  );
+}
+
+function historyOf(records) {
+  const rows = records
+    .toReversed()
+    .map((each) =>
+      h(
+        "tr",
+        {},
+        h("th", { scope: "row" }, at(each.at)),
+        h("td", {}, each.by ? userLink(each.by) : t("server")),
+        h("td", { className: "free" }, changesOf(each.changed)),
+        h("td", { className: "free" }, each.note ?? ""),
+      ),
+    );
+  const head = ["updated", "by", "change", "note"].map((each) =>
+    h("th", { scope: "col" }, t(each)),
+  );
+  return h("table", { className: "data" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows));
+}
+
+function changesOf(changed) {
+  return Object.entries(changed)
+    .map(
+      ([name, value]) => `${name}: ${name === "state" ? stateName(value) : shortJson(value, 80)}`,
+    )
+    .join(", ");
+}
+
+function assignee(given) {
+  if (given?.user) return userLink(given.user);
+  return given?.role ? t("role", { role: given.role }) : t("nobody");
+}
+
+function stateName(state) {
+  return t.has(`state_${state}`) ? t(`state_${state}`) : state;
+}
+
+const statePill = (state) => pill(stateName(state), KINDS[state] ?? "");
+
+/** A share from 0 to 1 as a bar with its percentage. */
+export function bar(share, kind = "") {
+  const percent = Math.floor(Math.max(0, share) * 100);
+  const meter = h("progress", { max: 100, value: Math.min(100, percent), dataset: { kind } });
+  meter.setAttribute("aria-hidden", "true");
+  return h("span", { className: "share" }, meter, t("share", { percent }));
+}
