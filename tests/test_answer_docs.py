@@ -40,7 +40,12 @@ def test_the_page_s_examples_are_answered_as_shown(shell: ExampleShell) -> None:
                 continue
             if example.language == "console":
                 (command,) = example.commands
-                answer = json.loads(shell.run(f"{variables}\nANSWER={message_id}\n{command}"))
+                said = shell.run(f"{variables}\nANSWER={message_id}\n{command}")
+                if example.name == "answers-story":
+                    assert "first text" in said
+                    assert said.rstrip().endswith("assistant  completed")
+                    continue
+                answer = json.loads(said)
                 message_id = answer.get("message_id", message_id)
                 continue
             shown = json.loads(example.text)

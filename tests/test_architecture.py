@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "listening_sockets",
         "workers",
         "server",
+        "server_answer",
         "process",
         "cli",
         "development",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wsserver.realtime.connections.connection import ConnectionInfo
     from wsserver.realtime.manager import WebSocketManager
     from wsserver.server import Published, Server
+    from wsserver.server_answer import ServerAnswer
 
 _MODULES = {
     "config": ("ConfigFaults", "Settings", "load_settings"),
@@ -37,6 +38,7 @@ _MODULES = {
     "realtime.connections.connection": ("ConnectionInfo",),
     "realtime.manager": ("WebSocketManager",),
     "server": ("Published", "Server"),
+    "server_answer": ("ServerAnswer",),
 }
 _HOMES = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
 
@@ -50,6 +52,7 @@ __all__ = [
     "Recipients",
     "Sending",
     "Server",
+    "ServerAnswer",
     "Settings",
     "StorageFull",
     "StorageUnavailable",

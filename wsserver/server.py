@@ -24,6 +24,7 @@ from wsserver.lifecycle import Lifecycle
 from wsserver.notifications.service import NotificationService
 from wsserver.paging import MAX_LIMIT
 from wsserver.plugins import call_plugins
+from wsserver.protocol.answers import AnswerStartArgs, answer_faults
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.notifications import ContactsRequest
 from wsserver.protocol.requests import (
@@ -47,6 +48,7 @@ from wsserver.realtime.streams.retention_policy import (
     SESSION,
     is_kept_by_default,
 )
+from wsserver.server_answer import ServerAnswer
 from wsserver.web.api.context import WebContext
 
 T = TypeVar("T")
@@ -307,6 +309,18 @@ class Server:
         request = read_request(body, PublishRequest, publish_faults)
         answer = await _checked(self._context.publishing.publish(actor, request), body)
         return msgspec.convert(answer, Published)
+
+    async def start_answer(self, session_id: str, /, **fields: Any) -> ServerAnswer:
+        """Begin a message whose text grows, with the fields of ``POST /sessions/{id}/answers``.
+
+        ``sender``, ``content`` (the first text), ``content_type``, ``reply_to``, ``term``,
+        ``metadata``. Raises ``ValidationFailed``, ``NotFound`` for an unknown ``reply_to``,
+        ``StorageUnavailable``, ``StorageFull``; ``term_changed`` and ``answer_too_long``.
+        """
+        request = read_request({**fields, "session_id": session_id}, AnswerStartArgs, answer_faults)
+        answers = self._context.answers
+        started = await _checked(answers.start(ACTOR, session_id, request), fields)
+        return ServerAnswer(answers, ACTOR, started)
 
     async def history(
         self, stream: str, *, before: int | None = None, after: int | None = None, limit: int = 50

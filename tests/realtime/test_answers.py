@@ -473,6 +473,7 @@ async def test_how_an_answer_came_about(live: Live, clock: Any) -> None:
         "started_at": start,
         "first_text_at": view["first_text_at"],
         "ended_at": view["ended_at"],
+        "ended_by": "backend",
         "usage": view["usage"],
         "stalls": [{"at": view["first_text_at"], "ms": 2500}],
         "rate": 40.0,

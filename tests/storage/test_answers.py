@@ -77,7 +77,7 @@ def progress(seq: int, length: int, **fields: Any) -> Progress:
 def closing(
     id_: str = "a", generation: int = 1, state: str = "completed", **fields: Any
 ) -> Closing:
-    closed = Closing(id_, generation, progress(2, 5), state, None, NOW + 9, None, "end", 5)
+    closed = Closing(id_, generation, progress(2, 5), state, None, NOW + 9, None, "end", 5, "bob")
     return closed._replace(**fields)
 
 
@@ -165,6 +165,7 @@ async def test_the_end_replaces_the_message_and_its_parts(
     assert row is not None
     assert (row.state, row.reason, row.usage) == ("failed", "why", '{"tokens":5}')
     assert (row.seq, row.length, row.closing_length, row.closing_offset) == (2, 5, 7, 2)
+    assert row.ended_by == "bob"
     assert (row.ended_at, row.closing_digest) == (NOW + 9, "end")
     assert await rows(database, "answer_texts") == 0
     kept = (await streams.read(wanted(S1))).messages

@@ -28,9 +28,13 @@ class Client:
 
     async def push(self, type_: str) -> Any:
         """The next push, which must be of this type."""
-        push = json.loads(await asyncio.wait_for(self._socket.recv(), PATIENCE_S))
+        push = await self.any_push()
         assert push["type"] == type_, push
         return push
+
+    async def any_push(self) -> Any:
+        """The next push."""
+        return json.loads(await asyncio.wait_for(self._socket.recv(), PATIENCE_S))
 
     async def close_code(self) -> int:
         with contextlib.suppress(ConnectionClosed):

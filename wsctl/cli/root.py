@@ -21,6 +21,7 @@ COMMANDS = {
     "broadcast": "wsctl.commands.publish:broadcast",
     "send": "wsctl.commands.publish:send",
     "trace": "wsctl.commands.messages:trace",
+    "answer": "wsctl.commands.answer:answer",
     "explain": "wsctl.commands.messages:explain",
     "history": "wsctl.commands.messages:history",
     "search": "wsctl.commands.search:search",

@@ -170,6 +170,7 @@ class OwnedAnswer:
             ending.usage,
             ending.digest,
             self.text.length if ending.content is None else len(ending.content),
+            ending.by,
         )
 
     def row(self, owner: str, node: str) -> AnswerRow:
@@ -190,6 +191,7 @@ class OwnedAnswer:
             closing_offset=None,
             closing_digest=None,
             closing_length=None,
+            ended_by=None,
             **progress._asdict(),
         )
 

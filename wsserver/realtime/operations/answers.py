@@ -244,6 +244,7 @@ def answer_view(now: AnswerNow, wall: float) -> JsonObject:
         "reason": row.reason,
         "first_text_at": _time(row.first_text_at),
         "ended_at": _time(row.ended_at),
+        "ended_by": row.ended_by,
         "usage": None if row.usage is None else Raw(row.usage.encode()),
     }
     return {

@@ -34,7 +34,8 @@ CLAIM_LIMIT = 200
 _COLUMNS = (
     "a.message_id, a.session_id, a.state, a.reason, a.term, a.owner, a.node, a.generation, a.seq,"
     " a.length, a.last_digest, a.started_at, a.first_text_at, a.last_text_at, a.ended_at,"
-    " a.stalls, a.watchers, a.token_usage, a.closing_offset, a.closing_digest, a.closing_length"
+    " a.stalls, a.watchers, a.token_usage, a.closing_offset, a.closing_digest, a.closing_length,"
+    " a.ended_by"
 )
 _ROW_COLUMNS = _COLUMNS.count(",") + 1
 _WITH_MESSAGE = (
@@ -75,7 +76,7 @@ _SAVE = f"UPDATE answers SET {_PROGRESS} WHERE message_id = ?"  # noqa: S608 - c
 _SAVE_TEXT = "INSERT INTO answer_texts (message_id, seq, text) VALUES (?, ?, ?)"
 _END = (
     f"UPDATE answers SET {_PROGRESS}, state = ?, reason = ?, ended_at = ?, token_usage = ?,"  # noqa: S608
-    " closing_digest = ?, closing_length = ?, closing_offset = ? WHERE message_id = ?"
+    " closing_digest = ?, closing_length = ?, ended_by = ?, closing_offset = ? WHERE message_id = ?"
 )
 _FREE = "(owner = '' OR owner NOT IN (SELECT id FROM processes))"
 """SQL condition of answers whose owner has left, in a database of several processes."""
@@ -137,6 +138,8 @@ class AnswerRow(NamedTuple):
     """Of the request that ended it, to recognise the same one."""
     closing_length: int | None
     """Code points of the final text, which may have replaced what was appended."""
+    ended_by: str | None
+    """User id; None: the server."""
 
 
 class StoredAnswer(NamedTuple):
@@ -190,6 +193,7 @@ class Closing(NamedTuple):
     digest: str | None
     length: int
     """Code points of the final text."""
+    ended_by: str | None
 
 
 class AnswerStore:

@@ -84,6 +84,7 @@ class GrowingAnswer(Answer):
     reason: str | None = None
     first_text_at: Time | None = None
     ended_at: Time | None = None
+    ended_by: Annotated[str | None, Meta(description="user id; missing: the server")] = None
     usage: dict[str, Any] | None = None
 
 

@@ -230,6 +230,7 @@ MIGRATIONS = (
     Migration("p0050_webhook_messages", _WEBHOOK_MESSAGES),
     Migration("p0050_search", _SEARCH),
     Migration("p0051_answers", _ANSWERS),
+    Migration("p0051_answers_ended_by", "ALTER TABLE answers ADD COLUMN ended_by TEXT;"),
     Migration("p0053_participants", _PARTICIPANTS),
     Migration("p0054_console_sessions", _CONSOLE_SESSIONS),
     Migration("p0055_away", _AWAY),
