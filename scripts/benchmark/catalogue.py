@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from scripts.benchmark.answering import WATCHERS, answers, appends
 from scripts.benchmark.resuming import RESUMED, resume
 from scripts.benchmark.stage import Stage
 from scripts.benchmark.stress import CHURN_AT_ONCE, SLOW_READERS, churn, many, slow_readers
@@ -79,6 +80,8 @@ _FAN_OUT = (
     _FAILED,
     *_SHARES,
 )
+
+_FAST_PRODUCERS = {"WSSERVER_MESSAGE_RATE": "1000000", "WSSERVER_MESSAGE_BURST": "1000000"}
 
 WORKLOADS = (
     Workload(
@@ -220,6 +223,40 @@ WORKLOADS = (
         ),
         is_for_peers=False,
         is_for_clusters=True,
+    ),
+    Workload(
+        "appends",
+        "{messages:,} appends to {connections} answers that nobody watches",
+        appends,
+        Size(16, messages=200_000),
+        Size(4, messages=4000),
+        (
+            Figure("per_s", "answered a second"),
+            Figure("per_cpu_s", "for each second of its CPU"),
+            Figure("cpu_us", "server's CPU for each, µs", "{:,.1f}"),
+            Figure("missing", "appends not answered"),
+            *_SHARES,
+        ),
+        is_for_peers=False,
+        environment=_FAST_PRODUCERS,
+    ),
+    Workload(
+        "answers",
+        f"{{connections}} answers at once, {{rate:.0f}} appends a second to each, {WATCHERS}"
+        " watchers of each, {seconds:.0f} s",
+        answers,
+        Size(200, seconds=10, rate=20),
+        Size(20, seconds=1, rate=20),
+        (
+            Figure("p50_ms", "from append to watcher, p50, ms", "{:,.1f}"),
+            Figure("p99_ms", "p99, ms", "{:,.1f}"),
+            Figure("server_cpu", "server's CPU, % of a core", "{:,.1f}", 100),
+            _MISSING,
+            *_SHARES,
+        ),
+        is_for_peers=False,
+        extra_connections=200 * WATCHERS,
+        environment=_FAST_PRODUCERS,
     ),
     Workload(
         "flood",

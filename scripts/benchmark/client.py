@@ -21,6 +21,7 @@ import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from scripts.benchmark.procfs import raise_descriptor_limit
+from scripts.benchmark.producers import Answering
 from scripts.benchmark.talkers import PING, Flooder, Senders, flood
 from scripts.benchmark.tokens import make_token
 
@@ -115,6 +116,7 @@ class Load:
         self._echoes = 0
         self._uncounted: list[WSTransport] = []
         self._senders = Senders()
+        self._answering = Answering(_connect)
 
     async def connect(
         self,
@@ -276,6 +278,25 @@ class Load:
     async def pushed(self, each: int, timeout_s: float) -> dict[str, Any]:
         """Wait until each sender has got so many messages of its session."""
         return await self._senders.pushed(each, timeout_s)
+
+    async def open_answers(
+        self, url: str, first: int, answers: int, watchers: int, has_tokens: bool
+    ) -> dict[str, Any]:
+        """Begin answers number ``first`` and following, each with so many watchers."""
+        await self._answering.open(url, first, answers, watchers)
+        return {}
+
+    async def append_all(self, each: int, window: int) -> dict[str, Any]:
+        """Append to each answer so many times, without a pause."""
+        return await self._answering.append_all(each, window)
+
+    async def append_steadily(self, each: int, rate: float) -> dict[str, Any]:
+        """Append to each answer so many times, ``rate`` times a second."""
+        return await self._answering.append_steadily(each, rate)
+
+    async def finish_answers(self) -> dict[str, Any]:
+        """Finish the answers; return latencies of their watchers in µs."""
+        return await self._answering.finish()
 
     async def flood(self, url: str, first: int, has_tokens: bool, seconds: float) -> dict[str, Any]:
         """Be one user who sends as fast as it goes, and comes back when closed."""

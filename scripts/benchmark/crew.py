@@ -162,6 +162,23 @@ class Crew:
         )
         return [f"u{first + number}" for first, share in parts for number in range(share)]
 
+    async def open_answers(self, count: int, watchers: int) -> None:
+        """Begin so many answers in sessions of their own, with so many watchers each."""
+        await asyncio.gather(
+            *(
+                worker.ask(
+                    "open_answers",
+                    **self._target(number),
+                    first=self.users(share),
+                    answers=share,
+                    watchers=watchers,
+                )
+                for number, (worker, share) in enumerate(
+                    zip(self.workers, self._shares(count), strict=True)
+                )
+            )
+        )
+
     async def churn(self, cycles: int, at_once: int) -> dict[str, Any]:
         """Connect and leave so many times, about ``at_once`` beside each other in all."""
         answers = await asyncio.gather(
