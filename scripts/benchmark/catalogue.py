@@ -9,7 +9,7 @@ from scripts.benchmark.answering import WATCHERS, answers, appends
 from scripts.benchmark.resuming import RESUMED, resume
 from scripts.benchmark.stage import Stage
 from scripts.benchmark.stress import CHURN_AT_ONCE, SLOW_READERS, churn, many, slow_readers
-from scripts.benchmark.talking import flood, kept
+from scripts.benchmark.talking import conversations, flood, kept, mark_read
 from scripts.benchmark.workloads import WARM_UP_CONNECTIONS, Figures, Size, echo, fan_out, idle
 
 
@@ -81,7 +81,15 @@ _FAN_OUT = (
     *_SHARES,
 )
 
-_FAST_PRODUCERS = {"WSSERVER_MESSAGE_RATE": "1000000", "WSSERVER_MESSAGE_BURST": "1000000"}
+_COMMANDS = (
+    Figure("per_s", "answered a second"),
+    Figure("per_cpu_s", "for each second of its CPU"),
+    Figure("cpu_us", "server's CPU for each, µs", "{:,.1f}"),
+    Figure("p50_ms", "p50, ms", "{:,.1f}"),
+    Figure("p99_ms", "p99, ms", "{:,.1f}"),
+    Figure("missing", "commands not answered"),
+    *_SHARES,
+)
 
 WORKLOADS = (
     Workload(
@@ -238,7 +246,6 @@ WORKLOADS = (
             *_SHARES,
         ),
         is_for_peers=False,
-        environment=_FAST_PRODUCERS,
     ),
     Workload(
         "answers",
@@ -256,7 +263,26 @@ WORKLOADS = (
         ),
         is_for_peers=False,
         extra_connections=200 * WATCHERS,
-        environment=_FAST_PRODUCERS,
+    ),
+    Workload(
+        "mark_read",
+        "{connections:,} connections mark {messages:,} messages read",
+        mark_read,
+        Size(32, messages=20_000),
+        Size(8, messages=800),
+        _COMMANDS,
+        is_for_peers=False,
+        is_for_clusters=True,
+    ),
+    Workload(
+        "conversations",
+        "{connections:,} connections list {messages:,} times 50 of their 100 conversations",
+        conversations,
+        Size(32, messages=5000),
+        Size(8, messages=80),
+        _COMMANDS,
+        is_for_peers=False,
+        is_for_clusters=True,
     ),
     Workload(
         "flood",

@@ -275,6 +275,12 @@ class Load:
         """Have each sender send so many, at most ``window`` of them unacknowledged."""
         return await self._senders.send(messages, window, timeout_s)
 
+    async def send_commands(
+        self, command: str, count: int, window: int, timeout_s: float
+    ) -> dict[str, Any]:
+        """Have each sender send so many commands about its session, ``window`` at a time."""
+        return await self._senders.send(count, window, timeout_s, command)
+
     async def pushed(self, each: int, timeout_s: float) -> dict[str, Any]:
         """Wait until each sender has got so many messages of its session."""
         return await self._senders.pushed(each, timeout_s)

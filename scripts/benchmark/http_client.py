@@ -42,9 +42,18 @@ class HttpClient:
 
         ``key``: the idempotency key; the same one may be sent again.
         """
+        return await self._send("POST", path, body, key)
+
+    async def put(self, path: str, body: bytes) -> dict[str, Any]:
+        """Put JSON; return the answer's JSON. Raises ``RequestError``."""
+        return await self._send("PUT", path, body)
+
+    async def _send(
+        self, method: str, path: str, body: bytes, key: str | None = None
+    ) -> dict[str, Any]:
         once = f"Idempotency-Key: {key}\r\n" if key is not None else ""
         head = (
-            f"POST {path} HTTP/1.1\r\n{self._head}{once}"
+            f"{method} {path} HTTP/1.1\r\n{self._head}{once}"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         answer: dict[str, Any] = json.loads(await self._request(head.encode() + body))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,10 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 PING = b'{"type":"ping"}'
 _ACK = b'{"type":"ack","ref":'
+_REF = re.compile(rb'"ref":([0-9]+)')
+REF_END = 64
+"""Where the reference of an answer has ended."""
+_LIST = b'{"type":"conversations","ref":'
 _NEW = b'{"type":"new_message"'
 _JOINED = b'{"type":"session_joined"'
 _ERROR = b'{"type":"error"'
@@ -20,6 +25,8 @@ CONTENT = (
     "The parcel is still at the depot. I have asked them to bring it tomorrow before noon; you will"
     " get a message as soon as it is on its way."
 )
+LISTED = 50
+"""Conversations that a client asks for."""
 FLOOD_ROUND = 64
 """Messages, and as many RFC 6455 pings, written before the loop of the flooding client turns."""
 FLOOD_BUFFER_BYTES = 256 * 1024
@@ -38,6 +45,7 @@ class Sender(WSListener):
         self._transport: WSTransport | None = None
         self._sent_ns: list[int] = []
         self._to_send = 0
+        self._command = "send_message"
         self.micros: list[int] = []
         self.is_joined = False
         self.is_gone = False
@@ -61,9 +69,13 @@ class Sender(WSListener):
         self.is_gone = True
         self._changed()
 
-    def send(self, messages: int, window: int) -> None:
-        """Begin: so many messages, at most ``window`` of them not acknowledged yet."""
+    def send(self, messages: int, window: int, command: str = "send_message") -> None:
+        """Begin: so many commands, at most ``window`` of them not answered yet."""
         self._to_send = messages
+        self._command = command
+        self._sent_ns = []
+        self.micros = []
+        self.refused = 0
         for _ in range(min(window, messages)):
             self._send_one()
 
@@ -73,8 +85,8 @@ class Sender(WSListener):
             transport.disconnect()
             return
         payload = frame.get_payload_as_bytes()
-        if payload.startswith(_ACK):
-            ref = int(payload[len(_ACK) : payload.index(b",", len(_ACK))])
+        if payload.startswith((_ACK, _LIST)):
+            (ref,) = map(int, _REF.findall(payload, 0, REF_END))
             self.micros.append((time.monotonic_ns() - self._sent_ns[ref]) // 1000)
             self._go_on()
         elif payload.startswith(_NEW):
@@ -97,12 +109,17 @@ class Sender(WSListener):
         if self._transport is None or self._transport.is_disconnected:
             return
         ref = len(self._sent_ns)
-        command = (
-            f'{{"type":"send_message","ref":{ref},"session_id":"{session_of(self._user)}",'
-            f'"content":"{CONTENT}","client_message_id":"{self._user}-{ref}"}}'
-        )
+        command = f'{{"type":"{self._command}","ref":{ref},{self._fields(ref)}}}'
         self._sent_ns.append(time.monotonic_ns())
         self._transport.send(WSMsgType.TEXT, command.encode())
+
+    def _fields(self, ref: int) -> str:
+        if self._command == "conversations":
+            return f'"limit":{LISTED}'
+        session = f'"session_id":"{session_of(self._user)}"'
+        if self._command == "mark_read":
+            return f'{session},"offset":{ref + 1}'
+        return f'{session},"content":"{CONTENT}","client_message_id":"{self._user}-{ref}"'
 
 
 class Senders:
@@ -122,10 +139,15 @@ class Senders:
         """Wait until all are in their sessions; raises ``TimeoutError``."""
         await self._wait(lambda: all(each.is_joined for each in self._all), timeout_s)
 
-    async def send(self, messages: int, window: int, timeout_s: float) -> dict[str, Any]:
-        """Have each send so many; return times from send to ack in µs, and the last one's time."""
+    async def send(
+        self, messages: int, window: int, timeout_s: float, command: str = "send_message"
+    ) -> dict[str, Any]:
+        """Have each send so many; return times from send to answer in µs, and the last one's time.
+
+        What they send is a message, or another command.
+        """
         for sender in self._all:
-            sender.send(messages, window)
+            sender.send(messages, window, command)
         try:
             await self._wait(lambda: all(each.is_done for each in self._all), timeout_s)
         except TimeoutError:

@@ -12,6 +12,9 @@ from scripts.benchmark.talkers import CONTENT, session_of
 from scripts.benchmark.workloads import COLLECT_TIMEOUT_S, SETTLE_S, Figures, Size, shares
 
 BATCH_PATH = "/api/v1/websocket/messages/batch"
+SESSIONS_PATH = "/api/v1/websocket/sessions"
+CONVERSATIONS = 100
+"""Of each user who lists them."""
 BATCH = 1000
 WINDOW = 100
 """Messages of one connection that are sent and not acknowledged yet."""
@@ -46,6 +49,48 @@ async def kept(stage: Stage, size: Size) -> Figures:
         "batched_per_cpu_s": stored / used_batches.server_s if used_batches.server_s else None,
         "unstored": 2 * sent - len(micros) - stored,
         "missing": 2 * sent - total(pushed, "pushed"),
+        **shares(stage, used),
+    }
+
+
+async def mark_read(stage: Stage, size: Size) -> Figures:
+    """Everyone reads a session, message by message, and says so."""
+    await stage.crew.open_senders(size.connections)
+    each = size.messages // size.connections
+    await stage.crew.ask("send_kept", messages=each, window=WINDOW, timeout_s=COLLECT_TIMEOUT_S)
+    return await _commands(stage, "mark_read", each, WINDOW, size)
+
+
+async def conversations(stage: Stage, size: Size) -> Figures:
+    """Everyone lists conversations again and again, each being in ``CONVERSATIONS`` of them."""
+    users = await stage.crew.open_senders(size.connections)
+    sessions = [f"conversation-{number}" for number in range(CONVERSATIONS)]
+    members = json.dumps({"user_ids": users}).encode()
+    message = json.dumps({"type": "new_message", "content": CONTENT}).encode()
+    async with stage.client() as client:
+        for session in sessions:
+            await client.put(f"{SESSIONS_PATH}/{session}/members", members)
+            await client.post(f"{SESSIONS_PATH}/{session}/messages", message)
+    each = size.messages // size.connections
+    return await _commands(stage, "conversations", each, 1, size)
+
+
+async def _commands(stage: Stage, command: str, each: int, window: int, size: Size) -> Figures:
+    """Send so many commands on each connection, ``window`` at a time."""
+    began_ns = time.monotonic_ns()
+    with stage.measure() as used:
+        answers = await stage.crew.ask(
+            "send_commands", command=command, count=each, window=window, timeout_s=COLLECT_TIMEOUT_S
+        )
+    wall_s = (max(answer["completed_ns"] for answer in answers) - began_ns) / 1e9
+    micros = merged(answers, "micros")
+    return {
+        "per_s": len(micros) / wall_s,
+        "per_cpu_s": len(micros) / used.server_s if used.server_s else None,
+        "cpu_us": used.server_s / len(micros) * 1e6 if micros else None,
+        "p50_ms": percentile_ms(micros, 50),
+        "p99_ms": percentile_ms(micros, 99),
+        "missing": each * size.connections - len(micros),
         **shares(stage, used),
     }
 
