@@ -262,3 +262,37 @@ async def test_a_repeated_report_counts_once_and_changes_are_audited(server: Ser
     ]
     answer = await server.post("/messages", target={"type": "broadcast"}, type="usage_update")
     assert answer.status == 422
+
+
+async def begin(server: Server, session_id: str, **fields: Any) -> Any:
+    return await server.post(f"/sessions/{session_id}/answers", content="It ", **fields)
+
+
+@pytest.mark.gen_test
+async def test_at_the_limit_answers_are_refused_and_growing_ones_interrupted(
+    server: Server,
+) -> None:
+    for session_id, organization in (("s1", "acme"), ("s2", "globex")):
+        path = f"{API}/sessions/{session_id}"
+        answer = await server.request("PATCH", path, bearer=token(), organization_id=organization)
+        assert answer.status == 200, answer.json()
+    await put(server, at_limit="stop")
+    ended = hear(server, "answer_ended")
+    mine = (await begin(server, "s1")).json()["message_id"]
+    other = (await begin(server, "s2")).json()["message_id"]
+    await use(server, 100)
+    refused = await begin(server, "s1")
+    assert (refused.status, refused.code, refused.json()["scope"]) == (409, "quota_exhausted", ACME)
+    await until(lambda: bool(ended))
+    assert [(e["message_id"], e["state"], e["reason"]) for e in ended] == [
+        (mine, "interrupted", "quota")
+    ]
+    assert (await server.post(f"/answers/{other}/append", seq=1, text="goes on")).status == 200
+    assert (await begin(server, "s2")).status == 200
+    await put(server, limit=200, at_limit="stop")
+    assert (await begin(server, "s1")).status == 200
+    await put(server, "user:bot", at_limit="stop")
+    await use(server, 100, "user:bot")
+    assert (await begin(server, "s2")).status == 200
+    refused = await begin(server, "s2", sender={"user_id": "bot"})
+    assert refused.json()["scope"] == "user:bot"

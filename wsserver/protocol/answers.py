@@ -80,11 +80,16 @@ class AnswerCancelArgs(AnswerCancelRequest, kw_only=True):
     message_id: Id
 
 
+class _Sender(Struct):
+    user_id: str
+
+
 class _Message(Struct):
     id: str = ""
     session_id: str = ""
     content: Any = None
     state: str = ""
+    sender: _Sender | None = None
 
 
 class _Push(Struct):
@@ -103,6 +108,8 @@ class GrowingMessage(Struct, frozen=True, gc=False):
     session_id: str
     content: str
     """The first text."""
+    sender: str | None = None
+    """User id."""
 
 
 def growing_message(push: bytes) -> GrowingMessage | None:
@@ -112,7 +119,8 @@ def growing_message(push: bytes) -> GrowingMessage | None:
     message = _PUSH.decode(push).message
     if message.state != GROWING or not isinstance(message.content, str):
         return None
-    return GrowingMessage(message.id, message.session_id, message.content)
+    sender = None if message.sender is None else message.sender.user_id
+    return GrowingMessage(message.id, message.session_id, message.content, sender)
 
 
 class AnswerPush:

@@ -11,6 +11,7 @@ from wsserver.extensions.quotas.options import QuotaOptions
 from wsserver.extensions.quotas.pushes import USAGE_UPDATE, UsageUpdatePush
 from wsserver.extensions.quotas.routes import RESOURCE
 from wsserver.extensions.quotas.service import MANAGE, REPORT, Quotas
+from wsserver.extensions.quotas.stop import AnswerStop, QuotaExhausted
 from wsserver.extensions.quotas.store import MIGRATIONS, QuotaStore
 from wsserver.extensions.quotas.warnings import QUOTA_CROSSED, QuotaWarnings
 
@@ -28,6 +29,12 @@ def build(context: ExtensionContext[QuotaOptions]) -> Part:
     warnings = QuotaWarnings(context, store)
     quotas = Quotas(context, store, guard, warnings)
 
+    stop = AnswerStop(context.chat.answers, guard, quotas.organization_of, context.tasks)
+
+    async def look() -> None:
+        await guard.refresh()
+        await stop.interrupt()
+
     async def push_rest() -> None:
         now = clock.wall()
         for quota in await store.take_pushes(now - PUSH_INTERVAL_S, now):
@@ -41,7 +48,7 @@ def build(context: ExtensionContext[QuotaOptions]) -> Part:
         jobs=(
             Job(name="pushes", period_s=PUSH_INTERVAL_S, work=push_rest),
             Job(name="warnings", period_s=WARNING_INTERVAL_S, work=warnings.look),
-            Job(name="guard", period_s=REFRESH_INTERVAL_S, work=guard.refresh, for_all=False),
+            Job(name="guard", period_s=REFRESH_INTERVAL_S, work=look, for_all=False),
             Job(name="prune", period_s=PRUNE_INTERVAL_S, work=prune),
         ),
         start=guard.refresh,
@@ -55,6 +62,7 @@ QUOTAS: Final = Extension(
     migrations=MIGRATIONS,
     permissions={MANAGE: ("admin",), REPORT: ("admin", "service")},
     resources=(RESOURCE,),
+    errors=(QuotaExhausted,),
     pushes={USAGE_UPDATE: UsageUpdatePush},
     events=(QUOTA_CROSSED,),
 )

@@ -70,6 +70,7 @@ class OwnedAnswer:
         "generation",
         "message_id",
         "roll_up",
+        "sender",
         "session_id",
         "since",
         "started_at",
@@ -87,8 +88,11 @@ class OwnedAnswer:
         expires_at: float,
         text: GrowingText,
         window_s: float,
+        sender: str | None,
     ) -> None:
         self.message_id = row.message_id
+        self.sender = sender
+        """User id of who answers."""
         self.session_id = row.session_id
         self.stream = stream
         self.audience = audience

@@ -121,6 +121,10 @@ class OwnedAnswers:
         """A growing answer that this node owns."""
         return self._answers.get(message_id)
 
+    def all(self) -> list[OwnedAnswer]:
+        """Those that are growing now."""
+        return list(self._answers.values())
+
     def in_session(self, session_id: str) -> list[OwnedAnswer]:
         """Those of a session."""
         return [each for each in self._answers.values() if each.session_id == session_id]
@@ -194,6 +198,7 @@ class OwnedAnswers:
             stored.expires_at,
             text,
             self.settings.roll_up_s,
+            None if message is None else message.sender,
         )
         former = self._answers.get(answer.message_id)
         if former is not None and former.timer is not None:
@@ -343,12 +348,17 @@ class OwnedAnswers:
         now = self._clock.monotonic()
         for answer in self._answers.values():
             is_silent = now - answer.text.heard_at >= self.settings.timeout_s
-            if is_silent and answer.ending is None:
-                ending = Ending("interrupted", SILENT)
-                self._tasks.spawn(self._end_soon(answer, ending), name="end answer")
+            if is_silent:
+                self.interrupt(answer, SILENT)
         await self.write_behind()
         if self._ticks % ADOPT_TICKS == 0:
             await self.adopt()
+
+    def interrupt(self, answer: OwnedAnswer, reason: str) -> None:
+        """End an answer for a reason of the server's, soon."""
+        if answer.ending is None:
+            ending = Ending("interrupted", reason)
+            self._tasks.spawn(self._end_soon(answer, ending), name="end answer")
 
     async def _end_soon(self, answer: OwnedAnswer, ending: Ending) -> None:
         """End an answer for the server's own reasons; the next tick tries again."""
@@ -364,9 +374,8 @@ class OwnedAnswers:
         One that is ending already is refused by its term, and ends for that reason.
         """
         for answer in self.in_session(session_id):
-            if answer.term < term and answer.ending is None:
-                ending = Ending("interrupted", TAKEN)
-                self._tasks.spawn(self._end_soon(answer, ending), name="end answer")
+            if answer.term < term:
+                self.interrupt(answer, TAKEN)
 
     async def write_behind(self) -> None:
         """Write the text since the last time. Raises ``StorageUnavailable``, ``StorageFull``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from msgspec import UNSET, Raw
@@ -30,7 +30,7 @@ from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.answers.answer_routing import AnswerNow, AnswerRouting
 from wsserver.realtime.answers.followed_answers import FollowedAnswers
 from wsserver.realtime.answers.growing_text import STALL_S, rate_of, require_size
-from wsserver.realtime.answers.owned_answer import Ending, stalls_of, watches_of
+from wsserver.realtime.answers.owned_answer import Ending, OwnedAnswer, stalls_of, watches_of
 from wsserver.realtime.answers.owned_answers import OwnedAnswers
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.delivery.router import Router
@@ -42,6 +42,9 @@ from wsserver.storage.messages.answers import AnswerStore, require_begin
 
 PUBLISH = "messages:publish"
 READ = "messages:read"
+
+AnswerGuard = Callable[[str, str], Awaitable[None]]
+"""Gets the session and the sender of an answer that is to begin; raises what refuses it."""
 
 
 class Answers:
@@ -70,12 +73,26 @@ class Answers:
         self._access = access
         self._audit = AuditRecorder(audit, clock)
         self._clock = clock
+        self._guards: list[AnswerGuard] = []
+
+    def add_guard(self, guard: AnswerGuard) -> None:
+        """Ask ``guard`` before each answer begins."""
+        self._guards.append(guard)
+
+    def growing_here(self) -> list[OwnedAnswer]:
+        """The growing answers that this node owns."""
+        return self._owned.all()
+
+    def interrupt(self, answer: OwnedAnswer, reason: str) -> None:
+        """End one of them for a reason of the server's, soon."""
+        self._owned.interrupt(answer, reason)
 
     async def start(self, actor: Actor, session_id: str, request: AnswerRequest) -> JsonObject:
         """Begin an answer; returns its message id, position, and the term of the session.
 
         Raises ``NotFound`` for a session outside of the scope or an unknown ``reply_to``,
-        ``Forbidden`` for a sender outside of it, ``TermChanged``, ``AnswerTooLong``.
+        ``Forbidden`` for a sender outside of it, ``TermChanged``, ``AnswerTooLong``, and what
+        guards refuse with.
         """
         target = f"session:{session_id}"
         with self._audit.denials(actor, "answer", target):
@@ -88,6 +105,8 @@ class Answers:
             raise ValidationFailed(faults)
         require_size(request.content, self._owned.settings.max_bytes)
         message = self._message(actor, session_id, request)
+        for guard in self._guards:
+            await guard(session_id, message.sender or actor.claims.sub)
         expected = None if request.term is UNSET else request.term
 
         def check(db: Connection) -> int:
