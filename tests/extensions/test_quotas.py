@@ -268,14 +268,47 @@ async def begin(server: Server, session_id: str, **fields: Any) -> Any:
     return await server.post(f"/sessions/{session_id}/answers", content="It ", **fields)
 
 
+async def assign(server: Server, session_id: str, organization: str) -> None:
+    path = f"{API}/sessions/{session_id}"
+    answer = await server.request("PATCH", path, bearer=token(), organization_id=organization)
+    assert answer.status == 200, answer.json()
+
+
+@pytest.mark.gen_test
+async def test_the_usage_of_answers_counts_in_the_unit_of_the_quota(server: Server) -> None:
+    await assign(server, "s1", "acme")
+    await put(server)
+
+    async def finish(**usage: Any) -> None:
+        message_id = (await begin(server, "s1")).json()["message_id"]
+        for _ in range(2):
+            answer = await server.post(f"/answers/{message_id}/finish", usage=usage)
+            assert answer.status == 200, answer.json()
+
+    async def used() -> float:
+        return float((await server.get(f"/quotas/{ACME}")).json()["used"])
+
+    await finish(amount=5, unit="points")
+    await finish(total_tokens=5)
+    for wrong in (-1, True, "5", 1e30, 0):
+        await finish(amount=wrong, unit="tokens")
+    await finish(amount=2.5, unit="tokens", source="gpt")
+    while await used() == 0:
+        await asyncio.sleep(0.01)
+    await finish(amount=4, unit="tokens", source=7)
+    while await used() == 2.5:
+        await asyncio.sleep(0.01)
+    assert await used() == 6.5
+    reports = (await server.get("/export/usage")).body.decode().splitlines()
+    assert "gpt" in "".join(reports)
+
+
 @pytest.mark.gen_test
 async def test_at_the_limit_answers_are_refused_and_growing_ones_interrupted(
     server: Server,
 ) -> None:
-    for session_id, organization in (("s1", "acme"), ("s2", "globex")):
-        path = f"{API}/sessions/{session_id}"
-        answer = await server.request("PATCH", path, bearer=token(), organization_id=organization)
-        assert answer.status == 200, answer.json()
+    await assign(server, "s1", "acme")
+    await assign(server, "s2", "globex")
     await put(server, at_limit="stop")
     ended = hear(server, "answer_ended")
     mine = (await begin(server, "s1")).json()["message_id"]

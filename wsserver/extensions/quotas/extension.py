@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from wsserver.extending import Extension, ExtensionContext, Job, Part
+from wsserver.extensions.quotas.answer_usage import AnswerUsage
 from wsserver.extensions.quotas.guard import QuotaGuard
 from wsserver.extensions.quotas.model import PUSH_INTERVAL_S
 from wsserver.extensions.quotas.options import QuotaOptions
@@ -14,6 +15,7 @@ from wsserver.extensions.quotas.service import MANAGE, REPORT, Quotas
 from wsserver.extensions.quotas.stop import AnswerStop, QuotaExhausted
 from wsserver.extensions.quotas.store import MIGRATIONS, QuotaStore
 from wsserver.extensions.quotas.warnings import QUOTA_CROSSED, QuotaWarnings
+from wsserver.realtime.observability.events import ANSWER_ENDED
 
 WARNING_INTERVAL_S = 5.0
 REFRESH_INTERVAL_S = 1.0
@@ -30,6 +32,9 @@ def build(context: ExtensionContext[QuotaOptions]) -> Part:
     quotas = Quotas(context, store, guard, warnings)
 
     stop = AnswerStop(context.chat.answers, guard, quotas.organization_of, context.tasks)
+
+    usage = AnswerUsage(quotas, store, context.tasks)
+    context.events.add_event_handler(ANSWER_ENDED, usage.ended)
 
     async def look() -> None:
         await guard.refresh()
