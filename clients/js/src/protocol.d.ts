@@ -1301,7 +1301,8 @@ export type ServerErrorCode =
   | "storage_unavailable"
   | "storage_full"
   | "version_changed"
-  | "bad_transition";
+  | "bad_transition"
+  | "quota_exhausted";
 
 /** Those where trying again can help. */
 export type TemporaryErrorCode =
