@@ -30,10 +30,13 @@ from wsserver.protocol.notifications import ContactsRequest
 from wsserver.protocol.requests import (
     BroadcastRequest,
     DisconnectRequest,
+    HolderRequest,
     MembersRequest,
     PublishRequest,
     RevokeRequest,
+    SessionRequest,
     read_request,
+    session_faults,
 )
 from wsserver.protocol.targets import EVERYONE, Target, TargetType
 from wsserver.realtime.access.actor import Actor
@@ -399,6 +402,29 @@ class Server:
         answer = await self._context.admin_actions.replace_members(ACTOR, session_id, request)
         return list(answer["user_ids"])
 
+    async def session(self, session_id: str) -> dict[str, Any]:
+        """A session as a conversation, as ``GET /sessions/{id}``; ``NotFound`` if never used."""
+        view = await self._context.admin_queries.session(ACTOR, session_id)
+        return _decoded(view)
+
+    async def change_session(self, session_id: str, **fields: Any) -> dict[str, Any]:
+        """Change its title, state, metadata or organization; creates one that is new."""
+        request = read_request(fields, SessionRequest, session_faults)
+        await _checked(self._context.session_actions.change(ACTOR, session_id, request), fields)
+        return await self.session(session_id)
+
+    async def give_session(
+        self, session_id: str, holder: Mapping[str, str] | None, *, expected_term: int | None = None
+    ) -> dict[str, Any]:
+        """Give it to a user or an AI (``type``, ``id``), or to nobody; the term rises then.
+
+        ``expected_term``: only while the session is in this term; else ``term_changed``.
+        """
+        request = read_request(
+            {"holder": holder, **_given(expected_term=expected_term)}, HolderRequest
+        )
+        return _decoded(await self._context.session_actions.hold(ACTOR, session_id, request))
+
     async def contacts(self, user_id: str) -> dict[str, Any]:
         """Where notifications reach a user: e-mail address, phone number, push subscriptions."""
         return await self._context.notifications.contacts(ACTOR, user_id)
@@ -535,6 +561,12 @@ def _listed(user_ids: Any) -> Any:
     if isinstance(user_ids, Collection) and not isinstance(user_ids, str | bytes | Mapping):
         return list(user_ids)
     return user_ids
+
+
+def _decoded(view: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer of the REST API as it is read from JSON."""
+    decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(view))
+    return decoded
 
 
 def _given(**fields: Any) -> dict[str, Any]:

@@ -11,7 +11,15 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.support.embedded_server import Make, client_of
-from wsserver import NotFound, Recipients, Sending, Server, ValidationFailed, users
+from wsserver import (
+    NotFound,
+    Recipients,
+    Sending,
+    Server,
+    ValidationFailed,
+    WsServerError,
+    users,
+)
 
 pytestmark = pytest.mark.gen_test
 
@@ -285,3 +293,22 @@ async def test_a_call_from_another_event_loop_raises(make: Make) -> None:
     async with make() as server:
         with pytest.raises(RuntimeError, match="run_coroutine_threadsafe"):
             await asyncio.to_thread(lambda: asyncio.run(server.send_to_user("u1", "news", data=1)))
+
+
+async def test_a_session_is_a_conversation_that_is_given_to_somebody(make: Make) -> None:
+    async with make() as server:
+        with pytest.raises(NotFound):
+            await server.session("s1")
+        changed = await server.change_session("s1", title="Acme", metadata={"crm": "A-17"})
+        assert (changed["title"], changed["metadata"]) == ("Acme", {"crm": "A-17"})
+        bot = {"type": "ai", "id": "bot"}
+        held = await server.give_session("s1", bot)
+        assert (held["holder"], held["term"]) == (bot, 1)
+        with pytest.raises(WsServerError) as caught:
+            await server.give_session("s1", {"type": "user", "id": "bob"}, expected_term=7)
+        assert caught.value.code == "term_changed"
+        free = await server.give_session("s1", None, expected_term=1)
+        assert (free["holder"], free["term"]) == (None, 2)
+        assert (await server.session("s1"))["holder"] is None
+        with pytest.raises(ValidationFailed):
+            await server.change_session("s1", state="half-open")
