@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,9 +129,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip("replaces parts of modules that are compiled"))
         if item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.quick)
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        # Files are given to processes in this order: none is to be left with a slow one at the end.
-        items.sort(key=lambda item: not is_slow(item.path))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -109,13 +108,8 @@ ALLOWED_NEVERTHELESS = {("wire", "tornado.speedups.websocket_mask")}
 WSCTL_FORBIDDEN = {"wsserver", "tornado", "sqlite_utils"}
 
 
-@cache
-def imports_of(source: str) -> tuple[tuple[int, str], ...]:
+def imports_of(source: str) -> Iterator[tuple[int, str]]:
     """Line and dotted name of everything imported, also inside functions and TYPE_CHECKING."""
-    return tuple(_imports_of(source))
-
-
-def _imports_of(source: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -65,6 +65,7 @@ from wsserver.realtime.observability.clocks import Clocks
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.operations.message_changes import MessagesDeleted
 from wsserver.realtime.operations.message_exports import ArchiveExports
+from wsserver.realtime.operations.user_records import UserErased
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.wiring import build_live
@@ -273,6 +274,7 @@ def build(
     webhooks = webhooks_of(settings, outbox, clock)
     webhooks.listen(live.events)
     control.add_listener(MessagesDeleted, webhooks.forget)
+    control.add_listener(UserErased, directory.forget)
 
     # Extensions
     parts = build_parts(
@@ -358,6 +360,7 @@ def build(
         admin_queries=live.admin_queries,
         publishing=live.publishing,
         message_changes=live.message_changes,
+        user_records=live.user_records,
         search=live.search,
         admin_actions=live.admin_actions,
         session_actions=live.session_actions,

@@ -146,6 +146,8 @@ class Handler(BaseHTTPRequestHandler):
         status, answer = self.fake.answer(asked)
         content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
+        if isinstance(answer, bytes):
+            self.send_header("Content-Type", "application/x-ndjson")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

@@ -154,6 +154,7 @@ class Live:
         self.conversations = live.conversations
         self.answers, self.owned_answers = live.answers, live.owned_answers
         self.message_changes = live.message_changes
+        self.user_records = live.user_records
         self.search, self.search_indexer = live.search, live.search_indexer
         self.seen: list[dict[str, Any]] = []
         """Every event since ``watch``."""

@@ -86,6 +86,7 @@ CASES: tuple[Case, ...] = (
     case("user", 403, "GET /connections?user_id=X"),
     case("user", 404, "GET /users/X/connections"),
     case("user", 404, "GET /users/X/conversations"),
+    case("user", 404, "GET /users/X/data"),
     case("user", 404, "POST /ping/X", {"timeout_s": 0.01}),
     case("user", 404, "GET /users/X/contacts"),
     case("user", 404, "PUT /users/X/contacts", {"locale": "en"}),
@@ -180,6 +181,7 @@ CASES: tuple[Case, ...] = (
     case("token", 403, "POST /tokens/revoke", {"jti": "X"}),
     case("user", 403, "POST /users/disconnect", {"user_id": "X"}),
     case("user", 403, "POST /tokens/revoke", {"user_id": "X"}),
+    case("user", 404, "DELETE /users/X/data"),
 )
 
 LISTS = (

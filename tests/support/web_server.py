@@ -34,6 +34,15 @@ def token(sub: str = "admin1", role: str = "admin", **claims: Any) -> str:
     return tokens.token(sub, exp_in=None, **present)
 
 
+async def read_chunks(reader: asyncio.StreamReader) -> bytes:
+    """A chunked body; raises ``asyncio.IncompleteReadError`` for one without its last chunk."""
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    await reader.readexactly(2)
+    return body
+
+
 async def read_response(reader: asyncio.StreamReader, method: str = "GET") -> Response:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.strip().split("\r\n")
@@ -45,6 +54,8 @@ async def read_response(reader: asyncio.StreamReader, method: str = "GET") -> Re
     body = b""
     if method != "HEAD" and "content-length" in headers:
         body = await reader.readexactly(int(headers["content-length"]))
+    elif method != "HEAD" and headers.get("transfer-encoding") == "chunked":
+        body = await read_chunks(reader)
     return Response(int(first.split()[1]), headers, body)
 
 

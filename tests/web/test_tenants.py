@@ -29,7 +29,7 @@ MUST_EXIST = {"session", "message", "notification", "connection", "task"} | {
 """Kinds whose unused ids are 404 in a path, for all roles."""
 NOT_FOR_A_SERVICE = (
     *("DELETE /connections", "POST /users/disconnect", "POST /tokens/revoke"),
-    *("PUT /quotas", "GET /quotas"),
+    *("PUT /quotas", "GET /quotas", "GET /users/X/data", "DELETE /users/X/data"),
 )
 
 

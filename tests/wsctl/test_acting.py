@@ -306,6 +306,36 @@ def test_what_cannot_be_undone_is_asked_about_on_a_terminal(
     assert (code, question in shown, len(changes(server))) == (0, False, 2), shown
 
 
+def test_erasing_shows_what_there_is_before_it_asks(ctl: Run, server: FakeServer) -> None:
+    table = {"table": "contacts", "row": {}}
+    lines = b"".join(json.dumps(row).encode() + b"\n" for row in (table, table, {"table": "audit"}))
+    server.answers["GET", "/users/u1/data"] = (200, lines)
+    server.answers["DELETE", "/users/u1/data"] = (200, {"erased": {"contacts": 2, "cursors": 0}})
+    for typed, code in ((b"n\n", 1), (b"y\n", 0)):
+        status, shown = on_terminal_of(server, "erase", "u1", typed=typed)
+        words = " ".join(shown.split())
+        assert status == code, shown
+        assert "audit 1 stays contacts 2 Erase the data of u1?" in words, shown
+        assert [path for path, _ in changes(server)] == ["/users/u1/data"] * (1 - code)
+    assert "erased 2 rows of u1 in 1 table" in words
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (b'{"table": "contacts"}\nno JSON\n', "no JSON"),
+        ({"table": "contacts"}, "is it a wsserver?"),
+    ],
+)
+def test_an_export_that_is_none_is_refused(
+    ctl: Run, server: FakeServer, answer: Any, fault: str
+) -> None:
+    server.answers["GET", "/users/u1/data"] = (200, answer)
+    result = ctl("export", "user-data", "u1")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert fault in result.stderr
+
+
 def test_members_who_are_only_added_are_not_asked_about(server: FakeServer) -> None:
     code, shown = on_terminal_of(server, "members", "s1", "--add", "u3")
     assert (code, len(changes(server)), "?" in shown) == (0, 1, False)

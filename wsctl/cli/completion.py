@@ -41,7 +41,8 @@ ACTIONS = (
     *("broadcast", "publish", "batch", "disconnect", "drain", "members", "revoke"),
     *("answer", "answer_cancel", "retry_account"),
     *("contacts", "notify", "retry_notification", "cancel_notification", "retry_webhooks"),
-    *("session", "holder", "edit_message", "delete_message"),
+    *("session", "holder", "edit_message", "delete_message", "erase", "export_user_data"),
+    "retry_account",
     *("create_task", "update_task", "set_quota", "delete_quota", "report_usage"),
 )
 PUSH_TYPES = (

@@ -37,6 +37,7 @@ COMMANDS = {
     "tasks": "wsserver.extensions.tasks.wsctl:tasks",
     "quota": "wsserver.extensions.quotas.wsctl:quota",
     "usage": "wsserver.extensions.quotas.wsctl:usage",
+    "erase": "wsctl.commands.erase:erase",
     "audit": "wsctl.commands.audit:audit",
     "export": "wsctl.commands.export:export",
     "token": "wsctl.commands.token:token",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsctl.cli import completion
 from wsctl.cli.click_base import command, group
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.cli.options import organization_option, session_option, user_option
@@ -231,6 +232,30 @@ def messages(
     _say(environment, wanted, wanted.of_rows(sources.messages(environment.client, filters)))
 
 
+@command()
+@click.argument("user", shell_complete=completion.users)
+@_format_option
+@_out_option
+@pass_environment
+def user_data(
+    environment: Environment, /, user: str, format_: str | None, out: Path | None
+) -> None:
+    """Export what is stored about a user.
+
+    Columns: table, row (JSON). The default format is ndjson. Messages that the user has sent, and
+    those of the inbox, are rows of the table messages. Needs users:erase.
+
+    Examples:
+    wsctl export user-data u1 --out u1.ndjson
+    wsctl export user-data u1 --format csv --out 'u1-{time}.csv.gz'
+    """
+    from wsctl.exporting import sources
+
+    chosen = format_ or environment.output.format or "ndjson"
+    wanted = _wanted(environment, "user-data", _Options(None, None, chosen, out), time.time())
+    _say(environment, wanted, wanted.of_rows(sources.user_data(environment.client, user)))
+
+
 def _export(
     environment: Environment, kind: str, options: _Options, step_s: int | None = None
 ) -> None:
@@ -294,4 +319,5 @@ export.add_command(stats)
 export.add_command(audit)
 export.add_command(notifications)
 export.add_command(messages)
+export.add_command(user_data)
 export.add_command(usage)

@@ -10,11 +10,8 @@ from wsctl.cli.environment import Environment, pass_environment
 from wsctl.errors import BadUsage
 from wsctl.times import Duration
 
-# No typing, and not what messages say: on a busy server there would be too many to read.
-QUIET_EVENTS = (
-    *("user_*", "session_*", "message_published", "answer_ended", "holder_changed"),
-    *("notification_*", "account_*", "task_*", "quota_*", "alert_*"),
-)
+# No messages and no typing: on a busy server there would be too many to read.
+QUIET_EVENTS = ("user_*", "session_*", "message_published", "notification_*", "alert_*")
 _SHORTEST_S, _LONGEST_S = 0.25, 60.0
 
 

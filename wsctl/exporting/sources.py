@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from wsctl.errors import Failed
 from wsctl.exporting.reader import PATIENCE_S, ApiReader, Numbered, Reader, Row, Wanted
-from wsctl.http.client import member
+from wsctl.http.client import member, path_part
 
 if TYPE_CHECKING:
     from wsctl.http.client import Client
@@ -73,6 +73,11 @@ def messages(client: Client, filters: Mapping[str, str | None]) -> Iterator[Row]
             return
         if cursor == previous:
             raise Failed("the server's export does not advance")
+
+
+def user_data(client: Client, user: str) -> Iterator[Row]:
+    """All that a running server has stored about a user: ``table`` and ``row``."""
+    return client.lines(f"/users/{path_part(user)}/data")
 
 
 def to_the_end(opened: contextlib.ExitStack, reading: Reader) -> Iterator[Numbered]:

@@ -46,6 +46,7 @@ SHAPES = {
          "reported_by"),
         is_open=False,
     ),
+    "user-data": Shape(("table", "row"), is_open=False),
     "messages": Shape(
         ("session_id", "offset", "message_id", "created_at", "type", "user_id", "username", "role",
          "content_type", "content", "reply_to", "state", "edited_at", "edited_by", "deleted"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import time
@@ -23,6 +24,12 @@ from wsctl.http.connection import (
 API = "/api/v1/websocket"
 PATIENCE_S = 4.5
 """From the call to the whole answer, so that a dead server is reported within 5 s."""
+PART_PATIENCE_S = 60.0
+"""For each part of a long body."""
+NDJSON_TYPE = "application/x-ndjson"
+PROBLEM_BYTES = 64 * 1024
+"""Read of an answer that is a problem."""
+PART_BYTES = 64 * 1024
 PAGE = 1000
 """Largest page of the API."""
 MAX_ROWS = 1_000_000
@@ -91,6 +98,23 @@ class Client:
                 return
             if cursor == previous:
                 raise Failed(f"the server's list of {key} does not advance")
+
+    def lines(self, path: str) -> Iterator[Any]:
+        """The objects of a body of any length, one on each line; over a connection of its own.
+
+        Raises as ``request`` does, also in the middle of a body that is not completed.
+        """
+        headers = {"User-Agent": "wsctl", "Authorization": f"Bearer {self._target.token()}"}
+        try:
+            connection = open_connection(*self._address, time.monotonic() + PATIENCE_S)
+            with contextlib.closing(connection):
+                url = f"{self._prefix}{API}{path}"
+                response = connection.stream(url, headers=headers, patience_s=PART_PATIENCE_S)
+                if response.status != 200 or response.headers.get_content_type() != NDJSON_TYPE:
+                    self._understand(response, response.read(PROBLEM_BYTES), ())
+                yield from _objects(response)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._no_answer(error) from None
 
     def request(
         self,
@@ -193,6 +217,18 @@ class Client:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _objects(response: http.client.HTTPResponse) -> Iterator[Any]:
+    """The objects on the lines of a body."""
+    rest = b""
+    while part := response.read(PART_BYTES):
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                raise Failed("the server's answer has a line that is no JSON") from None
 
 
 def member(answer: Any, key: str, kind: type) -> Any:

@@ -38,11 +38,21 @@ class AnswerTooSlow(TimeoutError):
 
 
 class Deadline:
-    """Deadline (monotonic) of an exchange."""
+    """Deadline (monotonic) of an exchange.
 
-    def __init__(self, at: float) -> None:
+    ``each_s``: it is put off whenever something arrives, by so many seconds from then.
+    """
+
+    def __init__(self, at: float, *, each_s: float | None = None) -> None:
         self.at = at
         self.has_answer_begun = False
+        self._each_s = each_s
+
+    def arrived(self) -> None:
+        """Note that a part of the answer was received."""
+        self.has_answer_begun = True
+        if self._each_s is not None:
+            self.at = time.monotonic() + self._each_s
 
     def left_s(self) -> float:
         """Seconds left; raises ``TimeoutError`` if there are none."""
@@ -74,7 +84,7 @@ class _Source(io.RawIOBase):
             count = self._socket.recv_into(buffer)
         except TimeoutError:
             raise self._deadline.missed() from None
-        self._deadline.has_answer_begun = True
+        self._deadline.arrived()
         return count
 
 
@@ -131,6 +141,19 @@ class Connection:
         self._http.request(method, path, body=body, headers=dict(headers))
         response = self._http.getresponse()
         return response, _read(response, limit_bytes)
+
+    def stream(
+        self, path: str, *, headers: Mapping[str, str], patience_s: float
+    ) -> http.client.HTTPResponse:
+        """GET an answer whose body the caller reads; each part arrives within ``patience_s``.
+
+        Raises as ``exchange`` does, here and in reading. Nothing else can be sent afterwards.
+        """
+        deadline = Deadline(time.monotonic() + patience_s, each_s=patience_s)
+        bounded: Any = _BoundedSocket(self._socket, deadline)
+        self._http.sock = bounded
+        self._http.request("GET", path, headers=dict(headers))
+        return self._http.getresponse()
 
     def close(self) -> None:
         """Close the socket."""

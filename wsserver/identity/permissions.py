@@ -20,6 +20,7 @@ ALL_PERMISSIONS = frozenset(
         "messages:moderate",  # edit and delete messages of others
         "notifications:send",
         "notifications:read",
+        "users:erase",  # export and erase what is stored about a user
         "tokens:revoke",
         "audit:read",
     }

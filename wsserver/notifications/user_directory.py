@@ -10,6 +10,7 @@ from itertools import chain, islice
 from wsserver.clock import Clock
 from wsserver.identity.claims import Claims
 from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.operations.user_records import UserErased
 from wsserver.storage.notifications.known_users import KnownUser, KnownUserStore
 
 NOTED = 1 << 14
@@ -57,6 +58,11 @@ class UserDirectory:
         if len(self._waiting) < WAITING_LIMIT or claims.sub in self._waiting:
             self._noted[place] = noted
             self._waiting[claims.sub] = KnownUser(claims.sub, organization_id, claims.role, now)
+
+    def forget(self, notice: UserErased) -> None:
+        """Drop what is not stored yet of a user; a connection from now on is recorded again."""
+        self._waiting.pop(notice.user_id, None)
+        self._noted[hash(notice.user_id) % NOTED] = 0
 
     async def flush(self) -> None:
         """Store recorded users; periodic work. Raises ``StorageUnavailable``, ``StorageFull``."""

@@ -33,6 +33,7 @@ from wsserver.realtime.operations.message_changes import MessageChanges
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.operations.searching import Search, SearchIndexer
 from wsserver.realtime.operations.session_actions import SessionActions
+from wsserver.realtime.operations.user_records import UserRecords
 from wsserver.realtime.sessions.conversations import Conversations
 from wsserver.realtime.sessions.read_positions import ReadPositions
 from wsserver.realtime.sessions.unread import UnreadPushes
@@ -119,6 +120,7 @@ class LiveSide:
     access_changes: AccessChanges
     publishing: Publishing
     message_changes: MessageChanges
+    user_records: UserRecords
     answers: Answers
     owned_answers: OwnedAnswers
     search_store: SearchStore

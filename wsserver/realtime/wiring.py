@@ -75,6 +75,7 @@ from wsserver.realtime.operations.node_queries import NodeQueries
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.operations.searching import Search, SearchIndexer
 from wsserver.realtime.operations.session_actions import SessionActions
+from wsserver.realtime.operations.user_records import UserRecords
 from wsserver.realtime.sessions.conversation_list import ConversationList
 from wsserver.realtime.sessions.conversations import Conversations, HolderChanged
 from wsserver.realtime.sessions.presence import Presence
@@ -87,6 +88,8 @@ from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.tracing.dry_run import DryRuns
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.engine.database import Database
+from wsserver.storage.maintenance.erasure import UserErasure
+from wsserver.storage.maintenance.user_data import UserData
 from wsserver.storage.messages.answers import AnswerStore, end_deleted
 from wsserver.storage.messages.conversations import ConversationStore
 from wsserver.storage.messages.participant_store import ParticipantStore
@@ -94,6 +97,7 @@ from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.search import SearchStore
 from wsserver.storage.messages.session_past import PastSessions
 from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.messages.user_messages import UserMessages
 from wsserver.storage.tables.access_lists import AccessChangeStore, RevocationStore
 from wsserver.storage.tables.audit import AuditLog
 from wsserver.tasks import Tasks
@@ -390,6 +394,23 @@ def build_live(
         edit_window_s=settings.edit_window_s,
         removals=[end_deleted, *removals],
     )
+    user_records = UserRecords(
+        UserData(database),
+        UserErasure(database),
+        UserMessages(database),
+        streams,
+        revisions,
+        receipts,
+        traces,
+        permissions,
+        tenancy,
+        audit,
+        control,
+        clock,
+        tasks,
+        retention=settings.retention,
+        removals=[end_deleted, *removals],
+    )
     control.add_listener(MessagesDeleted, partial(_forget_answers, owned_answers))
     answers = Answers(
         AnswerRouting(owned_answers, answer_store, control, tasks),
@@ -485,6 +506,7 @@ def build_live(
         access_changes=access_changes,
         publishing=publishing,
         message_changes=message_changes,
+        user_records=user_records,
         answers=answers,
         owned_answers=owned_answers,
         search_store=search_store,

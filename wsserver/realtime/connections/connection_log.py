@@ -107,6 +107,10 @@ class ConnectionLog:
         while intervals and (intervals[0].to_tick or 0) < tick:
             intervals.popleft()
 
+    def forget_user(self, user_id: str) -> None:
+        """Drop the intervals of a user: a trace does not list their former connections any more."""
+        self._intervals = deque([each for each in self._intervals if each.user_id != user_id])
+
     def _note(
         self, connection: ConnectionInfo, session_id: str | None, from_tick: int, **end: Any
     ) -> None:

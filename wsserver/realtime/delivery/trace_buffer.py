@@ -8,13 +8,15 @@ from itertools import islice
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wsserver.clock import Clock
 from wsserver.cluster.broker import Publication
 from wsserver.protocol.origin import Origin
-from wsserver.protocol.targets import Target
+from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.connections.connection_log import ConnectionLog
 
+NOBODY: frozenset[str] = frozenset()
 ENTRIES_LIMIT = 50_000
 DETAILS_LIMIT = 200_000
 BATCH = 5000
@@ -148,6 +150,21 @@ class TraceBuffer:
             return None
         return entry
 
+    def forget_user(self, user_id: str) -> None:
+        """Remove a user as publisher and as recipient; messages to them cannot be traced any more.
+
+        Some 10 ms with a full buffer.
+        """
+        for entry in self._entries:
+            if entry.target.type is TargetType.USER and entry.target.id == user_id:
+                self._forget(entry)
+            if entry.origin is not None and entry.origin.user_id == user_id:
+                entry.origin = replace(entry.origin, user_id=None, id=None)
+            if entry.marks is not None:
+                kept = {who: marks for who, marks in entry.marks.items() if who[0] != user_id}
+                entry.marks = kept
+        self._connection_log.forget_user(user_id)
+
     def wall_of(self, monotonic: float) -> float:
         """Convert a time of the monotonic clock to seconds since the epoch."""
         return self._clock.wall() - (self._clock.monotonic() - monotonic)
@@ -204,6 +221,12 @@ class TraceBuffer:
             self._clean()
             while self._details > self._details_limit:
                 self._strip(self._detailed.popleft())
+
+    def _forget(self, entry: TraceEntry) -> None:
+        """Make an entry unusable; it stays in place, as ticks of neighbours follow each other."""
+        entry.target = Target(entry.target.type, "")
+        entry.exclude_users, entry.failed, entry.marks = NOBODY, NOBODY, None
+        entry.is_whole = entry.is_known = False
 
     def _strip(self, entry: TraceEntry) -> None:
         """Drop an entry's details; without its excluded users the entry cannot be used."""

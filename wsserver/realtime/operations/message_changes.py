@@ -115,7 +115,7 @@ class MessageChanges:
         }
         remove = TransactionHook(_nothing, partial(self._remove, message_ids=[message_id]))
         try:
-            revise = partial(_deleted, at=wall)
+            revise = partial(deleted_form, at=wall)
             sent = await self._record(found, _DELETED, members, revise, actor, remove)
         except AlreadyDeleted:
             record = await self._store.record_of(message_id, _DELETED)
@@ -223,7 +223,7 @@ def _edited(subject: Subject, content: Content, stamp: dict[str, str]) -> Revise
     return Revised(replace_message(subject.payload, encode(changed)))
 
 
-def _deleted(subject: Subject, at: float) -> Revised:
+def deleted_form(subject: Subject, at: float) -> Revised:
     """The deleted form of a message: without content and sender."""
     if subject.deleted_at is not None:
         raise AlreadyDeleted

@@ -107,6 +107,12 @@ class StreamCache:
         stream.outdate(offset, revision)
         self.tail_bytes += stream.tail_bytes - before
 
+    def drop_tail(self, stream: Stream) -> None:
+        """Evict the messages of a cached stream, and keep its position."""
+        self.tail_bytes -= stream.tail_bytes
+        stream.drop_tail()
+        self._tails.pop(stream.name, None)
+
     def _grown(self, stream: Stream, before: int) -> None:
         """Update the byte count and evict messages; those of the last used stream always stay."""
         name = stream.name

@@ -216,6 +216,13 @@ class Streams:
             self._readings.outdate(name)
             self._cache.outdate(stream, offset, revision)
 
+    def removed(self, name: str) -> None:
+        """Messages of a stream were deleted before their time: what is in memory is dropped."""
+        stream = self._cache.peek(name)
+        self._readings.outdate(name)
+        if stream is not None:
+            self._cache.drop_tail(stream)
+
     # Positions
 
     def peek(self, name: str) -> Stream | None:

@@ -75,6 +75,10 @@ _STILL_UNUSED = (
     " AND s.id IN (SELECT value FROM json_each(?))"
 )
 
+_SELECT_BY_KEYS = (
+    f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
+    " WHERE m.key IN (SELECT value FROM json_each(?))"
+)
 _SELECT_RECORDS = (
     f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
     " WHERE m.subject IN (SELECT value FROM json_each(?))"
@@ -203,6 +207,13 @@ def trim(db: Connection, streams: Iterable[str], limit: int, batch: int) -> Trim
         if room and surplus > 0:
             deleted += _trim_stream(db, stream, min(surplus, room))
     return Trimmed(deleted, unfinished)
+
+
+def delete(db: Connection, keys: Sequence[int]) -> list[Expired]:
+    """Delete messages before their time; a client that resumes does not notice the gap."""
+    db.overwrite_deleted()
+    rows = db.execute(_SELECT_BY_KEYS, [db.listed(keys)]).fetchall()
+    return _delete(db, [(key, True, *rest) for key, _, *rest in rows])
 
 
 def _surplus(db: Connection, stream: str, limit: int) -> int:

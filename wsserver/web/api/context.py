@@ -27,6 +27,7 @@ from wsserver.realtime.operations.message_exports import ArchiveExports
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.operations.searching import Search
 from wsserver.realtime.operations.session_actions import SessionActions
+from wsserver.realtime.operations.user_records import UserRecords
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
 from wsserver.storage.tables.audit import AuditLog
@@ -76,6 +77,7 @@ class WebContext:
     admin_queries: AdminQueries
     publishing: Publishing
     message_changes: MessageChanges
+    user_records: UserRecords
     search: Search
     admin_actions: AdminActions
     session_actions: SessionActions

@@ -103,6 +103,8 @@ class Endpoint:
     """Answered during startup, too, before storage is ready."""
     is_page: bool = False
     """An HTML page or style sheet, sent with a Content-Security-Policy."""
+    is_streamed: bool = False
+    """The reply may have chunks. Such an endpoint is left to Tornado."""
     is_secret: bool = False
     """The answer has a secret: it is not stored for a repeated idempotency key."""
     action: str = ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any
 
@@ -364,7 +365,37 @@ class ApiHandler(BaseHandler):
         if self._exchange is None:
             self._answer_options()
         else:
-            self.write_reply(await self._exchange.respond(self.body))
+            reply = await self._exchange.respond(self.body)
+            if reply.chunks is None:
+                self.write_reply(reply)
+            else:
+                async with aclosing(reply.chunks) as chunks:
+                    await self._stream(reply, chunks)
+
+    async def _stream(self, reply: Reply, chunks: AsyncGenerator[bytes, None]) -> None:
+        """Answer with a body that is made while it is sent, as fast as the client reads it.
+
+        A body that cannot be completed ends with the connection, without the last chunk.
+        """
+        is_probe = self.request.method == "HEAD"
+        chunk: bytes | None = None if is_probe else await anext(chunks, None)
+        self.write_reply(reply)
+        try:
+            await self.flush()
+            while chunk is not None:
+                self.write(chunk)
+                async with asyncio.timeout(patience_s(len(chunk))):
+                    await self.flush()
+                chunk = await anext(chunks, None)
+        except (StreamClosedError, TimeoutError):
+            self._cut()
+        except Exception as error:  # noqa: BLE001 - the status is sent already
+            request = self.request
+            note_failure(self.context, request.method or "", request.path, self.request_id, error)
+            self._cut()
+
+    def _cut(self) -> None:
+        self.request.connection.stream.close()  # type: ignore[union-attr]
 
     def _answer_options(self) -> None:
         self.set_status(204)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
@@ -38,6 +38,8 @@ class Reply:
     content_type: str = JSON_TYPE
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    chunks: AsyncGenerator[bytes, None] | None = None
+    """A longer body, sent as it is made, instead of ``body``; of endpoints that are streamed."""
     is_routine: bool = False
     """Whether it is frequent and uninteresting, such as a health check: not written to the log."""
 

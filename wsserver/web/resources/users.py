@@ -12,6 +12,7 @@ from wsserver.web.api.answers import Answer, ClusterAnswer, ClusterListing, List
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import NodePageQuery, PageQuery
+from wsserver.web.http.replies import Reply
 from wsserver.web.resources.connections import (
     CONNECTIONS_EXAMPLE,
     DISCONNECTED_EXAMPLE,
@@ -22,6 +23,7 @@ from wsserver.web.resources.connections import (
 from wsserver.web.resources.sessions import Conversation
 
 RESOURCE = Resource("Users")
+NDJSON_TYPE = "application/x-ndjson"
 
 
 class OnlineUser(Answer):
@@ -69,6 +71,12 @@ class PingResult(ClusterAnswer):
     connections: list[Pinged]
 
 
+class Erased(Answer):
+    """Numbers of rows that were erased."""
+
+    erased: Annotated[dict[str, int], Meta(description="rows by table")]
+
+
 _PING_RESULT = {
     "user_id": "user_67890",
     "online": True,
@@ -104,6 +112,33 @@ async def _list_conversations(context: WebContext, call: Call) -> dict[str, Any]
     return await context.admin_queries.conversations(
         call.caller, call.path["user_id"], query.window, query.state
     )
+
+
+@RESOURCE.endpoint(
+    "GET /users/{user_id}/data",
+    "users:erase",
+    "application/x-ndjson",
+    action="export_user_data",
+    is_streamed=True,
+    errors=("not_found", "storage_unavailable"),
+)
+async def _export_data(context: WebContext, call: Call) -> Reply:
+    """Export all that is stored about a user, a JSON object with `table` and `row` on each line."""
+    lines = await context.user_records.export(call.caller, call.path["user_id"])
+    return Reply(b"", NDJSON_TYPE, chunks=lines)
+
+
+@RESOURCE.endpoint(
+    "DELETE /users/{user_id}/data",
+    "users:erase",
+    Erased,
+    action="erase",
+    answer_example={"erased": {"contacts": 1, "messages": 12, "participants": 3}},
+    errors=("not_found", "storage_unavailable", "storage_full"),
+)
+async def _erase_data(context: WebContext, call: Call) -> dict[str, Any]:
+    """Erase what is stored about a user; their messages in sessions get the deleted form."""
+    return await context.user_records.erase(call.caller, call.path["user_id"])
 
 
 @RESOURCE.endpoint(

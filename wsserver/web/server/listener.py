@@ -46,7 +46,11 @@ class Listener:
         self._context: WebContext = application.settings["context"]
         self._server = make_http_server(application, settings)
         routes: RouteTable = application.settings["routes"]
-        self._fast_path = FastPath(self._context, Paths(routes.endpoints), self._serve_by_tornado)
+        self._fast_path = FastPath(
+            self._context,
+            Paths(each for each in routes.endpoints if not each.is_streamed),
+            self._serve_by_tornado,
+        )
         self._is_stopped = False
         self._limit = limit
         self._head_timeout_s = settings.handshake_timeout_s
