@@ -398,6 +398,48 @@ async def test_messages_are_answered_edited_and_deleted(vue_url: str) -> None:
 
 
 @pytest.mark.gen_test
+async def test_an_answer_grows_is_stopped_and_is_whole_after_the_network_was_away(
+    vue_url: str,
+) -> None:
+    async with chat(vue_url, old=40) as page:
+        await page.evaluate(
+            "window.answer = server.startAnswer('s1', { from: 'bot', content: 'The sofa ' })"
+        )
+        bubble = last(page).locator(".ws-bubble")
+        await expect(bubble).to_have_attribute("data-answer", "growing")
+        await expect(bubble.locator(".ws-text")).to_have_text("The sofa ")
+        drawn = await page.evaluate(
+            """async () => {
+                let draws = 0;
+                const observer = new MutationObserver(() => (draws += 1));
+                observer.observe(list, { childList: true, characterData: true, subtree: true });
+                for (let n = 0; n < 300; n++) answer.append(`word ${n} `);
+                await frame();
+                await frame();
+                observer.disconnect();
+                return draws;
+            }"""
+        )
+        assert drawn < 20
+        await expect(bubble.locator(".ws-text")).to_contain_text("word 299")
+        assert await page.evaluate("bottom()") < 2
+        # Who joins in the middle, and who was away meanwhile, has the whole text.
+        await page.evaluate("server.stop(); answer.append('away '); server.start()")
+        await expect(bubble.locator(".ws-text")).to_contain_text("word 299 away")
+        await page.evaluate("answer.finish({ content: 'The sofa is wide.' })")
+        await expect(bubble).to_have_attribute("data-answer", "completed")
+        await expect(bubble.locator(".ws-text")).to_have_text("The sofa is wide.")
+        # Stopped by the reader.
+        await page.evaluate(
+            "window.answer = server.startAnswer('s1', { from: 'bot', content: 'Well, ' })"
+        )
+        await page.get_by_role("button", name="Stop").click()
+        await expect(last(page).locator(".ws-meta")).to_contain_text("Stopped")
+        await expect(last(page).locator(".ws-text")).to_have_text("Well, ")
+        await expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+
+
+@pytest.mark.gen_test
 async def test_notifications_pop_up_and_are_read_in_the_centre(vue_url: str) -> None:
     async with chat(vue_url) as page:
         await page.evaluate(

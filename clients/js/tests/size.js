@@ -24,7 +24,7 @@ async function chunks(input, external) {
 function first(all) {
   const wanted = new Set([all.find(({ isEntry }) => isEntry).fileName]);
   for (const name of wanted) {
-    for (const each of all.find(({ fileName }) => fileName === name).imports) wanted.add(each);
+    for (const each of all.find(({ fileName }) => fileName === name)?.imports ?? []) wanted.add(each);
   }
   return all.filter(({ fileName }) => wanted.has(fileName));
 }
@@ -36,7 +36,7 @@ console.log(
   JSON.stringify({
     client: sum(loaded),
     later: sum(client.filter((each) => !loaded.includes(each))),
-    vue: sum(vue),
+    vue: sum(first(vue)),
     style: size(readFileSync(join(ROOT, "vue/style.css"))),
   }),
 );

@@ -49,6 +49,10 @@ export type TextName =
   | "discard"
   | "deleted"
   | "edited"
+  | "stop"
+  | "answerCancelled"
+  | "answerFailed"
+  | "answerInterrupted"
   | "inReplyTo"
   | "reply"
   | "edit"
@@ -136,7 +140,10 @@ export interface MessageEntry {
   /** The server's id; null until it has one. */
   readonly id: string | null;
   /** Its newest version; of a deleted one there is neither sender nor content. */
-  readonly message: MessageVersion;
+  readonly message: MessageVersion & {
+    /** Why an answer has ended, if something was said. */
+    reason?: string | null;
+  };
   /** Its place in the session; null while it is being sent. */
   readonly offset: number | null;
   readonly status: "sending" | "sent" | "delivered" | "read" | "failed";
@@ -189,6 +196,8 @@ export interface Session {
   edit(entry: MessageEntry, content: ChatMessage["content"]): Promise<MessageEntry>;
   /** Delete a message. */
   remove(entry: MessageEntry): Promise<MessageEntry>;
+  /** Stop an answer that grows. */
+  stop(entry: MessageEntry): Promise<MessageEntry>;
   /** The message with this id, if it is in the list. */
   find(messageId: string): MessageEntry | undefined;
   /** What is written is an answer to this message, or replaces it; for a composer. */

@@ -127,9 +127,7 @@ export function useSession(
     try {
       const page = await client.history(id, range);
       if (mine !== run) return null;
-      for (const push of page.messages) {
-        entries.add(push, { isLive: false, isLoaded });
-      }
+      for (const push of page.messages) put(push, { isLive: false, isLoaded });
       if (firstUnread.value === null && !isLoaded) firstUnread.value = entries.firstUnread;
       show();
       return page;
@@ -148,15 +146,59 @@ export function useSession(
 
   // Messages
 
+  function put(push, how) {
+    entries.add(push, how);
+    if (push.message?.state === "growing") follow(client.answer(push.id));
+  }
+
   function showNow() {
     const pushes = arrived;
     arrived = [];
     if (pushes.length === 0) return;
-    for (const push of pushes) entries.add(push, { isLive: true });
+    for (const push of pushes) put(push, { isLive: true });
     if (entries.trim()) hasOlder.value = true;
     show();
   }
   const showArrived = oncePerFrame(showNow);
+
+  // Answers that grow: their texts are shown once a frame, whatever has come.
+
+  const followed = new WeakSet();
+  const grown = new Set(); // ids of those with more text than is shown
+  const showGrown = oncePerFrame(() => {
+    for (const messageId of grown) showAnswer(client.answer(messageId));
+    grown.clear();
+  });
+
+  function showAnswer(answer) {
+    const entry = entries.get(answer?.id);
+    if (entry === undefined || entry.message.deleted) return;
+    entry.message = { ...answer.message, content: answer.text, state: answer.state };
+  }
+
+  /** Show the text of an answer as it grows, from now on. */
+  function follow(answer) {
+    if (!answer || followed.has(answer)) return;
+    followed.add(answer);
+    const grow = () => {
+      grown.add(answer.id);
+      showGrown();
+    };
+    answer.addEventListener("text", grow);
+    grow();
+  }
+
+  on(client, "answer_ended", (push) => {
+    if (!isOurs(push)) return;
+    showNow();
+    grown.delete(push.message_id);
+    entries.change({ message: { ...push.message, reason: push.reason } });
+  });
+
+  /** Stop an answer that grows. */
+  function stop(entry) {
+    return ask(entry, () => client.cancelAnswer(entry.id));
+  }
 
   /**
    * Say something; it is in `messages` at once. Resolves with its entry, sent or failed.
@@ -320,6 +362,7 @@ export function useSession(
     discard,
     edit,
     remove,
+    stop,
     find: (messageId) => entries.get(messageId),
     target,
     loadOlder,

@@ -2,8 +2,8 @@
 
 import { h } from "vue";
 
-const CUT = 2000; // characters of a long message that are shown at first
-const CUT_LINES = 30;
+const CUT = 4000; // characters of a long message that are shown at first
+const CUT_LINES = 60;
 const LINK = /https?:\/\/[^\s<>"'`]+[^\s<>"'`.,;:!?)\]}。，；：！？）】]/gi;
 
 /** Text with its addresses as links; everything else stays text. */

@@ -214,13 +214,17 @@ export const WsMessageList = defineComponent({
       if (from === 0) return; // another session, or a new start
       unsaid.push(...next.slice(from).filter(({ isOwn }) => !isOwn));
       if (unsaid.length === 0 || sayTimer !== 0) return;
-      sayTimer = setTimeout(() => {
-        sayTimer = 0;
-        const [{ message }] = unsaid;
-        const text = `${nameOf(message.sender)}: ${textOf(message).slice(0, SAID)}`;
-        said.value = unsaid.length === 1 ? text : t("newMessages", { n: unsaid.length });
-        unsaid = [];
-      }, SAID_MS);
+      sayTimer = setTimeout(say, SAID_MS);
+    }
+
+    function say() {
+      const ready = unsaid.filter(({ message }) => message.state !== "growing");
+      unsaid = unsaid.filter(({ message }) => message.state === "growing"); // once they have ended
+      sayTimer = unsaid.length > 0 ? setTimeout(say, SAID_MS) : 0;
+      if (ready.length === 0) return;
+      const [{ message }] = ready;
+      const text = `${nameOf(message.sender)}: ${textOf(message).slice(0, SAID)}`;
+      said.value = ready.length === 1 ? text : t("newMessages", { n: ready.length });
     }
 
     watch(

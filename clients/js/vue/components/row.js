@@ -1,12 +1,19 @@
 /** A message in a list. */
 
-import { defineComponent, h, ref } from "vue";
+import { defineComponent, h, ref, watchEffect } from "vue";
 
 import { useTexts } from "../locale.js";
 import { Avatar, cutAt, nameOf, textOf, withLinks } from "./content.js";
 
 const TICKS = { sending: "○", sent: "✓", delivered: "✓✓", read: "✓✓" };
 const QUOTE = 120; // characters of the message that is answered
+const GROWING = "growing";
+/** How an answer may have ended, other than well. */
+const ENDS = {
+  cancelled: "answerCancelled",
+  failed: "answerFailed",
+  interrupted: "answerInterrupted",
+};
 const ASKED_MS = 4000; // how long a deletion waits to be confirmed
 
 export const Row = defineComponent({
@@ -16,11 +23,14 @@ export const Row = defineComponent({
     const { t, time } = useTexts();
     const isOpen = ref(false); // a long text is shown whole
     const isAsked = ref(false); // whether to delete it
+    watchEffect(() => {
+      if (props.entry.message.state === GROWING) isOpen.value = true; // also when it has ended
+    });
 
     const button = (key, text, onClick, more = {}) =>
       h("button", { key, type: "button", class: "ws-link", onClick, ...more }, text);
 
-    function content({ content: given }) {
+    function content({ content: given, state }) {
       const text = textOf({ content: given });
       const cut = cutAt(text);
       const end = isOpen.value ? text.length : cut;
@@ -30,7 +40,7 @@ export const Row = defineComponent({
       const attributes = { key: "text", class: "ws-text", dir: "auto" };
       return [
         isText ? h("div", attributes, withLinks(shown)) : h("pre", attributes, shown),
-        cut < text.length
+        cut < text.length && state !== GROWING
           ? button("toggle", t(isOpen.value ? "showLess" : "showAll"), toggle)
           : null,
       ];
@@ -69,11 +79,13 @@ export const Row = defineComponent({
       if (message.deleted) {
         return h("div", { key: "bubble", class: "ws-bubble ws-deleted" }, t("deleted"));
       }
-      return h("div", { key: "bubble", class: "ws-bubble" }, [
+      const { state } = message;
+      return h("div", { key: "bubble", class: "ws-bubble", "data-answer": state }, [
         quote(message),
         h("div", { key: "content" }, slots.content ? slots.content(given) : content(message)),
         h("div", { key: "meta", class: "ws-meta" }, [
           slots.meta?.(given),
+          ENDS[state] ? h("span", { title: message.reason }, t(ENDS[state])) : null,
           message.edited_at ? h("span", t("edited")) : null,
           h("time", { datetime: message.created_at }, time(message.created_at)),
           status(entry),
@@ -98,6 +110,7 @@ export const Row = defineComponent({
       if (!entry.id || typeof entry.offset !== "number" || message.deleted) return null;
       const may = (name) => actions.includes(name) && (isOwn || actions.includes("moderate"));
       const target = (kind) => () => (session.target.value = { kind, entry });
+      if (message.state === GROWING) return stopButton(entry);
       const all = [
         actions.includes("reply") ? button("reply", t("reply"), target("reply")) : null,
         may("edit") && typeof message.content === "string"
@@ -110,6 +123,13 @@ export const Row = defineComponent({
           : null,
       ];
       return all.some(Boolean) ? h("div", { key: "tools", class: "ws-tools" }, all) : null;
+    }
+
+    function stopButton(entry) {
+      const { session } = props;
+      return h("div", { key: "stop", class: "ws-stop" }, [
+        button("stop", t("stop"), () => session.stop(entry)),
+      ]);
     }
 
     function remove(entry) {
