@@ -176,6 +176,15 @@ def test_a_program_on_this_machine_is_let_in_by_a_loopback_host(start: Start, ra
         assert answer.problem == (403, "origin_forbidden")
 
 
+def test_loopback_hosts_can_be_left_to_the_list(start: Start, raw: OpenRaw) -> None:
+    server = start(allowed_hosts=["chat.example.com", "localhost"], allow_loopback_hosts=False)
+    bearer = {"Authorization": f"Bearer {token()}"}
+    for host, status in (("localhost:8765", 101), ("127.0.0.1:8765", 403)):
+        assert raw(to=server).upgrade("/ws/chat", {**bearer, "Host": host}).status == status
+    refused = server.get("/stats", headers={"Host": "127.0.0.1"})
+    assert refused.problem == (403, "host_forbidden")
+
+
 # Sessions
 
 

@@ -70,6 +70,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """As a browser writes them. Empty: the same origin only."""
     allowed_hosts: tuple[str, ...] = ()
     """``name`` (any port) or ``name:port``. Empty: what follows from ``host``."""
+    allow_loopback_hosts: bool = True
+    """Whether programs on this machine may use a loopback Host that is not in the list."""
     allow_query_token: bool = True
     trusted_proxies: tuple[str, ...] = ()
     """Networks in CIDR form whose ``X-Forwarded-For`` is believed."""

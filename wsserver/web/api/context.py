@@ -123,10 +123,12 @@ class WebContext:
     def allows_host(self, host: str | None, peer: str, headers: Headers) -> bool:
         """Whether the Host header is allowed.
 
-        A loopback Host is always allowed to programs on this machine (``wsctl``, health checks),
-        whatever ``allowed_hosts`` says: DNS rebinding needs the name of a foreign site in Host.
-        Not so behind a proxy on this machine, where any client can have sent it.
+        A loopback Host is allowed to programs on this machine (``wsctl``, health checks), whatever
+        ``allowed_hosts`` says, unless ``allow_loopback_hosts`` is off: DNS rebinding needs the name
+        of a foreign site in Host. Not so behind a proxy on this machine, where any client can have
+        sent it.
         """
         if self.hosts.allows(host):
             return True
-        return is_loopback_host(host) and is_local(peer, headers)
+        is_on = self.settings.allow_loopback_hosts
+        return is_on and is_loopback_host(host) and is_local(peer, headers)

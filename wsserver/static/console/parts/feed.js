@@ -1,6 +1,5 @@
 /** The monitor socket: statistics and events as they happen, for those who may monitor. */
 
-import { WsClient } from "../../client.js";
 import { post } from "./api.js";
 
 const ALWAYS = ["alert_*"];
@@ -17,8 +16,17 @@ export class Feed extends EventTarget {
   /** Why there is no connection; empty while there is one. */
   reason = "";
 
-  start() {
+  async start() {
     this.stop();
+    this.#setState("connecting");
+    let WsClient;
+    try {
+      ({ WsClient } = await import("../../client.js")); // the page does not wait for it
+    } catch (error) {
+      this.reason = error.message;
+      this.#setState("closed");
+      return;
+    }
     const client = new WsClient({
       endpoint: "/ws/admin/monitor",
       ticketProvider: async () => (await post("/tickets")).ticket,
