@@ -24,6 +24,8 @@ SLOW = (
     "cluster/",
     "contract/test_redis_faults.py",
     "contract/test_two_nodes.py",
+    "deploy/test_drain.py",
+    "deploy/test_image.py",
     "operators/",
     "test_answer_docs.py",
     "test_bench.py",

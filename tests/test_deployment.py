@@ -21,6 +21,7 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from tests.support.event_reader import EventReader
+from tests.support.nginx import NEEDS_NGINX, free_port, run_nginx
 from tests.support.rst_blocks import block, table
 from tests.support.running_server import RunningServer
 from tests.support.server_process import ServerProcess, refused
@@ -120,11 +121,6 @@ def test_proxies_have_to_be_patient_for_longer_than_the_heartbeat(tmp_path: Path
 # With nginx itself
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as chosen:
-        return int(chosen.getsockname()[1])
-
-
 @contextmanager
 def nginx(folder: Path, server: str, change: tuple[str, str] = ("", "")) -> Iterator[str]:
     """nginx with the document's configuration, without TLS; its address."""
@@ -138,39 +134,11 @@ def nginx(folder: Path, server: str, change: tuple[str, str] = ("", "")) -> Iter
         assert old in text
         text = text.replace(old, new)
     text = re.sub(r"\n *ssl_certificate\S* .*;", "", text)
-    places = "".join(
-        f"{name}_temp_path {folder}/{name};\n"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    conf = folder / "nginx.conf"
-    conf.write_text(
-        f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;\n"
-        f"events {{ worker_connections 64; }}\nhttp {{\n{places}{text}\n}}\n"
-    )
-    tested = subprocess.run(
-        ["nginx", "-t", "-p", folder, "-c", conf], capture_output=True, text=True
-    )
-    assert tested.returncode == 0, tested.stderr
-    with subprocess.Popen(["nginx", "-p", folder, "-c", conf], stderr=subprocess.PIPE) as process:
-        try:
-            until_it_listens(port, process)
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_S)
+    with run_nginx(folder, text, port) as address:
+        yield address
 
 
-def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except ConnectionRefusedError:
-            continue
-        return
-    raise AssertionError("nginx has ended")
-
-
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
+@NEEDS_NGINX
 def test_a_chat_through_nginx(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(toml(tmp_path))
     admin, user = (
@@ -207,7 +175,7 @@ def test_a_chat_through_nginx(tmp_path: Path) -> None:
     assert '"GET /ws/chat" 101' in log
 
 
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
+@NEEDS_NGINX
 @pytest.mark.parametrize(
     "change",
     [
