@@ -27,7 +27,7 @@ from tests.support.built_in import (
     EXTENSIONS,
     PARAMETERS,
 )
-from tests.support.example_shell import ExampleShell, make_example_shell, serve
+from tests.support.example_shell import ExampleShell, assigned, make_example_shell, serve
 from tests.support.rst_blocks import ROOT, block, blocks, outline, parse, table
 from tests.support.waiting import PATIENCE_S
 
@@ -197,14 +197,20 @@ def test_every_rest_example_is_answered_as_shown(shell: ExampleShell) -> None:
 
 def _run_rest_examples(shell: ExampleShell, customer: Customer) -> None:
     listing = blocks("docs/rest.rst")
-    variables = "\n".join(block("docs/rest.rst", "rest-variables").commands)
+    assignments = block("docs/rest.rst", "rest-variables").commands
+    of_each = dict(zip(("CONNECTION", "MESSAGE", "NOTIFICATION"), assignments[-3:], strict=True))
+    customer.come()
+    variables = assigned(shell, assignments)
     ran = 0
     for place, example in enumerate(listing):
         if example.language != "console" or example.name == "rest-variables":
             continue
         customer.come()
         (command,) = example.commands
-        output = shell.run(f"{variables}\n{command} --fail-with-body")
+        # An earlier example may have ended what they name.
+        its_own = [each for name, each in of_each.items() if f"${name}" in command]
+        lines = [variables, *its_own, f"{command} --fail-with-body"]
+        output = shell.run("\n".join(lines))
         following = listing[place + 1] if place + 1 < len(listing) else None
         if following is not None and following.language == "json":
             shown, real = json.loads(following.text), json.loads(output)

@@ -63,6 +63,15 @@ class ExampleShell:
         return done.stdout
 
 
+def assigned(shell: ExampleShell, assignments: list[str]) -> str:
+    """The same assignments of variables with the values that they get, computed once."""
+    names = [each.partition("=")[0].removeprefix("export ").strip() for each in assignments]
+    prints = [f'printf "%s\\n" "${name}"' for name in names]
+    values = shell.run("\n".join([*assignments, *prints])).splitlines()
+    pairs = zip(names, values, strict=True)
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in pairs)
+
+
 def make_example_shell(folder: Path) -> ExampleShell:
     """A folder that looks like a fresh clone after ``scripts/serve`` has installed everything."""
     tools = folder / ".venv" / "bin"
