@@ -169,6 +169,36 @@ def test_counts_are_exact_whatever_happens_at_once(
         assert client.await_unread(unread=unread)["total"] == unread
 
 
+def test_each_unread_message_and_the_position_that_holds_it_back(
+    server: RunningServer, connect: Connect, session: str, user: str
+) -> None:
+    members(server, session, user)
+    members(server, f"{session}.2", user)
+    first = publish(server, session, sender={"user_id": "bob"})
+    publish(server, session, exclude_users=[user])
+    deleted = publish(server, session)
+    assert server.delete(f"/messages/{deleted['message_id']}").status == 200
+    later = [publish(server, session, sender={"user_id": "carla"}) for _ in range(2)]
+    publish(server, f"{session}.2")
+    connect(user).call("mark_read", session_id=session, offset=1)
+    found = server.get(f"/users/{user}/unread").ok
+    assert (found["user_id"], found["unread_total"], found["total"]) == (user, 3, 2)
+    assert [each["session_id"] for each in found["sessions"]] == [f"{session}.2", session]
+    shown = found["sessions"][1]
+    assert (shown["unread"], shown["read_offset"]) == (2, 1)
+    assert shown["read_at"].endswith("Z")
+    assert [(each["message_id"], each["sender"]) for each in shown["messages"]] == [
+        (each["message_id"], "carla") for each in later
+    ]
+    assert first["message_id"] not in str(found)
+    page = server.get(f"/users/{user}/unread?limit=1&messages=1").ok
+    rest = server.get(f"/users/{user}/unread?limit=1&messages=1&cursor={page['next_cursor']}").ok
+    assert [len(each["messages"]) for each in rest["sessions"]] == [1]
+    assert (rest["sessions"][0]["session_id"], rest["next_cursor"]) == (session, None)
+    for query in ("messages=0", "messages=101", "cursor=x", "limit=0"):
+        assert server.get(f"/users/{user}/unread?{query}").problem == (400, "bad_request")
+
+
 def test_the_name_is_reserved(server: RunningServer) -> None:
     answer = server.post("/broadcast", {"type": "unread_changed"})
     assert answer.problem == (422, "validation_failed")

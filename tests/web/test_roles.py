@@ -24,6 +24,7 @@ ALLOWED = {
     f"GET {API}/users/{{user_id}}/conversations": "admin service manager",
     f"GET {API}/users/{{user_id}}/data": "admin",
     f"DELETE {API}/users/{{user_id}}/data": "admin",
+    f"GET {API}/users/{{user_id}}/unread": "admin service manager",
     f"GET {API}/online-users": "admin service manager",
     f"POST {API}/users/disconnect": "admin",
     f"POST {API}/ping/{{user_id}}": "admin service manager",

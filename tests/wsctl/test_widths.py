@@ -31,6 +31,8 @@ def server(server: FakeServer) -> FakeServer:
         ["notifications", "show", "notify_1"], ["disconnect", "u1", "--dry-run"],
         ["history", "missing"], ["bogus-command-with-a-name-that-is-long-enough-to-be-folded-x"],
         ["stats", "--bogus-option-with-a-name-that-is-long-enough-to-be-folded-somewhere"],
+        ["session", "s1"], ["session", "s1", "--at", "14:03"], ["take", "s1"], ["release", "s1"],
+        ["conversations", "u1"], ["why-unread", "u1"],
         ["context", "list"], ["--help"], [],
     ],
     ids=lambda args: " ".join(args)[:30],
@@ -50,7 +52,31 @@ def test_what_a_terminal_shows_fits_it(server: FakeServer, args: list[str]) -> N
     step = {"state": "dropped", "at": at}
     for row in server.connections:
         row |= {"user_id": user, "connection_id": "conn_01hk153x00h9v3t7n2c4d"}
+    state = {
+        "session_id": "s1", "title": LONG, "state": "pending", "term": 3, "organization_id": user,
+        "holder": {"type": "user", "id": user}, "metadata": {"note": LONG}, "offset": 42,
+        "created_at": at, "updated_at": at, "members": [user] * 9, "active": [user] * 9,
+    }  # fmt: skip
+    position = {"user_id": user, "read_offset": 17, "is_exact": False}
+    past = {
+        **state, "at": at, "positions": [position] * 9,
+        "present": [{"user_id": user, "since": at, "until": at}] * 9,
+        "changes": [{"at": at, "by": user, "field": "metadata", "value": {}}] * 9,
+    }  # fmt: skip
+    listed = {**state, "unread": 1200, "read_offset": 17,
+              "last_message": {**said, "created_at": at}}  # fmt: skip
+    counted = {"offset": 18, "at": at, "sender": user, "message_id": "msg_01hk153x00h9v3t7n2c4d"}
+    held = {"session_id": user, "unread": 1200, "read_offset": 17, "read_at": at,
+            "messages": [counted] * 3}  # fmt: skip
     server.answers |= {
+        ("GET", "/sessions/s1"): (200, {**state, "positions": [position] * 9}),
+        ("GET", "/sessions/s1/past"): (200, past),
+        ("GET", "/whoami"): (200, {"user_id": user}),
+        ("POST", "/sessions/s1/holder"): (200, {"holder": state["holder"], "term": 4}),
+        ("GET", "/users/u1/conversations"): (200, {
+            "conversations": [listed], "unread_total": 1200, "total": 9, "next_cursor": None}),
+        ("GET", "/users/u1/unread"): (200, {
+            "sessions": [held], "unread_total": 1200, "total": 9, "next_cursor": None}),
         ("GET", "/users/u1/connections"): (200, {"connections": server.connections}),
         ("GET", "/sessions/s1/history"): (200, {"messages": [message], "has_more": False}),
         ("GET", "/sessions/missing/history"): (404, problem(404, "not_found", LONG)),

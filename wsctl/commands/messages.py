@@ -268,7 +268,7 @@ def history(environment: Environment, /, session: str, limit: int, **which: Any)
     if output.format == "json":
         output.data(to_json(messages, indent=2) + "\n")
         return
-    rows = [_said(message) for message in messages] if output.is_table else messages
+    rows = [message_row(message) for message in messages] if output.is_table else messages
     output.rows(_HISTORY, rows, empty=f"no kept messages in session {session}")
 
 
@@ -310,7 +310,7 @@ def _pages(
     return found
 
 
-def _said(message: Mapping[str, Any]) -> dict[str, Any]:
+def message_row(message: Mapping[str, Any]) -> dict[str, Any]:
     """A push of a stream as a row of the table."""
     said = message.get("message")
     if not isinstance(said, dict):

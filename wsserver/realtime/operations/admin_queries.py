@@ -231,6 +231,26 @@ class AdminQueries:
             "next_cursor": found.next_cursor,
         }
 
+    async def unread(
+        self, actor: Actor, user_id: str, window: Window, messages: int
+    ) -> dict[str, Any]:
+        """Why messages are unread to a user: each of them, and the position that holds it back.
+
+        Raises ``NotFound`` for a user outside of the scope.
+        """
+        scope = self._scope(actor, "messages:read")
+        await scope.find_user(user_id)
+        sessions, total, unread, cursor = await self._conversation_list.explain_unread(
+            user_id, scope, window, messages
+        )
+        return {
+            "user_id": user_id,
+            "sessions": sessions,
+            "unread_total": unread,
+            "total": total,
+            "next_cursor": cursor,
+        }
+
     async def session_at(self, actor: Actor, session_id: str, at: float) -> dict[str, Any]:
         """A session as it was at a time.
 

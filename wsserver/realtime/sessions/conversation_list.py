@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from wsserver.clock import rfc3339
 from wsserver.cluster.directory import USERS_LISTED
 from wsserver.identity.claims import Claims
-from wsserver.paging import PAGE_BYTES, decode_cursor, encode_cursor, json_bytes
+from wsserver.paging import PAGE_BYTES, Window, decode_cursor, encode_cursor, json_bytes
 from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Scope
@@ -115,6 +116,43 @@ class ConversationList:
             return list(filter(scope.is_shown_in_session, user_ids))
 
         return await self._page(listed, wanted, reader, lambda _: True, show)
+
+    async def explain_unread(
+        self, user_id: str, scope: Scope, window: Window, messages: int
+    ) -> tuple[list[dict[str, Any]], int, int, str | None]:
+        """The sessions with unread messages of a user, newest activity first, and why.
+
+        Each with its first ``messages``. Also the number of sessions, the sum of what is unread,
+        and the cursor of the next page.
+        """
+        listed = [each for each in await self._participants.sessions_of(user_id) if each.unread]
+        seen = set(await scope.sessions([each.session_id for each in listed]))
+        listed = [each for each in listed if each.session_id in seen]
+        listed.sort(key=_newest_first)
+        rest = listed
+        if window.cursor is not None:
+            place = decode_cursor(window.cursor, Place)
+            after = (-place.active_at, place.session_id)
+            rest = [each for each in listed if _newest_first(each) > after]
+        page = rest[: window.limit]
+        shown = [await self._explained(user_id, each, messages) for each in page]
+        cursor = None
+        if len(page) < len(rest):
+            cursor = encode_cursor(Place(page[-1].active_at, page[-1].session_id))
+        return shown, len(listed), sum([each.unread for each in listed]), cursor
+
+    async def _explained(self, user_id: str, each: Listed, messages: int) -> dict[str, Any]:
+        held = await self._participants.unread_messages(user_id, each.session_id, messages)
+        return {
+            "session_id": each.session_id,
+            "unread": each.unread,
+            "read_offset": each.read_offset,
+            "read_at": None if held is None else rfc3339(held.read_at),
+            "messages": [
+                {**message._asdict(), "at": rfc3339(message.at)}
+                for message in (held.messages if held is not None else ())
+            ],
+        }
 
     async def _page(
         self,

@@ -8,7 +8,7 @@ from functools import partial
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages import participants
-from wsserver.storage.messages.participants import Admits, Listed, Move, Moved, Unread
+from wsserver.storage.messages.participants import Admits, Held, Listed, Move, Moved, Unread
 
 
 class ParticipantStore:
@@ -52,6 +52,11 @@ class ParticipantStore:
     async def count_unread(self, user_id: str) -> int:
         """Number of messages that are unread to a user, in all sessions."""
         return sum(each.unread for each in await self.unread_of(user_id))
+
+    async def unread_messages(self, user_id: str, session_id: str, limit: int) -> Held | None:
+        """The first messages that are unread to a user in a session; None: it is not the user's."""
+        read = partial(participants.unread_messages, user_id=user_id, session_id=session_id)
+        return await self._database.read(partial(read, limit=limit, admits=self._admits))
 
     async def unread_of(self, user_id: str) -> list[Unread]:
         """What is unread to a user, in all sessions with messages."""

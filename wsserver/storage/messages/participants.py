@@ -39,6 +39,15 @@ _SELECT_ENDS = (
     "SELECT name, id, last_offset, first_offset, uncounted FROM streams"
     " WHERE name IN (SELECT value FROM json_each(?))"
 )
+_SELECT_HELD = (
+    "SELECT p.read_at, s.id, p.read_offset, s.last_offset FROM participants p"
+    " LEFT JOIN streams s ON s.name = 'session:' || p.session_id"
+    " WHERE p.user_id = ? AND p.session_id = ?"
+)
+_SELECT_COUNTED = (
+    f"SELECT key & {LAST_OFFSET}, message_id, sender, at, audience FROM messages"  # noqa: S608
+    " WHERE key > ? AND key <= ? AND type = 'new_message' AND deleted_at IS NULL ORDER BY key"
+)
 _COLUMNS = "user_id, session_id, start_offset, read_offset, seen, read_at"
 _MOVE = (
     " ON CONFLICT (user_id, session_id) DO UPDATE SET read_offset = excluded.read_offset,"
@@ -143,6 +152,24 @@ class Listed(NamedTuple):
     """Of the latest message; 0: there was none."""
     offset: int
     """End of the stream."""
+
+
+class CountedMessage(NamedTuple):
+    """A message that is unread to a user."""
+
+    offset: int
+    message_id: str
+    sender: str | None
+    at: float
+    """Seconds since the epoch."""
+
+
+class Held(NamedTuple):
+    """Why a session has unread messages: the position, and what of it is still stored."""
+
+    read_at: float
+    """When the position was moved last; seconds since the epoch."""
+    messages: list[CountedMessage]
 
 
 class Reader(NamedTuple):
@@ -276,6 +303,27 @@ def sessions_of(db: Connection, user_id: str, admits: Admits) -> list[Listed]:
     for index, count in zip(limited, limited_unread(db, wanted, admits), strict=True):
         found[index] = found[index]._replace(unread=found[index].unread + count)
     return found
+
+
+def unread_messages(
+    db: Connection, user_id: str, session_id: str, limit: int, admits: Admits
+) -> Held | None:
+    """The first messages that are unread to a user in a session; None: it is not the user's."""
+    row = db.execute(_SELECT_HELD, [user_id, session_id]).fetchone()
+    if row is None:
+        return None
+    read_at, stream_id, read_offset, last_offset = row
+    counted: list[CountedMessage] = []
+    if stream_id is None:
+        return Held(read_at, counted)
+    reader = _readers(db, {user_id})[user_id]
+    keys = [key_of(stream_id, read_offset), key_of(stream_id, last_offset)]
+    for offset, message_id, sender, at, audience in db.execute(_SELECT_COUNTED, keys):
+        if audience is None or admits(audience, reader):
+            counted.append(CountedMessage(offset, message_id, sender, at))
+            if len(counted) == limit:
+                break
+    return Held(read_at, counted)
 
 
 def limited_unread(

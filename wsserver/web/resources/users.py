@@ -49,6 +49,41 @@ class Conversations(Listing):
     unread_total: Annotated[int, Meta(description="in all of them, whatever their state")]
 
 
+class UnreadMessage(Answer):
+    """A message that counts as unread."""
+
+    message_id: str
+    offset: int
+    sender: str | None
+    at: Time
+
+
+class UnreadSession(Answer):
+    """A session with unread messages; of those that have expired only the number is known."""
+
+    session_id: str
+    unread: int
+    read_offset: int
+    read_at: Annotated[Time | None, Meta(description="when the position was moved last")]
+    messages: Annotated[list[UnreadMessage], Meta(description="the first ones")]
+
+
+class UnreadSessions(Listing):
+    """Sessions with messages that are unread to a user, newest activity first."""
+
+    user_id: str
+    sessions: list[UnreadSession]
+    unread_total: int
+
+
+class UnreadQuery(PageQuery, kw_only=True):
+    """A page of sessions, with some messages of each."""
+
+    messages: Annotated[
+        int, Meta(ge=1, le=100, description="of each session at most, the oldest")
+    ] = 20
+
+
 class ConversationsQuery(PageQuery, kw_only=True):
     """A page of conversations, of one state or of all."""
 
@@ -139,6 +174,21 @@ async def _export_data(context: WebContext, call: Call) -> Reply:
 async def _erase_data(context: WebContext, call: Call) -> dict[str, Any]:
     """Erase what is stored about a user; their messages in sessions get the deleted form."""
     return await context.user_records.erase(call.caller, call.path["user_id"])
+
+
+@RESOURCE.endpoint(
+    "GET /users/{user_id}/unread",
+    "messages:read",
+    UnreadSessions,
+    query=UnreadQuery,
+    errors=("not_found",),
+)
+async def _list_unread(context: WebContext, call: Call) -> dict[str, Any]:
+    """List what is unread to a user: each message, and the position that holds it back."""
+    query = call.query
+    return await context.admin_queries.unread(
+        call.caller, call.path["user_id"], query.window, query.messages
+    )
 
 
 @RESOURCE.endpoint(
