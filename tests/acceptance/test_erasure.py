@@ -129,6 +129,23 @@ def test_nothing_is_left_of_an_erased_user(server: RunningServer, connect: Conne
         assert [text for text in private if text.encode() in content] == [], file
 
 
+def test_positions_in_memory_are_erased(server: RunningServer, connect: Connect) -> None:
+    server.put("/sessions/s1/members", {"user_ids": ["u1", "u2"]})
+    reader = connect("u1", to=server)
+    writer = connect("u2", to=server)
+    writer.join("s1")
+    said = [writer.call("send_message", session_id="s1", content=str(i)) for i in range(3)]
+    reader.call("mark_read", session_id="s1", offset=said[0]["offset"])
+    reader.await_unread(unread=2)
+    assert server.delete("/users/u1/data").status == 200
+    pushed = reader.await_unread(unread=0)
+    assert (pushed["session_id"], pushed["total"]) == ("s1", 0)
+    positions = {each["user_id"]: each for each in server.get("/sessions/s1").json()["positions"]}
+    assert positions["u1"]["read_offset"] == said[2]["offset"]
+    (known,) = [each for each in reader.join("s1")["users"] if each["user_id"] == "u2"]
+    assert known["read_offset"] == said[2]["offset"]
+
+
 def test_only_administrators_may(server: RunningServer) -> None:
     for role in ("service", "manager", "user"):
         bearer = token("x", role=role, organization_id="acme")

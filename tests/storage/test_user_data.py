@@ -49,11 +49,24 @@ ROWS: dict[str, tuple[str, list[list[Any]]]] = {
         [["s1", "u1", "boss", NOW], ["s1", "u2", "boss", NOW]],
     ),
     "participants": (
-        "user_id, session_id, read_offset, seen, read_at, is_member, has_joined, has_written",
+        "user_id, session_id, start_offset, read_offset, seen, read_at, is_member, has_joined,"
+        " has_written",
         [
-            ["u1", "s1", 3, 3, NOW, 1, 0, 1],
-            ["u1", "s2", 3, 3, NOW, 0, 1, 0],
-            ["u2", "s1", 3, 3, NOW, 1, 0, 1],
+            ["u1", "s1", 0, 3, 3, NOW, 1, 0, 1],
+            ["u1", "s2", 0, 3, 3, NOW, 0, 1, 0],
+            ["u2", "s1", 0, 3, 3, NOW, 1, 0, 1],
+        ],
+    ),
+    "conversation_changes": (
+        "session_id, at, changed_by, field, value",
+        [
+            ["s1", NOW, who, field, value]
+            for who in ("u1", "u2", "u10")
+            for field, value in (
+                ("joined", f'"{who}"'),
+                ("state", '"closed"'),
+                ("left", f'"{who}"'),
+            )
         ],
     ),
     "notifications": (
@@ -95,6 +108,7 @@ ERASED = {
     "away_marks": 1,
     "console_sessions": 1,
     "contacts": 1,
+    "conversation_changes": 2,
     "cursors": 2,
     "deliveries": 3,
     "known_users": 1,
@@ -159,6 +173,7 @@ async def test_rows_of_a_user_are_exported_and_none_of_others(database: Database
         **dict.fromkeys(("contacts", "known_users", "user_organizations", "answers"), 1),
         **dict.fromkeys(("console_sessions", "audit", "notifications"), 1),
         **{"participants": 2, "cursors": 2, "receipts": 3, "deliveries": 3, "attempts": 2},
+        "conversation_changes": 3,
     }
     (contact,) = found["contacts"]
     assert isinstance(contact["contact"], Raw)
@@ -190,7 +205,9 @@ async def test_rows_of_a_user_are_erased_and_those_of_others_stay(database: Data
     del others["notifications"]  # what u2 has sent to u1 alone goes, too
     assert dict(await UserErasure(database).erase("u1", NOW)) == ERASED
     left = await exported(database, "u1")
-    assert set(left) == {"user_organizations", "participants", "audit"}
+    assert set(left) == {"user_organizations", "participants", "conversation_changes", "audit"}
+    (change,) = left["conversation_changes"]
+    assert (change["field"], decode(change["value"])) == ("state", "closed")
     (position,) = left["participants"]  # of a member, as if added now
     assert (position["session_id"], position["read_offset"], position["has_written"]) == (
         "s1",

@@ -75,7 +75,7 @@ from wsserver.realtime.operations.node_queries import NodeQueries
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.operations.searching import Search, SearchIndexer
 from wsserver.realtime.operations.session_actions import SessionActions
-from wsserver.realtime.operations.user_records import UserRecords
+from wsserver.realtime.operations.user_records import PositionsErased, UserRecords
 from wsserver.realtime.sessions.conversation_list import ConversationList
 from wsserver.realtime.sessions.conversations import Conversations, HolderChanged
 from wsserver.realtime.sessions.presence import Presence
@@ -411,6 +411,8 @@ def build_live(
         retention=settings.retention,
         removals=[end_deleted, *removals],
     )
+    control.add_listener(PositionsErased, lambda notice: positions.forget_user(notice.user_id))
+    control.add_listener(PositionsErased, lambda notice: unread.look_at_all_of(notice.user_id))
     control.add_listener(MessagesDeleted, partial(_forget_answers, owned_answers))
     answers = Answers(
         AnswerRouting(owned_answers, answer_store, control, tasks),

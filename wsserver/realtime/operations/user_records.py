@@ -50,6 +50,12 @@ class UserErased(Notice, frozen=True):
     user_id: str
 
 
+class PositionsErased(Notice, frozen=True):
+    """The read positions of a user were erased."""
+
+    user_id: str
+
+
 class MessagesRemoved(Notice, frozen=True):
     """Messages of streams were deleted before their time."""
 
@@ -161,6 +167,7 @@ class UserRecords:
             await self._delete(keys)
         self._control.notify(UserErased(user_id))
         erased = await self._erasure.erase(user_id, self._clock.wall())
+        self._control.notify(PositionsErased(user_id))
         erased["messages"] = messages
         return dict(sorted(erased.items()))
 

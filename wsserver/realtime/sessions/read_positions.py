@@ -158,6 +158,14 @@ class ReadPositions:
         self._count -= len(self._cache.pop(session_id, ()))
         self._reading.pop(session_id, None)
 
+    def forget_user(self, user_id: str) -> None:
+        """The positions of a user were changed otherwise."""
+        for session_id in [each for each, known in self._cache.items() if user_id in known]:
+            self.forget(session_id)
+        self._reading.clear()
+        for key in [each for each in self._entered if each[0] == user_id]:
+            del self._entered[key]
+
     def forget_all(self) -> None:
         """Positions in many sessions were changed otherwise."""
         self._cache.clear()

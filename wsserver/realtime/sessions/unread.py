@@ -170,6 +170,11 @@ class UnreadPushes:
         else:
             self._users.pop(user_id, None)  # what is known of the user is no longer true
 
+    def look_at_all_of(self, user_id: str) -> None:
+        """What is unread to a user has changed in many sessions; each node hears of it."""
+        if user_id in self._users:
+            self._tasks.spawn(self._compare([user_id]), name="unread")
+
     def _look_at_all(self) -> None:
         """Notices may have been missed."""
         if self._users:

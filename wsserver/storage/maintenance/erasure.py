@@ -36,6 +36,10 @@ _SELECT_RECEIPTS = "SELECT key FROM receipts WHERE key > ? AND key <= ? AND user
 _SELECT_CURSORS = (
     "SELECT stream_id FROM cursors WHERE stream_id > ? AND stream_id <= ? AND user_id = ?"
 )
+_SELECT_VISITS = (
+    "SELECT id FROM conversation_changes WHERE id > ? AND id <= ? AND changed_by = ?"
+    " AND (field = 'joined' OR field = 'left')"
+)
 _SELECT_BY_SENDER = "SELECT id FROM notifications WHERE id > ? AND id <= ? AND sender = ?"
 
 
@@ -71,6 +75,13 @@ class UserErasure:
             user_id,
             _SELECT_CURSORS,
             f"DELETE FROM cursors WHERE user_id = ? AND stream_id {_OF_KEYS}",  # noqa: S608
+        )
+        erased["conversation_changes"] = await self._change_found(
+            "conversation_changes",
+            "id",
+            user_id,
+            _SELECT_VISITS,
+            f"DELETE FROM conversation_changes WHERE changed_by = ? AND id {_OF_KEYS}",  # noqa: S608
         )
         erased.update({"deliveries": 0, "attempts": 0})
         while batch := await self._database.run(partial(_erase_deliveries, user_id=user_id)):

@@ -24,7 +24,7 @@ Row = dict[str, Any]
 PAGE_ROWS = 100
 SCAN_ROWS = 5000
 """Rows that one query looks at, in tables without an index of users."""
-_JSON_COLUMNS = frozenset({"contact", "claims", "content", "detail"})
+_JSON_COLUMNS = frozenset({"contact", "claims", "content", "detail", "value"})
 _SELECT_WATCHERS = (
     "SELECT message_id, CASE WHEN state <> 'growing' AND watchers LIKE ? THEN watchers END"
     " FROM answers WHERE message_id > ? ORDER BY message_id LIMIT ?"
@@ -74,6 +74,12 @@ _TABLES = (
         "SELECT session_id AS position, session_id, read_offset, read_at, is_member, has_joined,"
         " has_written FROM participants WHERE user_id = :user_id AND session_id > :after",
         "",
+    ),
+    _Table(
+        "conversation_changes",
+        "SELECT id AS position, session_id, at, field, value FROM conversation_changes"
+        " WHERE id > :after AND id <= :until AND changed_by = :user_id",
+        scanned=("conversation_changes", "id"),
     ),
     _Table(
         "cursors",
