@@ -205,3 +205,15 @@ async def test_an_updated_server_asks_for_a_reload(
         monkeypatch.setattr("wsserver.web.resources.diagnostics.__version__", "9.9.9")
         server.system.manager.close(only_connection(server, "upgrade"), 1012, "")
         await expect(page.locator("#toasts")).to_contain_text("updated to 9.9.9")
+
+
+@pytest.mark.gen_test
+async def test_a_ticket_opened_in_an_open_console_signs_in(
+    console: Console, server: Server
+) -> None:
+    async with faultless_page(console.chromium) as page:
+        await page.goto(f"{url_of(server)}/console")
+        await expect(page.get_by_label("Token")).to_be_visible()
+        ticket, _ = server.system.tickets.issue(parse_claims({"sub": "dana", "exp": 4e9}))
+        await page.goto(f"{url_of(server)}/console#ticket={ticket}")  # only the fragment changes
+        await expect(page.locator("#account summary")).to_have_text("dana")

@@ -79,14 +79,8 @@ export const TEXTS = {
   errors_shown: ["limit {limit} in {window} s", "{window} 秒内上限 {limit}"],
   node_state: ["Node {node} is {state}", "节点 {node}：{state}"],
   node_silent: ["Node {node} does not answer", "节点 {node} 没有响应"],
-  channel_failed: [
-    "{channel}: {n} deliveries failed within 24 h",
-    "{channel}：24 小时内 {n} 条投递失败",
-  ],
-  channel_late: [
-    "{channel}: {n} deliveries wait since {since}",
-    "{channel}：{n} 条投递自 {since} 起等待",
-  ],
+  channel_failed: ["{channel}: failed within 24 h: {n}", "{channel}：24 小时内失败 {n} 条"],
+  channel_late: ["{channel}: {n} wait, due since {since}", "{channel}：{n} 条等待，到期于 {since}"],
   alert: [
     "Alert {alert}: {value} (limit {threshold})",
     "告警 {alert}：{value}（上限 {threshold}）",
