@@ -21,6 +21,7 @@ sessions:any            yes -   -   -
 messages:read           yes yes yes -
 messages:publish        yes yes yes -
 messages:moderate       yes -   yes -
+users:erase             yes -   -   -
 notifications:send      yes yes yes -
 notifications:read      yes yes -   -
 tokens:revoke           yes -   -   -
