@@ -101,7 +101,7 @@ export class Messages {
     );
     const messages = after > 0 ? found.slice(0, limit) : found.slice(-limit);
     const has_more = messages.length < found.length;
-    return { type: "history", session_id, messages, epoch: stream.epoch, has_more };
+    return { type: "history", session_id, messages, epoch: stream.epoch, has_more, receipts: {} };
   }
 
   /** The command `search`, for messages that contain all words. */
