@@ -91,6 +91,7 @@ async def test_dragging_zooms_and_the_address_keeps_it(console: Console, server:
         assert "from=" not in page.url
 
 
+@pytest.mark.long  # fails on a busy machine, whose event loop lags
 @pytest.mark.gen_test
 async def test_what_is_wrong_is_said_first(
     console: Console, server: Server, monkeypatch: pytest.MonkeyPatch
