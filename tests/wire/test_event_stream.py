@@ -222,5 +222,6 @@ async def test_life_is_what_can_be_written(io_loop: IOLoop, clock: FakeClock) ->
     far.close()
 
 
+@pytest.mark.pure
 def test_an_idle_one_is_small() -> None:
     assert EventStream.__basicsize__ + 16 <= 160
