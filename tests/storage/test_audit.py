@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.waiting import PATIENCE_S
 from wsserver.errors import BadRequest, StorageUnavailable
+from wsserver.storage.engine import write_buffer
 from wsserver.storage.engine.database import Database
 from wsserver.storage.tables import audit as audit_module
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
@@ -165,12 +166,9 @@ async def test_entries_are_stored_by_themselves_soon(
 
 @pytest.mark.gen_test
 async def test_what_waits_is_bounded_and_each_that_is_refused_is_counted(
-    audit: AuditLog,
-    database: Database,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(audit_module, "WAITING_LIMIT", 5)
+    audit = AuditLog(database, waiting_limit=5)
     with caplog.at_level(logging.CRITICAL):
         assert [audit.record(entry(n)) for n in range(8)] == [True] * 5 + [False] * 3
     assert database.health()["lost_writes"] == 3
@@ -181,13 +179,13 @@ async def test_what_waits_is_bounded_and_each_that_is_refused_is_counted(
 async def test_behind_a_database_that_is_held_up_entries_wait_here(
     audit: AuditLog, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_module, "BUSY_JOBS", -1)
+    monkeypatch.setattr(write_buffer, "BUSY_JOBS", -1)
     audit.record(entry(1))
-    audit._store()
-    assert len(audit._waiting) == 1
+    audit._buffer._flush_if_idle()
+    assert len(audit._buffer) == 1
     monkeypatch.undo()
-    audit._store()
-    assert audit._waiting == []
+    audit._buffer._flush_if_idle()
+    assert len(audit._buffer) == 0
     assert (await audit.page(1)).total == 1
 
 
@@ -225,7 +223,7 @@ async def test_entries_outlast_a_database_that_is_locked_in_their_order(
     audit.record(entry(1))
     audit.record(entry(2))
     await fail_to_store(audit, database)
-    assert audit._timer is not None
+    assert audit._buffer._timer is not None
     audit.record(entry(3))
     assert (await audit.page(10)).items == []
     lock.execute("ROLLBACK")
@@ -237,13 +235,9 @@ async def test_entries_outlast_a_database_that_is_locked_in_their_order(
 @pytest.mark.sqlite_only
 @pytest.mark.gen_test
 async def test_entries_for_which_there_is_no_room_any_more_are_counted(
-    audit: AuditLog,
-    database: Database,
-    lock: sqlite3.Connection,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    database: Database, lock: sqlite3.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(audit_module, "WAITING_LIMIT", 3)
+    audit = AuditLog(database, waiting_limit=3)
     with caplog.at_level(logging.CRITICAL):
         for n in range(3):
             audit.record(entry(n))

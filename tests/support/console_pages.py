@@ -11,6 +11,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.support.browser_pages import faultless_page, url_of
+from tests.support.waiting import until
 from tests.support.web_server import Server, token
 
 PHONE: dict[str, Any] = {
@@ -30,6 +31,11 @@ def set_health(server: Server, monkeypatch: pytest.MonkeyPatch, **checks: Any) -
     status = "ok" if all(check.get("ok", True) for check in checks.values()) else "degraded"
     merged = {name: {**check, **checks.get(name, {})} for name, check in well.items()}
     monkeypatch.setattr(server.context, "health", lambda: {"status": status, "checks": merged})
+
+
+async def subscribed(server: Server, name: str) -> None:
+    """Wait until a page gets the events of this name: what happens before is not shown."""
+    await until(lambda: server.system.manager.events.hears(name))
 
 
 class Console:

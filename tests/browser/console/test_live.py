@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
-from tests.support.console_pages import HOSTILE, Console
+from tests.support.console_pages import HOSTILE, Console, subscribed
 from tests.support.web_server import Server, token
 
 pytestmark = NEEDS_CHROMIUM
@@ -20,22 +20,10 @@ def rows(page: Page) -> Any:
     return page.locator(".live-space .live-row")
 
 
-async def listening(page: Page, server: Server) -> None:
-    """Wait until events come."""
-    await expect(page.locator("#feed")).to_have_text("Live")
-    await page.get_by_role("button", name="Clear").click()
-    for _ in range(100):
-        server.system.manager.emit("listening")
-        if await rows(page).count():
-            break
-        await asyncio.sleep(0.05)
-    await page.get_by_role("button", name="Clear").click()
-
-
 @pytest.mark.gen_test
 async def test_events_are_rows_with_links_and_open(console: Console, server: Server) -> None:
     async with console.page("/live") as page:
-        await listening(page, server)
+        await subscribed(server, "listening")
         server.system.manager.emit("order.placed", user_id="u1", session_id="s1", note=HOSTILE)
         row = rows(page).filter(has_text="order.placed")
         await expect(row).to_contain_text(f"note={HOSTILE}")
@@ -54,7 +42,7 @@ async def test_events_are_rows_with_links_and_open(console: Console, server: Ser
 @pytest.mark.gen_test
 async def test_rows_are_filtered_by_words_and_types(console: Console, server: Server) -> None:
     async with console.page("/live?q=blue") as page:
-        await listening(page, server)
+        await subscribed(server, "listening")
         await page.get_by_role("searchbox").fill("blue")
         for colour in ("blue", "red"):
             server.system.manager.emit("paint", colour=colour)
@@ -70,7 +58,7 @@ async def test_rows_are_filtered_by_words_and_types(console: Console, server: Se
 @pytest.mark.gen_test
 async def test_a_paused_view_stands_still_and_counts_on(console: Console, server: Server) -> None:
     async with console.page("/live") as page:
-        await listening(page, server)
+        await subscribed(server, "listening")
         await page.get_by_role("button", name="Pause").click()
         for _ in range(10):
             server.system.manager.emit("quiet")
@@ -86,7 +74,7 @@ async def test_thousands_of_events_leave_few_rows_in_the_document(
     console: Console, server: Server
 ) -> None:
     async with console.page("/live") as page:
-        await listening(page, server)
+        await subscribed(server, "listening")
         for burst in range(12):
             for number in range(2000):
                 server.system.manager.emit("tick", number=burst * 2000 + number)
@@ -123,7 +111,7 @@ async def test_contents_are_hidden_from_who_may_not_read_messages(
     socket.send(type="join_session", session_id="s1")
     await socket.push("session_joined")
     async with console.page("/live", bearer=bearer) as page:
-        await listening(page, server)
+        await subscribed(server, "listening")
         socket.send(type="send_message", session_id="s1", content="secret words")
         received = rows(page).filter(has_text="message_received")
         await expect(received).to_have_count(1)

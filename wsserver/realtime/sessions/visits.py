@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from functools import partial
 from typing import Literal
 
 from wsserver.clock import Clock
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.write_buffer import WriteBuffer
 from wsserver.storage.messages.conversations import log_visits
 from wsserver.storage.messages.session_past import STARTED
 
-GATHER_S = 0.2
-"""Time for which visits are gathered, to be stored together."""
 WAITING_LIMIT = 50_000
-"""Visits that may wait to be stored; of more, the oldest are dropped and counted as lost."""
+"""Visits that may wait to be stored; further ones are refused."""
 BATCH = 2000
 
 
@@ -26,33 +23,26 @@ class SessionVisits:
     """
 
     def __init__(self, database: Database, clock: Clock, *, is_alone: bool) -> None:
-        self._database = database
         self._clock = clock
         self._is_alone = is_alone
-        self._waiting: list[tuple[str, float, str, str]] = []
-        self._is_due = False
+        self._buffer = WriteBuffer(
+            database,
+            log_visits,
+            limit=WAITING_LIMIT,
+            batch=BATCH,
+            full="too many visits of sessions are waiting to be stored",
+        )
 
     def begin(self) -> None:
         """Note the start of the server, after which all have left; before the first connection."""
         if self._is_alone:
-            self._waiting.append(("", self._clock.wall(), "", STARTED))
-            self.flush()
+            self._buffer.add(("", self._clock.wall(), "", STARTED))
+            self._buffer.flush()
 
     def note(self, session_id: str, user_id: str, what: Literal["joined", "left"]) -> None:
         """A user has come to a session, or has gone."""
-        self._waiting.append((session_id, self._clock.wall(), user_id, what))
-        if len(self._waiting) > WAITING_LIMIT:
-            surplus = len(self._waiting) - WAITING_LIMIT
-            del self._waiting[:surplus]
-            self._database.refuse("too many visits of sessions are waiting to be stored", surplus)
-        if not self._is_due:
-            self._is_due = True
-            asyncio.get_running_loop().call_later(GATHER_S, self.flush)
+        self._buffer.add((session_id, self._clock.wall(), user_id, what))
 
     def flush(self) -> None:
         """Hand over what waits to the database."""
-        self._is_due = False
-        waiting, self._waiting = self._waiting, []
-        for start in range(0, len(waiting), BATCH):
-            visits = waiting[start : start + BATCH]
-            self._database.submit(partial(log_visits, visits=visits), len(visits))
+        self._buffer.flush()

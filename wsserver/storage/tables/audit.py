@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.write_buffer import WriteBuffer
 
-GATHER_S = 0.2
-"""Entries of this time are stored together: each commit delays fan-outs (GIL)."""
-RETRY_S = 1.0
-"""Delay before entries that could not be stored are retried."""
 WAITING_LIMIT = 10_000
 """Entries that may wait to be stored; further ones are refused."""
-BUSY_JOBS = 1000
-"""While more jobs than this wait for the database, entries are held back."""
 KEPT_S = 366 * 86_400
 KEPT_ROWS = 1_000_000
 """Entries kept of each action with each outcome."""
@@ -60,66 +53,31 @@ class AuditCursor(NamedTuple):
 class AuditLog:
     """The table ``audit``, with a buffer of entries to be stored.
 
-    A backend may publish thousands of times a second, so entries are gathered for 0.2 s and stored
-    by one statement; a crash loses those still in the buffer. While the database is locked, full
-    or failing, up to 10,000 entries wait in it.
+    A backend may publish thousands of times a second, so entries are gathered and stored by one
+    statement (``WriteBuffer``); a crash loses those still in the buffer.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, waiting_limit: int = WAITING_LIMIT) -> None:
         self._database = database
-        self._waiting: list[AuditEntry] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._is_closed = False
+        self._buffer = WriteBuffer(
+            database,
+            _insert,
+            limit=waiting_limit,
+            batch=waiting_limit,
+            full="the audit trail takes no more",
+        )
 
     def record(self, entry: AuditEntry) -> bool:
         """Buffer an entry, without waiting; False: refused, logged and counted."""
-        if self._is_closed or len(self._waiting) >= WAITING_LIMIT:
-            self._database.refuse("the audit trail takes no more")
-            return False
-        self._waiting.append(entry)
-        if self._timer is None:
-            self._arm(GATHER_S)
-        return True
+        return self._buffer.add(entry)
 
     def flush(self) -> None:
         """Queue all buffered entries for the database now."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._waiting:
-            entries, self._waiting = self._waiting, []
-            self._database.submit(
-                partial(_insert, entries),
-                writes=len(entries),
-                take_back=partial(self._take_back, entries),
-            )
+        self._buffer.flush()
 
     def close(self) -> None:
         """Flush, and refuse further entries; call before the database is closed."""
-        self._is_closed = True
-        self.flush()
-
-    def _take_back(self, entries: list[AuditEntry], error: Exception) -> bool:
-        """Return unstored entries to the buffer; those beyond its limit are lost."""
-        is_temporary = isinstance(error, StorageUnavailable | StorageFull)
-        if self._is_closed or not is_temporary:
-            return False
-        kept = entries[: max(0, WAITING_LIMIT - len(self._waiting))]
-        if len(kept) < len(entries):
-            self._database.refuse("the audit trail takes no more", len(entries) - len(kept))
-        self._waiting[:0] = kept
-        if self._timer is None:
-            self._arm(RETRY_S)
-        return True
-
-    def _arm(self, delay_s: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._store)
-
-    def _store(self) -> None:
-        if self._database.queued > BUSY_JOBS:  # for example behind a lock: do not fill the queue
-            self._arm(GATHER_S)
-        else:
-            self.flush()
+        self._buffer.close()
 
     async def page(
         self,
@@ -182,7 +140,7 @@ class AuditLog:
         return deleted
 
 
-def _insert(entries: list[AuditEntry], db: Connection) -> None:
+def _insert(db: Connection, entries: list[AuditEntry]) -> None:
     db.insert("audit", _COLUMNS, [_as_row(entry) for entry in entries])
 
 
