@@ -167,7 +167,7 @@ async def test_a_session_is_taken_over_and_given_back(vue_url: str) -> None:
         await expect(holder).to_contain_text("li answers")
         await page.evaluate("server.answer('take', null)")
         await holder.get_by_role("button", name="Take over").click()
-        await holder.get_by_role("button", name="Leave it").click()
+        await holder.get_by_role("button", name="Release").click()
         await expect(holder).to_contain_text("Nobody answers")
         await page.evaluate("server.update('s1', { state: 'pending' })")
         await expect(holder).to_contain_text("Somebody is wanted")

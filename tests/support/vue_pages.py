@@ -62,7 +62,7 @@ def install(folder: Path, *arguments: str) -> None:
 
 def copy_package(folder: Path) -> Path:
     """A copy of the package, in which something may be installed."""
-    ignored = shutil.ignore_patterns("node_modules", "build", "*.tgz")
+    ignored = shutil.ignore_patterns("node_modules", "build", "var", "*.tgz")
     return shutil.copytree(PACKAGE, folder / "clients" / "js", ignore=ignored)
 
 
@@ -124,9 +124,12 @@ async def vue_page(url: str, script: str, **options: Any) -> AsyncIterator[Page]
         assert await page.evaluate("violations") == []
 
 
-async def accessibility_faults(page: Page) -> list[str]:
-    """What axe finds on a page: rule and element."""
-    await page.add_script_tag(url="/node_modules/axe-core/axe.min.js")
+async def accessibility_faults(page: Page, axe: str | None = None) -> list[str]:
+    """What axe finds on a page: rule and element; ``axe``: its text, where it is not served."""
+    if axe is None:
+        await page.add_script_tag(url="/node_modules/axe-core/axe.min.js")
+    else:
+        await page.evaluate(axe)
     found: list[str] = await page.evaluate(
         """async () => (await axe.run()).violations.flatMap(({ id, nodes }) =>
             nodes.map(({ target, failureSummary }) => `${id} ${target} ${failureSummary}`))"""

@@ -6,6 +6,7 @@ import { useWsClient } from "./client.js";
 
 const PAGE = 50;
 const REFRESH_MS = 800; // after something has changed that no push tells
+const GROWING_MS = 3000; // between two looks at an answer that grows in a session not joined
 
 /** The list of one client, in one state or in all; kept up to date while a component uses it. */
 class Store {
@@ -75,6 +76,10 @@ class Store {
     const page = await this.#load(null);
     if (page === null) return;
     this.#clean(page);
+    const { sessions } = this.#client;
+    const isGrowing = ({ session_id: id, last_message: last }) =>
+      last?.state === "growing" && !sessions.includes(id);
+    if (page.conversations.some(isGrowing)) this.#refreshSoon(GROWING_MS);
     if (!isFirst) return;
     this.#cursor = page.next_cursor;
     this.hasMore.value = this.#cursor !== null;
@@ -115,8 +120,8 @@ class Store {
     }
   }
 
-  #refreshSoon() {
-    if (this.#timer === 0) this.#timer = setTimeout(() => this.refresh(), REFRESH_MS);
+  #refreshSoon(afterMs = REFRESH_MS) {
+    if (this.#timer === 0) this.#timer = setTimeout(() => this.refresh(), afterMs);
   }
 
   #put(fields) {

@@ -36,6 +36,7 @@ export function useSession(
   const firstUnread = shallowRef(null); // at the time of joining
   const target = shallowRef(null); // {kind: "reply" | "edit", entry}: what is written is about it
 
+  let entered = withResolvers(); // once the session is joined, or cannot be
   let id = null;
   let run = 0; // counts sessions; what belongs to an earlier one is stale
   let arrived = []; // pushes that are not shown yet
@@ -80,6 +81,8 @@ export function useSession(
   function leave() {
     const left = id;
     run += 1;
+    entered.resolve();
+    entered = withResolvers();
     id = current.value = null;
     clear();
     if (left === null) return;
@@ -101,11 +104,15 @@ export function useSession(
       look(reply.users);
       isJoined.value = true;
       error.value = null;
+      entered.resolve();
       await load();
     } catch (failure) {
       if (mine !== run || failure.code === "disconnected") return; // `ws:open` joins
       if (failure.temporary) joinTimer = setTimeout(join, JOIN_AGAIN_MS);
-      else error.value = failure;
+      else {
+        error.value = failure;
+        entered.resolve(); // what is sent fails for the same reason
+      }
     }
   }
 
@@ -228,6 +235,7 @@ export function useSession(
     entry.status = "sending";
     entry.error = null;
     try {
+      await entered.promise;
       const { reply_to: replyTo } = entry.message;
       const options = { contentType, clientMessageId: entry.key, replyTo };
       const ack = await client.sendMessage(into, content, options);
@@ -375,4 +383,10 @@ export function useSession(
 function randomId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function withResolvers() {
+  const made = {};
+  made.promise = new Promise((resolve) => (made.resolve = resolve));
+  return made;
 }

@@ -123,6 +123,25 @@ test("a message that fails can be sent again or taken off", async () => {
   end();
 });
 
+test("what is written before the session is joined waits for that", async () => {
+  const server = new FakeServer();
+  server.refuse("join_session", "rate_limited", { temporary: true, retry_after_ms: 5 });
+  const client = server.client("alice");
+  const session = mount(client, () => useSession("s1"));
+  const sending = session.send("early");
+  await soon(50);
+  assert.equal(session.messages.value[0].status, "sending");
+  server.answer("join_session", null);
+  await sending;
+  assert.equal((await sending).status, "sent");
+  server.refuse("join_session", "forbidden");
+  const other = mount(client, () => useSession("s2"));
+  assert.equal((await other.send("never")).status, "failed");
+  session.unmount();
+  other.unmount();
+  client.close();
+});
+
 test("what is written and said while the network is away is there once, in order", async () => {
   const { server, session, end } = await talk();
   server.stop();

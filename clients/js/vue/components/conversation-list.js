@@ -39,7 +39,7 @@ export const WsConversationList = defineComponent({
     function preview({ last_message: last }) {
       if (last === null) return "";
       if (last.deleted) return t("deleted");
-      const text = textOf(last).slice(0, PREVIEW).replace(/\s+/g, " ");
+      const text = textOf(last).slice(0, PREVIEW).replace(/\s+/g, " ") || "…";
       const isOwn = last.sender?.user_id === client.connection?.user_id;
       return `${isOwn ? t("you") : nameOf(last.sender)}: ${text}`;
     }
@@ -61,7 +61,7 @@ export const WsConversationList = defineComponent({
         slots.avatar?.(given) ?? h(Avatar, { sender: { user_id: id, username: title } }),
         h("span", { class: "ws-body" }, [
           h("span", { class: "ws-line" }, [
-            h("bdi", { class: "ws-title" }, slots.title?.(given) ?? title),
+            h("span", { class: "ws-title" }, slots.title?.(given) ?? h("bdi", title)),
             last ? h("time", { datetime: last.created_at }, moment(last.created_at)) : null,
           ]),
           h("span", { class: "ws-line" }, [

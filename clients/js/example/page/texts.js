@@ -1,0 +1,42 @@
+/** What the page itself says; the components have their own texts. */
+
+export const texts = {
+  en: {
+    shop: "Lund furniture",
+    whoAreYou: "Who are you?",
+    customer: "Customers",
+    sales: "Sales",
+    twoWindows: "Open a second window beside this one, and be somebody else there.",
+    otherLanguage: "中文",
+    signOut: "Sign out",
+    assistant: "Our assistant answers",
+    colleague: "A colleague answers",
+    soon: "Somebody will answer soon",
+    hello: "Hello",
+    askUs: "What would you like to know?",
+    questions: [
+      "How wide is the Lund sofa?",
+      "How do returns work?",
+      "I would like to talk to a human",
+    ],
+    choose: "Choose a conversation.",
+    back: "Back",
+  },
+  "zh-CN": {
+    shop: "隆德家具",
+    whoAreYou: "请选择您的身份",
+    customer: "顾客",
+    sales: "销售",
+    twoWindows: "在旁边再打开一个窗口，选择另一个身份。",
+    otherLanguage: "English",
+    signOut: "退出",
+    assistant: "AI 助手即时回答",
+    colleague: "人工客服为您服务",
+    soon: "客服马上就来",
+    hello: "您好，",
+    askUs: "想了解些什么？",
+    questions: ["沙发有多宽？", "怎么退货？", "我要人工客服"],
+    choose: "请选择一个会话。",
+    back: "返回",
+  },
+};
