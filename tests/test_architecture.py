@@ -14,7 +14,7 @@ LONGEST_FILE = 600
 
 LEAVES = (
     *("config", "errors", "identity", "addresses", "clock", "tasks", "version"),
-    *("histogram", "logs", "paging", "redaction", "fd_limits", "event_loop"),
+    *("histogram", "logs", "telemetry", "paging", "redaction", "fd_limits", "event_loop"),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("protocol", "wire"),
@@ -29,6 +29,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "extension_registry",
         "http_client",
         "channel_factory",
+        "telemetry_factory",
+        "traced_http",
         "cluster_factory",
         "database_factory",
         "service",
@@ -100,6 +102,7 @@ CONFINED = {
     "psycopg": {"storage"},
     "httptools": {"web"},
     "httpx": {"sdk"},
+    "opentelemetry": {"telemetry"},
     "httpx2": {"extensions"},
 }
 ALLOWED_NEVERTHELESS = {("wire", "tornado.speedups.websocket_mask")}

@@ -88,6 +88,7 @@ from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.tables.webhooks import WebhookOutbox, remove_contents
 from wsserver.tasks import Tasks
+from wsserver.telemetry_factory import telemetry_of
 from wsserver.version import __version__
 from wsserver.web.api.console_sessions import ConsoleSessions
 from wsserver.web.api.context import WebContext
@@ -210,7 +211,8 @@ def build(
     )
     metrics = NotificationMetrics()
     acknowledgements = Acknowledgements(AcknowledgementStore(database), metrics, clock, tasks)
-    publish_hook = publish_hook_of(settings, clock)
+    telemetry = telemetry_of(settings)
+    publish_hook = publish_hook_of(settings, clock, telemetry)
     live = build_live(
         live_settings(settings, extensions.reserved_pushes),
         clock=clock,
@@ -271,7 +273,7 @@ def build(
         organization_of=organizations.get,
     )
     live.statistics.add_source("notifications", metrics.view)
-    webhooks = webhooks_of(settings, outbox, clock)
+    webhooks = webhooks_of(settings, outbox, clock, telemetry)
     webhooks.listen(live.events)
     control.add_listener(MessagesDeleted, webhooks.forget)
     control.add_listener(UserErased, directory.forget)
@@ -323,6 +325,7 @@ def build(
         poller=poller,
         live=live,
         notifications=notifications,
+        telemetry=telemetry,
         webhooks=webhooks,
         publish_hook=publish_hook,
         members=members,
@@ -355,6 +358,7 @@ def build(
         hosts=hosts,
         nodes=live.nodes,
         manager=live.manager,
+        telemetry=telemetry,
         command_channels=live.command_channels,
         poller=poller,
         admin_queries=live.admin_queries,

@@ -25,6 +25,8 @@ from wsserver.notifications.webhooks import TIMEOUT_S, Target, Webhooks
 from wsserver.protocol.notifications import ChannelName
 from wsserver.redaction import Redactor
 from wsserver.storage.tables.webhooks import WebhookOutbox
+from wsserver.telemetry.spans import Telemetry
+from wsserver.traced_http import TracedHttp
 
 
 def channels_of(settings: Settings, clock: Clock) -> dict[ChannelName, Channel]:
@@ -101,7 +103,7 @@ def _sms_providers(settings: Settings, clock: Clock, redact: Redactor) -> list[S
     return providers
 
 
-def publish_hook_of(settings: Settings, clock: Clock) -> PublishHook | None:
+def publish_hook_of(settings: Settings, clock: Clock, telemetry: Telemetry) -> PublishHook | None:
     """The hook before publishing; None: not configured."""
     if settings.publish_hook_url is None:
         return None
@@ -109,7 +111,11 @@ def publish_hook_of(settings: Settings, clock: Clock) -> PublishHook | None:
     return PublishHook(
         settings.publish_hook_url,
         settings.webhook_secret or "",
-        HttpClient(webhook_reach(settings), timeout_s=timeout_s, kept_bytes=ANSWER_LIMIT + 1),
+        TracedHttp(
+            HttpClient(webhook_reach(settings), timeout_s=timeout_s, kept_bytes=ANSWER_LIMIT + 1),
+            telemetry,
+            "publish hook",
+        ),
         clock,
         timeout_s=timeout_s,
         is_open=settings.publish_hook_fail == "open",
@@ -117,7 +123,9 @@ def publish_hook_of(settings: Settings, clock: Clock) -> PublishHook | None:
     )
 
 
-def webhooks_of(settings: Settings, outbox: WebhookOutbox, clock: Clock) -> Webhooks:
+def webhooks_of(
+    settings: Settings, outbox: WebhookOutbox, clock: Clock, telemetry: Telemetry
+) -> Webhooks:
     """The webhooks; a URL that is configured twice gets the events of both entries, once."""
     globs: dict[str, tuple[str, ...]] = {}
     for text in settings.webhook_urls:
@@ -127,7 +135,7 @@ def webhooks_of(settings: Settings, outbox: WebhookOutbox, clock: Clock) -> Webh
         [Target(url, tuple(dict.fromkeys(each))) for url, each in globs.items()],
         settings.webhook_secret or "",
         outbox,
-        HttpClient(webhook_reach(settings), timeout_s=TIMEOUT_S),
+        TracedHttp(HttpClient(webhook_reach(settings), timeout_s=TIMEOUT_S), telemetry, "webhook"),
         clock,
         retries=Retries(settings.delivery_backoff_s, settings.delivery_attempts),
         redact=Redactor(secret_texts(settings)),

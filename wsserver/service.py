@@ -42,6 +42,7 @@ from wsserver.storage.tables.audit import AuditLog
 from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
+from wsserver.telemetry.spans import Telemetry
 from wsserver.wire.poller import Poller
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class Service:
     poller: Poller
     live: LiveSide
     notifications: NotificationSubsystem
+    telemetry: Telemetry
     webhooks: Webhooks
     publish_hook: PublishHook | None
     members: Members
@@ -276,6 +278,7 @@ class Service:
             log.warning("last answers, acknowledgements and known users not stored error=%s", error)
         await self.tasks.cancel()
         await self.webhooks.stop()
+        await self.telemetry.close()
         await self.keys.close()
         try:
             if self.leases.holds(SNAPSHOT):
@@ -309,6 +312,7 @@ class Service:
         await self._stop_extensions()
         await self.tasks.cancel()
         await self.webhooks.stop()
+        await self.telemetry.close()
         await self._leave_cluster()
         await self.keys.close()
         self.audit.close()

@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from wsserver.config import channels, database, files, gateway, redis, validators, vapid, workers
+from wsserver.config import (
+    channels,
+    database,
+    files,
+    gateway,
+    redis,
+    traces,
+    validators,
+    vapid,
+    workers,
+)
 from wsserver.config.faults import ConfigFaults, Fault, Faulty
 from wsserver.config.files import read_key_file, secret_bytes
 from wsserver.config.settings import FIELDS, KEY_SOURCES, Settings
@@ -310,6 +320,7 @@ _SPELLINGS: dict[str, Callable[[Any], Any]] = {
     "vapid_subject": vapid.vapid_subject,
     "webhook_urls": _each(channels.webhook_url),
     "webhook_networks": _each(validators.network),
+    "traces_url": traces.traces_url,
     "node": validators.node,
     "plugins": _each(validators.plugin),
     "extensions": _each(validators.extension),

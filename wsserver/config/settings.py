@@ -180,6 +180,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     access_log: bool = True
     """One record for each HTTP request; answers of 5xx are logged without it, too."""
     access_log_sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    traces_url: str | None = None
+    traces_sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
     """The share of the answers below 400 that are logged."""
     node: str = msgspec.field(default_factory=host_name)
     plugins: tuple[str, ...] = ()

@@ -41,6 +41,7 @@ from wsserver.storage.tables.webhooks import (
     without_message,
 )
 from wsserver.tasks import Tasks
+from wsserver.telemetry.trace_context import TraceMemory, within
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ WAITING_LIMIT_BYTES = 512 * 1024 * 1024
 OTHERS_KEPT_S = 86_400.0
 """How long events wait for a URL that only other nodes have."""
 BODY_LIMIT = 256 * 1024
+TRACES_LIMIT = 10_000
+"""Events whose trace context is known; after a restart, or on another node, it is not."""
 BATCH = 500
 STORAGE_PAUSE_S = 1.0
 
@@ -124,6 +127,7 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
         """Held while new events are stored, or contents are taken out of stored ones."""
         self._is_recount_due = False
         """Whether bodies have changed since they were counted."""
+        self._traces = TraceMemory(TRACES_LIMIT)
 
     def listen(self, events: EventBus) -> None:
         """Post every event from now on that a target asks for."""
@@ -230,6 +234,7 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
         now = self._clock.wall()
         message_id = _message_of(event) if target.names(name) else None
         posting = Posting(new_id("hook", now), target.url, name, body, now, message_id)
+        self._traces.note(posting.posting_id)
         self._unstored.append(posting)
         self._unstored_bytes += len(body)
         self._waiting[target.url] += 1
@@ -351,7 +356,8 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
             SIGNATURE_HEADER: sign(posting.body, self._secret, int(self._clock.wall())),
         }
         try:
-            answer = await self._http(HttpRequest("POST", url, headers, posting.body))
+            with within(self._traces.of(posting.delivery_id)):
+                answer = await self._http(HttpRequest("POST", url, headers, posting.body))
         except (NoAnswer, UrlForbidden) as error:
             return retry(str(error))
         return judge_webhook(answer, self._redact, self._clock.wall())

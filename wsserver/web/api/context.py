@@ -35,6 +35,7 @@ from wsserver.storage.tables.exports import Exports
 from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
+from wsserver.telemetry.spans import Telemetry
 from wsserver.web.api.access_log import AccessLog
 from wsserver.web.api.console_sessions import ConsoleSessions
 from wsserver.web.api.metric_sources import MetricSource
@@ -72,6 +73,7 @@ class WebContext:
     nodes: Nodes
     manager: WebSocketManager
     command_channels: CommandChannels
+    telemetry: Telemetry
     poller: Poller
     """Also serves the sockets of clients that are refused with a close code."""
     admin_queries: AdminQueries

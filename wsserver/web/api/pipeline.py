@@ -36,7 +36,10 @@ from wsserver.protocol.validation import Fault, faults_of
 from wsserver.realtime.access.actor import Actor, AuditRecorder
 from wsserver.storage.engine.fair_queue import read_for
 from wsserver.storage.tables.idempotency import Quota
+from wsserver.telemetry.spans import NO_SPAN, Span
+from wsserver.telemetry.trace_context import trace_of, within
 from wsserver.web.api import console_sessions
+from wsserver.web.api.access_log import QUIET_ROUTES
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import (
     PUBLIC,
@@ -101,6 +104,42 @@ class Exchange:
         Faults of path and query are kept for ``respond`` where a body follows, so that the answer
         names the faults of both.
         """
+        self._span = self._begin_span()
+        try:
+            await self._check()
+        except BaseException as error:
+            self._end_span(error)
+            raise
+
+    async def respond(self, raw: bytes) -> Reply:
+        """Read the body, run the handler, return its reply; after ``check``."""
+        try:
+            with within(self._span.context):
+                reply = await self._respond(raw)
+        except BaseException as error:
+            self._end_span(error)
+            raise
+        self._span.end({"http.response.status_code": reply.status})
+        return reply
+
+    def _begin_span(self) -> Span:
+        endpoint, info = self._endpoint, self._info
+        if endpoint.path in QUIET_ROUTES:
+            return NO_SPAN
+        attributes = {
+            "http.request.method": endpoint.method,
+            "http.route": endpoint.path,
+            "wsserver.request_id": info.request_id,
+        }
+        name = f"{endpoint.method} {endpoint.path}"
+        return self._context.telemetry.begin(name, "server", trace_of(info.headers), attributes)
+
+    def _end_span(self, error: BaseException) -> None:
+        status = error.meaning.status if isinstance(error, WsServerError) else 500
+        fault = type(error).__name__ if status >= 500 else ""
+        self._span.end({"http.response.status_code": status}, fault)
+
+    async def _check(self) -> None:
         endpoint, info = self._endpoint, self._info
         if self._context.manager.is_starting and not endpoint.is_served_at_start:
             raise Starting
@@ -129,8 +168,7 @@ class Exchange:
         if unsupported:
             raise UnsupportedMediaType(unsupported)
 
-    async def respond(self, raw: bytes) -> Reply:
-        """Read the body, run the handler, return its reply; after ``check``."""
+    async def _respond(self, raw: bytes) -> Reply:
         endpoint, info = self._endpoint, self._info
         if self._refusal is not None:
             raise _with_faults_of_body(self._refusal, endpoint, raw, self._context)
