@@ -27,13 +27,13 @@ pytestmark = NEEDS_CHROMIUM
 
 # A client in the page that notes what it gets.
 OPEN = """
-    async ({tokens, tickets, options, isAwaited = true}) => {
+    async ({token, renewed, tickets, options, isAwaited = true}) => {
         const { WsClient } = await import("/static/client.js");
         window.seen = [];
         window.states = [];
         const credentials = tickets
             ? { ticketProvider: () => tickets.shift() ?? null }
-            : { tokenProvider: () => (tokens.length > 1 ? tokens.shift() : tokens[0]) };
+            : { tokenProvider: () => (renewed && client.state === "open" ? renewed : token) };
         window.client = new WsClient({ ...credentials, minDelayMs: 10, ...options });
         client.addEventListener("new_message", ({ detail }) => seen.push(detail.message.content));
         client.addEventListener("ws:state", ({ detail }) => states.push(detail.state));
@@ -72,8 +72,8 @@ async def until_true(page: Page, expression: str) -> None:
 
 
 async def opened(page: Page, user: str = "u1", **options: Any) -> str:
-    tokens = [token(user, "user", sessions="*")]
-    return str(await page.evaluate(OPEN, {"tokens": tokens, "options": options}))
+    arguments = {"token": token(user, "user", sessions="*"), "options": options}
+    return str(await page.evaluate(OPEN, arguments))
 
 
 async def say(server: Server, *texts: str) -> None:
@@ -183,15 +183,15 @@ async def test_with_tickets(server: Server) -> None:
 async def test_what_is_refused_is_known_by_its_code(start_server: StartServer) -> None:
     server = await start_server(max_connections_per_user=1)
     async with blocked(server) as (page, _):
-        arguments: dict[str, Any] = {"tokens": ["x.y.z"], "options": {}}
+        arguments: dict[str, Any] = {"token": "x.y.z", "options": {}}
         assert await page.evaluate(OPEN, arguments) == "closed_4500"
         taken = await server.connect("u1", sessions="*")
-        arguments = {"tokens": [token("u1", "user")], "options": {}, "isAwaited": False}
+        arguments = {"token": token("u1", "user"), "options": {}, "isAwaited": False}
         await page.evaluate(OPEN, arguments)
         await until_true(page, "states.includes(4504)")
         await taken.close()
         bad = token("u2", "user", sessions=["s2"])
-        arguments = {"tokens": [bad], "options": {"sessionId": "s1"}}
+        arguments = {"token": bad, "options": {"sessionId": "s1"}}
         assert await page.evaluate(OPEN, arguments) == "closed_4503"
 
 
@@ -218,9 +218,8 @@ async def test_tokens_are_renewed(server: Server) -> None:
     short = token("u1", "user", sessions="*", exp=time.time() + 50)  # below the 60 s of the warning
     fresh = token("u1", "user", sessions="*")
     async with blocked(server) as (page, _):
-        # Three attempts, then the renewal that the server asks for.
-        arguments = {"tokens": [short, short, short, fresh], "options": {}}
-        await page.evaluate(OPEN, arguments)
+        # However many attempts precede the event stream; then the renewal that the server asks for.
+        await page.evaluate(OPEN, {"token": short, "renewed": fresh, "options": {}})
         expires_at = only_connection(server, "u1").claims.exp
         await until(lambda: only_connection(server, "u1").claims.exp > expires_at + 1000)
         await page.evaluate("client.join('s1')")
@@ -248,7 +247,7 @@ async def test_tabs_share_one_event_stream(server: Server) -> None:
 async def test_it_can_be_switched_off(server: Server) -> None:
     async with blocked(server) as (page, blocking):
         options = {"fallback": False}
-        arguments = {"tokens": [token("u1", "user")], "options": options, "isAwaited": False}
+        arguments = {"token": token("u1", "user"), "options": options, "isAwaited": False}
         await page.evaluate(OPEN, arguments)
         await until_true(page, "states.filter((each) => each === 1006).length >= 5")
         blocking.is_on = False
