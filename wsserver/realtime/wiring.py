@@ -345,6 +345,7 @@ def build_live(
         conversations,
         conversation_list,
         PastSessions(database),
+        visits,
     )
     admin_actions = AdminActions(
         control,

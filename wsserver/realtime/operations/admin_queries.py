@@ -36,6 +36,7 @@ from wsserver.realtime.operations.node_queries import (
 )
 from wsserver.realtime.sessions.conversation_list import ConversationList, Wanted
 from wsserver.realtime.sessions.conversations import Conversations, conversation_view
+from wsserver.realtime.sessions.visits import SessionVisits
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.messages.conversations import Conversation
@@ -60,6 +61,7 @@ class AdminQueries:
         conversations: Conversations,
         conversation_list: ConversationList,
         past_sessions: PastSessions,
+        visits: SessionVisits,
     ) -> None:
         self._nodes = nodes
         self._statistics = statistics
@@ -69,6 +71,7 @@ class AdminQueries:
         self._conversations = conversations
         self._conversation_list = conversation_list
         self._past_sessions = past_sessions
+        self._visits = visits
         self._hub: Hub = manager.hub
         self._permissions = permissions
 
@@ -259,6 +262,7 @@ class AdminQueries:
         scope = self._scope(actor, "connections:read")
         await scope.find_session(session_id)
         members = self._manager.sessions.members_of(session_id)
+        await self._visits.settle()
         past = await self._past_sessions.read(session_id, at, members)
         if past is None:
             raise NotFound("session", session_id, f"it did not exist at {rfc3339(at)}")

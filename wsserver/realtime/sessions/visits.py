@@ -23,6 +23,7 @@ class SessionVisits:
     """
 
     def __init__(self, database: Database, clock: Clock, *, is_alone: bool) -> None:
+        self._database = database
         self._clock = clock
         self._is_alone = is_alone
         self._buffer = WriteBuffer(
@@ -46,3 +47,8 @@ class SessionVisits:
     def flush(self) -> None:
         """Hand over what waits to the database."""
         self._buffer.flush()
+
+    async def settle(self) -> None:
+        """Wait until what was noted so far is stored, or has failed."""
+        self._buffer.flush()
+        await self._database.settle()
