@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from tests.support.browser_pages import (
     NEEDS_CHROMIUM,
@@ -36,8 +36,10 @@ pytestmark = NEEDS_CHROMIUM
 
 @pytest.mark.parametrize("more", ["", "&endpoint=monitor"])
 @pytest.mark.gen_test
-async def test_a_page_and_a_program_talk_in_one_session(server: Server, more: str) -> None:
-    async with page_of(server) as page, program(server, "s1") as socket:
+async def test_a_page_and_a_program_talk_in_one_session(
+    chromium: Browser, server: Server, more: str
+) -> None:
+    async with page_of(chromium, server) as page, program(server, "s1") as socket:
         await use_ticket(page, server, more)
         assert page.url == f"{url_of(server)}/console/chat"  # the ticket is gone from the address
         await page.fill("#join-session", "s1")
@@ -71,8 +73,10 @@ async def test_a_page_and_a_program_talk_in_one_session(server: Server, more: st
 
 
 @pytest.mark.gen_test
-async def test_the_chat_tester_shows_notices_and_statistics(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_the_chat_tester_shows_notices_and_statistics(
+    chromium: Browser, server: Server
+) -> None:
+    async with page_of(chromium, server) as page:
         await page.select_option("#endpoint", "monitor")
         await page.fill("#token", token("ops", "admin"))
         await page.press("#token", "Enter")
@@ -87,8 +91,8 @@ async def test_the_chat_tester_shows_notices_and_statistics(server: Server) -> N
 
 
 @pytest.mark.gen_test
-async def test_the_inbox_shows_what_notifications_say(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_the_inbox_shows_what_notifications_say(chromium: Browser, server: Server) -> None:
+    async with page_of(chromium, server) as page:
         await use_ticket(page, server)
         what = {"title": "Backup", "message": "It is <b>done</b>.", "type": "info"}
         await server.post("/notify", user_ids=["dev-admin"], **what)
@@ -96,8 +100,10 @@ async def test_the_inbox_shows_what_notifications_say(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_who_is_signed_in_at_the_console_connects_without_a_token(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_who_is_signed_in_at_the_console_connects_without_a_token(
+    chromium: Browser, server: Server
+) -> None:
+    async with page_of(chromium, server) as page:
         ticket, _ = server.system.tickets.issue(parse_claims({"sub": "dana", "exp": 4e9}))
         await page.goto(f"{url_of(server)}/console#ticket={ticket}")
         await page.get_by_role("link", name="Chat tester").click()
@@ -106,16 +112,16 @@ async def test_who_is_signed_in_at_the_console_connects_without_a_token(server: 
 
 
 @pytest.mark.gen_test
-async def test_the_chat_tester_speaks_chinese(server: Server) -> None:
-    async with page_of(server, locale="zh-CN") as page:
+async def test_the_chat_tester_speaks_chinese(chromium: Browser, server: Server) -> None:
+    async with page_of(chromium, server, locale="zh-CN") as page:
         await expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
         await expect(page.locator("#state")).to_have_text("未连接")
         await expect(page.get_by_label("令牌")).to_be_visible()
 
 
 @pytest.mark.gen_test
-async def test_the_chat_tester_says_why_it_was_put_out(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_the_chat_tester_says_why_it_was_put_out(chromium: Browser, server: Server) -> None:
+    async with page_of(chromium, server) as page:
         await use_ticket(page, server)
         connection = only_connection(server, "dev-admin")
         server.system.manager.close(connection, CloseCode.DISCONNECTED, "lunch")
@@ -129,8 +135,10 @@ async def test_the_chat_tester_says_why_it_was_put_out(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_chat_tester_asks_for_a_token_once_its_ticket_is_used(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_the_chat_tester_asks_for_a_token_once_its_ticket_is_used(
+    chromium: Browser, server: Server
+) -> None:
+    async with page_of(chromium, server) as page:
         await use_ticket(page, server)
         connection = only_connection(server, "dev-admin")
         reason = "server restarts; reconnect_after_ms=1"
@@ -143,8 +151,10 @@ async def test_the_chat_tester_asks_for_a_token_once_its_ticket_is_used(server: 
 
 
 @pytest.mark.gen_test
-async def test_the_chat_tester_counts_down_to_the_next_try_and_says_why(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_the_chat_tester_counts_down_to_the_next_try_and_says_why(
+    chromium: Browser, server: Server
+) -> None:
+    async with page_of(chromium, server) as page:
         await page.fill("#token", token("ops", "admin"))
         await page.press("#token", "Enter")
         await expect(page.locator("#who")).to_have_text("ops")
@@ -163,8 +173,8 @@ async def test_the_chat_tester_counts_down_to_the_next_try_and_says_why(server: 
 
 
 @pytest.mark.gen_test
-async def test_the_readmes_page_talks(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_the_readmes_page_talks(chromium: Browser, server: Server) -> None:
+    async with page_of(chromium, server) as page:
         lines: list[str] = []
         shown = asyncio.Event()
 
@@ -187,8 +197,10 @@ async def test_the_readmes_page_talks(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_restart_brings_the_client_back_into_its_sessions(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_a_restart_brings_the_client_back_into_its_sessions(
+    chromium: Browser, server: Server
+) -> None:
+    async with page_of(chromium, server) as page:
         tokens = [token("u1", "user", sessions=["s1"])] * 2
         await page.evaluate(OPEN_CLIENT, {"tokens": tokens, "session": "s1"})
         first = only_connection(server, "u1")
@@ -207,8 +219,10 @@ async def test_a_restart_brings_the_client_back_into_its_sessions(server: Server
 
 
 @pytest.mark.gen_test
-async def test_a_client_disconnected_by_an_administrator_stays_away(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_a_client_disconnected_by_an_administrator_stays_away(
+    chromium: Browser, server: Server
+) -> None:
+    async with page_of(chromium, server) as page:
         await page.evaluate(OPEN_CLIENT, {"tokens": [token("u1", "user")] * 2, "session": None})
         connection = only_connection(server, "u1")
         server.system.manager.close(connection, CloseCode.DISCONNECTED, "out")
@@ -220,8 +234,8 @@ async def test_a_client_disconnected_by_an_administrator_stays_away(server: Serv
 
 
 @pytest.mark.gen_test
-async def test_a_refused_client_learns_why(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_a_refused_client_learns_why(chromium: Browser, server: Server) -> None:
+    async with page_of(chromium, server) as page:
         opened = page.evaluate(OPEN_CLIENT, {"tokens": ["a.b.c"], "session": None})
         with pytest.raises(Exception, match="WsError"):
             await opened
@@ -230,8 +244,8 @@ async def test_a_refused_client_learns_why(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_token_about_to_expire_is_renewed(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_a_token_about_to_expire_is_renewed(chromium: Browser, server: Server) -> None:
+    async with page_of(chromium, server) as page:
         now = server.context.clock.wall()
         tokens = [token("u1", "user", exp=now + 30), token("u1", "user", exp=now + 3000)]
         await page.evaluate(OPEN_CLIENT, {"tokens": tokens, "session": None})
@@ -242,8 +256,8 @@ async def test_a_token_about_to_expire_is_renewed(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_an_error_reply_rejects_with_its_code(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_an_error_reply_rejects_with_its_code(chromium: Browser, server: Server) -> None:
+    async with page_of(chromium, server) as page:
         await page.evaluate(OPEN_CLIENT, {"tokens": [token("u1", "user")], "session": None})
         refused = "client.join('s9').catch((error) => [error.name, error.code, error.temporary])"
         assert await page.evaluate(refused) == ["WsError", "forbidden", False]
@@ -281,10 +295,10 @@ SUBSCRIBE = """
 
 
 @pytest.mark.gen_test
-async def test_a_browser_subscribes_to_pushes(start_server: StartServer) -> None:
+async def test_a_browser_subscribes_to_pushes(chromium: Browser, start_server: StartServer) -> None:
     private = base64.urlsafe_b64encode(bytes(range(1, 33))).decode()
     server = await start_server(vapid_private_key=private, vapid_subject="mailto:ops@example.com")
-    async with page_of(server) as page:
+    async with page_of(chromium, server) as page:
         shown = await page.evaluate(SUBSCRIBE)
     public = base64.urlsafe_b64decode(public_half(vapid_key(private)) + "=")
     assert bytes(shown["key"]) == public
@@ -293,14 +307,14 @@ async def test_a_browser_subscribes_to_pushes(start_server: StartServer) -> None
     first, again, anew = (f"https://push.example/{number}" for number in (1, 1, 2))
     assert shown["endpoints"] == [first, again, anew]
     without = await start_server()
-    async with page_of(without) as page:
+    async with page_of(chromium, without) as page:
         assert (await page.evaluate(SUBSCRIBE))["endpoints"] == [None, None, None]
 
 
 @pytest.mark.gen_test
-async def test_the_heartbeat_is_answered(start_server: StartServer) -> None:
+async def test_the_heartbeat_is_answered(chromium: Browser, start_server: StartServer) -> None:
     server = await start_server(heartbeat_interval_s=0.05, heartbeat_timeout_s=30)
-    async with page_of(server) as page:
+    async with page_of(chromium, server) as page:
         await page.evaluate(OPEN_CLIENT, {"tokens": [token("u1", "user")], "session": None})
         await page.evaluate(
             "new Promise((resolve) => client.addEventListener('ping', resolve, {once: true}))"
@@ -310,8 +324,8 @@ async def test_the_heartbeat_is_answered(start_server: StartServer) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_server_that_falls_silent_is_left(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_a_server_that_falls_silent_is_left(chromium: Browser, server: Server) -> None:
+    async with page_of(chromium, server) as page:
         greeting = {"type": "connection_established", "user_id": "u1", "heartbeat_interval": 0.01}
         await page.route_web_socket("**/ws/chat", lambda ws: ws.send(json.dumps(greeting)))
         await page.evaluate(OPEN_CLIENT, {"tokens": ["t"] * 9, "session": None})
@@ -320,8 +334,8 @@ async def test_a_server_that_falls_silent_is_left(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_close_codes_that_allow_coming_back(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_the_close_codes_that_allow_coming_back(chromium: Browser, server: Server) -> None:
+    async with page_of(chromium, server) as page:
         allowed = await page.evaluate(
             """async (codes) => {
                 const { mayReconnect } = await import("/static/client.js");

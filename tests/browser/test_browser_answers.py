@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
 
 from tests.support.browser_pages import NEEDS_CHROMIUM, only_connection, page_of
 from tests.support.web_server import Server, token
@@ -61,11 +61,13 @@ async def shows(page: Page, producer: Producer) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_page_has_the_text_from_the_middle_over_a_break_to_the_end(server: Server) -> None:
+async def test_a_page_has_the_text_from_the_middle_over_a_break_to_the_end(
+    chromium: Browser, server: Server
+) -> None:
     producer = Producer(server)
     await producer.start()
     await producer.append("so 🙂 ")
-    async with page_of(server) as page:
+    async with page_of(chromium, server) as page:
         await page.evaluate(OPEN, {"token": token("u1", "user", sessions=["s1"])})
         await shows(page, producer)
         for word in ("far ", "so ", "good "):

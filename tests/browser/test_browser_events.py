@@ -9,11 +9,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
 
 from tests.support.browser_pages import (
     NEEDS_CHROMIUM,
-    browser,
     faultless_page,
     only_connection,
     url_of,
@@ -55,11 +54,11 @@ class Blocking:
 
 
 @asynccontextmanager
-async def blocked(server: Server) -> AsyncIterator[tuple[Page, Blocking]]:
+async def blocked(chromium: Browser, server: Server) -> AsyncIterator[tuple[Page, Blocking]]:
     """A page whose way to the server lets no WebSocket through."""
     blocking = Blocking()
     with FaultyProxy(url_of(server), rewrite=blocking) as proxy:
-        async with browser() as chromium, faultless_page(chromium, requests_fail=True) as page:
+        async with faultless_page(chromium, requests_fail=True) as page:
             await page.goto(f"{proxy.url}/console/chat")
             yield page, blocking
 
@@ -82,8 +81,8 @@ async def say(server: Server, *texts: str) -> None:
 
 
 @pytest.mark.gen_test
-async def test_it_chats_and_resumes(server: Server) -> None:
-    async with blocked(server) as (page, _):
+async def test_it_chats_and_resumes(chromium: Browser, server: Server) -> None:
+    async with blocked(chromium, server) as (page, _):
         await opened(page)
         assert only_connection(server, "u1").view()["transport"] == "sse"
         assert only_connection(server, "u1").protocol == "wsserver.v1"
@@ -116,8 +115,8 @@ async def test_it_chats_and_resumes(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_two_failures_come_first(server: Server) -> None:
-    async with blocked(server) as (page, _):
+async def test_two_failures_come_first(chromium: Browser, server: Server) -> None:
+    async with blocked(chromium, server) as (page, _):
         await opened(page)
         states = await page.evaluate("states")
         assert states == [
@@ -133,8 +132,10 @@ async def test_two_failures_come_first(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_client_that_had_a_websocket_stays_with_it(server: Server) -> None:
-    async with blocked(server) as (page, blocking):
+async def test_a_client_that_had_a_websocket_stays_with_it(
+    chromium: Browser, server: Server
+) -> None:
+    async with blocked(chromium, server) as (page, blocking):
         blocking.is_on = False
         await opened(page)
         assert only_connection(server, "u1").view()["transport"] == "websocket"
@@ -147,8 +148,10 @@ async def test_a_client_that_had_a_websocket_stays_with_it(server: Server) -> No
 
 
 @pytest.mark.gen_test
-async def test_it_goes_back_to_a_websocket_once_one_gets_through(server: Server) -> None:
-    async with blocked(server) as (page, blocking):
+async def test_it_goes_back_to_a_websocket_once_one_gets_through(
+    chromium: Browser, server: Server
+) -> None:
+    async with blocked(chromium, server) as (page, blocking):
         await opened(page, probeMs=50)
         await page.evaluate("client.join('s1')")
         assert only_connection(server, "u1").view()["transport"] == "sse"
@@ -164,14 +167,14 @@ async def test_it_goes_back_to_a_websocket_once_one_gets_through(server: Server)
 
 
 @pytest.mark.gen_test
-async def test_with_tickets(server: Server) -> None:
+async def test_with_tickets(chromium: Browser, server: Server) -> None:
     tickets = [
         (await server.post("/tickets", bearer=token("u1", "user", sessions=["s1"]))).json()[
             "ticket"
         ]
         for _ in range(3)
     ]
-    async with blocked(server) as (page, _):
+    async with blocked(chromium, server) as (page, _):
         # The failed attempts have used none up: a proxy has cut them off.
         await page.evaluate(OPEN, {"tickets": tickets, "options": {}})
         await page.evaluate("client.join('s1')")
@@ -180,9 +183,11 @@ async def test_with_tickets(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_what_is_refused_is_known_by_its_code(start_server: StartServer) -> None:
+async def test_what_is_refused_is_known_by_its_code(
+    chromium: Browser, start_server: StartServer
+) -> None:
     server = await start_server(max_connections_per_user=1)
-    async with blocked(server) as (page, _):
+    async with blocked(chromium, server) as (page, _):
         arguments: dict[str, Any] = {"token": "x.y.z", "options": {}}
         assert await page.evaluate(OPEN, arguments) == "closed_4500"
         taken = await server.connect("u1", sessions="*")
@@ -196,8 +201,10 @@ async def test_what_is_refused_is_known_by_its_code(start_server: StartServer) -
 
 
 @pytest.mark.gen_test
-async def test_many_commands_at_once_and_one_that_no_json_takes(server: Server) -> None:
-    async with blocked(server) as (page, _):
+async def test_many_commands_at_once_and_one_that_no_json_takes(
+    chromium: Browser, server: Server
+) -> None:
+    async with blocked(chromium, server) as (page, _):
         await opened(page)
         await page.evaluate("client.join('s1')")
         results = await page.evaluate(
@@ -214,10 +221,10 @@ async def test_many_commands_at_once_and_one_that_no_json_takes(server: Server) 
 
 
 @pytest.mark.gen_test
-async def test_tokens_are_renewed(server: Server) -> None:
+async def test_tokens_are_renewed(chromium: Browser, server: Server) -> None:
     short = token("u1", "user", sessions="*", exp=time.time() + 50)  # below the 60 s of the warning
     fresh = token("u1", "user", sessions="*")
-    async with blocked(server) as (page, _):
+    async with blocked(chromium, server) as (page, _):
         # However many attempts precede the event stream; then the renewal that the server asks for.
         await page.evaluate(OPEN, {"token": short, "renewed": fresh, "options": {}})
         expires_at = only_connection(server, "u1").claims.exp
@@ -226,10 +233,10 @@ async def test_tokens_are_renewed(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_tabs_share_one_event_stream(server: Server) -> None:
+async def test_tabs_share_one_event_stream(chromium: Browser, server: Server) -> None:
     blocking = Blocking()
     with FaultyProxy(url_of(server), rewrite=blocking) as proxy:
-        async with browser() as chromium, faultless_page(chromium, requests_fail=True) as page:
+        async with faultless_page(chromium, requests_fail=True) as page:
             await page.goto(f"{proxy.url}/console/chat")
             second = await page.context.new_page()
             await second.goto(f"{proxy.url}/console/chat")
@@ -244,8 +251,8 @@ async def test_tabs_share_one_event_stream(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_it_can_be_switched_off(server: Server) -> None:
-    async with blocked(server) as (page, blocking):
+async def test_it_can_be_switched_off(chromium: Browser, server: Server) -> None:
+    async with blocked(chromium, server) as (page, blocking):
         options = {"fallback": False}
         arguments = {"token": token("u1", "user"), "options": options, "isAwaited": False}
         await page.evaluate(OPEN, arguments)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, WebSocketRoute, expect
+from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
 from tests.support.browser_pages import (
     NEEDS_CHROMIUM,
@@ -80,10 +80,11 @@ async def hold_on(page: Page, condition: str) -> None:
 
 @pytest.mark.gen_test
 async def test_missed_messages_come_in_order_and_once_or_are_reported_lost(
+    chromium: Browser,
     start_server: StartServer,
 ) -> None:
     server = await start_server(stream_limit=10)
-    async with page_of(server) as page:
+    async with page_of(chromium, server) as page:
         who = {"token": token("u1", "user", sessions=["s1"]), "session": "s1"}
         await page.evaluate(OPEN, who)
         await say(server, "one")
@@ -119,8 +120,8 @@ async def test_missed_messages_come_in_order_and_once_or_are_reported_lost(
 
 
 @pytest.mark.gen_test
-async def test_what_is_sent_in_an_outage_arrives_once(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_what_is_sent_in_an_outage_arrives_once(chromium: Browser, server: Server) -> None:
+    async with page_of(chromium, server) as page:
         swallowed: list[str] = []
 
         def between(route: WebSocketRoute) -> None:
@@ -161,8 +162,13 @@ async def test_what_is_sent_in_an_outage_arrives_once(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_inbox_waits_for_its_user_and_is_acknowledged(server: Server) -> None:
-    async with page_of(server) as page, program(server, "s1", sub="admin1", role="admin") as sender:
+async def test_the_inbox_waits_for_its_user_and_is_acknowledged(
+    chromium: Browser, server: Server
+) -> None:
+    async with (
+        page_of(chromium, server) as page,
+        program(server, "s1", sub="admin1", role="admin") as sender,
+    ):
         kept = await tell(server, "bob", "your report")
         who = {"token": token("bob", "user")}
         greeting = await page.evaluate(OPEN, who)
@@ -189,13 +195,14 @@ async def test_the_inbox_waits_for_its_user_and_is_acknowledged(server: Server) 
 
 @pytest.mark.gen_test
 async def test_what_an_organization_missed_comes_once_and_nothing_from_before(
+    chromium: Browser,
     server: Server,
 ) -> None:
     async def announce(data: str, organization_id: str = "acme") -> None:
         body = {"type": "hint", "data": data, "keep": True, "organization_id": organization_id}
         assert (await server.post("/broadcast", **body)).status == 200
 
-    async with page_of(server) as page:
+    async with page_of(chromium, server) as page:
         await announce("before")
         who = {
             "token": token("u1", "user", sessions=["s1"], organization_id="acme"),
@@ -222,8 +229,10 @@ async def test_what_an_organization_missed_comes_once_and_nothing_from_before(
 
 
 @pytest.mark.gen_test
-async def test_history_comes_in_pages_and_positions_outlive_the_page(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_history_comes_in_pages_and_positions_outlive_the_page(
+    chromium: Browser, server: Server
+) -> None:
+    async with page_of(chromium, server) as page:
         who = {
             "token": token("u1", "user", sessions=["s1"]),
             "session": "s1",
@@ -251,6 +260,7 @@ async def test_history_comes_in_pages_and_positions_outlive_the_page(server: Ser
 
 @pytest.mark.gen_test
 async def test_live_messages_that_overtake_the_answer_wait_for_what_was_missed(
+    chromium: Browser,
     server: Server,
 ) -> None:
     def kept(stream: str, offset: int, **more: Any) -> dict[str, Any]:
@@ -303,7 +313,7 @@ async def test_live_messages_that_overtake_the_answer_wait_for_what_was_missed(
         route.on_message(on_message)
         send(type="connection_established", **greeting)
 
-    async with page_of(server) as page:
+    async with page_of(chromium, server) as page:
         await page.route_web_socket("**/ws/chat", far_side)
         await page.evaluate(OPEN, {"token": "t"})
         await hold_on(page, "said.some(([stream, offset]) => offset === 11)")
@@ -316,11 +326,13 @@ async def test_live_messages_that_overtake_the_answer_wait_for_what_was_missed(
 
 
 @pytest.mark.gen_test
-async def test_the_console_shows_ticks_older_messages_and_what_waits(server: Server) -> None:
+async def test_the_console_shows_ticks_older_messages_and_what_waits(
+    chromium: Browser, server: Server
+) -> None:
     for number in range(60):
         await say(server, f"old {number}")
     await tell(server, "dev-admin", "while you were out")
-    async with page_of(server) as page, program(server, "s1") as socket:
+    async with page_of(chromium, server) as page, program(server, "s1") as socket:
         await use_ticket(page, server)
         await expect(page.locator("#inbox")).to_contain_text("while you were out")
         await page.fill("#join-session", "s1")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import Browser
 
-from tests.support.browser_pages import NEEDS_CHROMIUM, OPEN_CLIENT, browser, page_of, url_of
+from tests.support.browser_pages import NEEDS_CHROMIUM, OPEN_CLIENT, page_of, url_of
 from tests.support.scripted_server import START, ScriptedServer, error, resumed, staged
 from tests.support.web_server import Server, token
 from wsserver.protocol.close_codes import CloseCode
@@ -26,8 +27,10 @@ SECRET = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1MSJ9.c2lnbmF0dXJl"
 
 
 @pytest.mark.gen_test
-async def test_a_provider_that_fails_is_asked_again_and_no_token_is_shown(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_a_provider_that_fails_is_asked_again_and_no_token_is_shown(
+    chromium: Browser, server: Server
+) -> None:
+    async with page_of(chromium, server) as page:
         await page.evaluate(
             """async ({good, secret}) => {
                 const { WsClient } = await import("/static/client.js");
@@ -63,11 +66,13 @@ async def test_a_provider_that_fails_is_asked_again_and_no_token_is_shown(server
 
 
 @pytest.mark.gen_test
-async def test_an_old_token_of_a_provider_is_forgiven_but_not_for_ever(server: Server) -> None:
+async def test_an_old_token_of_a_provider_is_forgiven_but_not_for_ever(
+    chromium: Browser, server: Server
+) -> None:
     now = server.context.clock.wall()
     old = token("u1", "user", exp=now - 60)
     good = token("u1", "user")
-    async with page_of(server) as page:
+    async with page_of(chromium, server) as page:
         tokens = [good, old, old, good, *[old] * 9]
         await page.evaluate(OPEN_CLIENT, {"tokens": tokens, "session": None})
         for _ in range(2):
@@ -93,9 +98,9 @@ async def test_an_old_token_of_a_provider_is_forgiven_but_not_for_ever(server: S
 @pytest.mark.parametrize("given", [f"x {SECRET}", f"{SECRET}\n{SECRET}", "", None])
 @pytest.mark.gen_test
 async def test_an_invalid_fixed_token_ends_the_client_immediately(
-    server: Server, given: str | None
+    chromium: Browser, server: Server, given: str | None
 ) -> None:
-    async with page_of(server) as page:
+    async with page_of(chromium, server) as page:
         failed = await page.evaluate(
             """async (token) => {
                 const { WsClient } = await import("/static/client.js");
@@ -111,9 +116,10 @@ async def test_an_invalid_fixed_token_ends_the_client_immediately(
 
 @pytest.mark.gen_test
 async def test_a_token_as_short_lived_as_the_last_one_does_not_go_round_and_round(
+    chromium: Browser,
     server: Server,
 ) -> None:
-    async with page_of(server) as page:
+    async with page_of(chromium, server) as page:
         scripted = ScriptedServer()
         await scripted.attend(page)
         await page.evaluate(START)
@@ -145,8 +151,8 @@ async def test_a_token_as_short_lived_as_the_last_one_does_not_go_round_and_roun
 
 
 @pytest.mark.gen_test
-async def test_every_close_code_is_decided(server: Server) -> None:
-    async with page_of(server) as page:
+async def test_every_close_code_is_decided(chromium: Browser, server: Server) -> None:
+    async with page_of(chromium, server) as page:
         allowed = await page.evaluate(
             """async () => {
                 const { mayReconnect } = await import("/static/client.js");
@@ -158,9 +164,10 @@ async def test_every_close_code_is_decided(server: Server) -> None:
 
 @pytest.mark.gen_test
 async def test_a_limit_is_no_end_and_an_evicted_client_waits_for_a_change(
+    chromium: Browser,
     server: Server,
 ) -> None:
-    async with staged(server) as (page, scripted):
+    async with staged(chromium, server) as (page, scripted):
         scripted.greeting = None
         for code in (1011, 4504):
             await scripted.close(code, "not now")
@@ -182,9 +189,10 @@ async def test_a_limit_is_no_end_and_an_evicted_client_waits_for_a_change(
 
 @pytest.mark.gen_test
 async def test_a_reason_is_cut_and_a_code_that_no_page_may_use_changes_nothing(
+    chromium: Browser,
     server: Server,
 ) -> None:
-    async with staged(server) as (page, scripted):
+    async with staged(chromium, server) as (page, scripted):
         bad = "try { client.close(1001) } catch (error) { error.name }"
         assert await page.evaluate(f"() => {{ {bad.replace('error.name', 'return error.name')} }}")
         assert await page.evaluate("client.state") == "open"
@@ -200,9 +208,10 @@ async def test_a_reason_is_cut_and_a_code_that_no_page_may_use_changes_nothing(
 
 @pytest.mark.gen_test
 async def test_a_socket_that_only_looks_open_is_found_out_when_the_page_wakes(
+    chromium: Browser,
     server: Server,
 ) -> None:
-    async with staged(server) as (page, scripted):
+    async with staged(chromium, server) as (page, scripted):
         for count, event in enumerate(
             [
                 "window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))",
@@ -225,8 +234,10 @@ async def test_a_socket_that_only_looks_open_is_found_out_when_the_page_wakes(
 
 
 @pytest.mark.gen_test
-async def test_a_command_without_a_reply_has_the_connection_looked_at(server: Server) -> None:
-    async with staged(server, commandTimeoutMs=50) as (page, scripted):
+async def test_a_command_without_a_reply_has_the_connection_looked_at(
+    chromium: Browser, server: Server
+) -> None:
+    async with staged(chromium, server, commandTimeoutMs=50) as (page, scripted):
         scripted.replies.pop("typing", None)
         assert await page.evaluate("outcome(client.typing('s1'))") == "timeout"
         await scripted.command("ping")
@@ -236,10 +247,11 @@ async def test_a_command_without_a_reply_has_the_connection_looked_at(server: Se
 
 @pytest.mark.gen_test
 async def test_a_wake_up_shortens_a_wait_but_not_one_that_the_server_asked_for(
+    chromium: Browser,
     server: Server,
 ) -> None:
     online = "window.dispatchEvent(new Event('online'))"
-    async with staged(server, minDelayMs=1e8, maxDelayMs=1e8) as (page, scripted):
+    async with staged(chromium, server, minDelayMs=1e8, maxDelayMs=1e8) as (page, scripted):
         await scripted.close(4000)
         await page.evaluate("until(() => client.state === 'waiting')")
         await page.evaluate(online)
@@ -252,8 +264,10 @@ async def test_a_wake_up_shortens_a_wait_but_not_one_that_the_server_asked_for(
 
 
 @pytest.mark.gen_test
-async def test_what_is_no_push_is_reported_and_harms_nothing(server: Server) -> None:
-    async with staged(server) as (page, scripted):
+async def test_what_is_no_push_is_reported_and_harms_nothing(
+    chromium: Browser, server: Server
+) -> None:
+    async with staged(chromium, server) as (page, scripted):
         for text in ("<html>", "null", "[]", '{"type":1}', ""):
             scripted.sockets[-1].send(text)
         assert await page.evaluate("outcome(client.command('ping'))") == "pong"
@@ -262,7 +276,7 @@ async def test_what_is_no_push_is_reported_and_harms_nothing(server: Server) -> 
 
 
 @pytest.mark.gen_test
-async def test_a_captive_portal_is_outwaited(server: Server) -> None:
+async def test_a_captive_portal_is_outwaited(chromium: Browser, server: Server) -> None:
     page_text = b"<html>Please sign in</html>"
 
     async def portal(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -272,8 +286,8 @@ async def test_a_captive_portal_is_outwaited(server: Server) -> None:
 
     listener = await asyncio.start_server(portal, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
-    async with browser() as chromium, listener:
-        page = await (await chromium.new_context(bypass_csp=True)).new_page()
+    async with listener, await chromium.new_context(bypass_csp=True) as context:
+        page = await context.new_page()
         await page.goto(url_of(server) + "/console")
         await page.evaluate(START, {"url": f"http://127.0.0.1:{port}"})
         await page.evaluate("until(() => closes().length >= 3)")
@@ -286,9 +300,10 @@ async def test_a_captive_portal_is_outwaited(server: Server) -> None:
 
 @pytest.mark.gen_test
 async def test_one_stream_that_the_server_will_not_resume_does_not_spoil_the_others(
+    chromium: Browser,
     server: Server,
 ) -> None:
-    async with staged(server) as (page, scripted):
+    async with staged(chromium, server) as (page, scripted):
         await page.evaluate("Promise.all(['s1', 's2', 's3', 's4'].map((id) => client.join(id)))")
         good = scripted.replies["resume"]
         scripted.replies["resume"] = lambda command: (
@@ -305,8 +320,10 @@ async def test_one_stream_that_the_server_will_not_resume_does_not_spoil_the_oth
 
 
 @pytest.mark.gen_test
-async def test_a_session_that_is_left_while_it_is_joined_stays_left(server: Server) -> None:
-    async with staged(server) as (page, scripted):
+async def test_a_session_that_is_left_while_it_is_joined_stays_left(
+    chromium: Browser, server: Server
+) -> None:
+    async with staged(chromium, server) as (page, scripted):
         await page.evaluate("Promise.all([client.join('s1'), client.leave('s1')])")
         assert await page.evaluate("client.sessions") == []
         await page.evaluate("client.join('s2')")

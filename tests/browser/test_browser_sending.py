@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from playwright.async_api import Browser
 
 from tests.support.browser_pages import NEEDS_CHROMIUM, page_of
 from tests.support.scripted_server import START, error, staged
@@ -14,9 +15,11 @@ pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.mark.gen_test
-async def test_what_can_never_be_sent_is_refused_alone(start_server: StartServer) -> None:
+async def test_what_can_never_be_sent_is_refused_alone(
+    chromium: Browser, start_server: StartServer
+) -> None:
     server = await start_server(max_message_bytes=2000)
-    async with page_of(server) as page:
+    async with page_of(chromium, server) as page:
         await page.evaluate(START, {"token": token("u1", "user", sessions="*")})
         await page.evaluate("until(() => client.state === 'open')")
         outcomes = await page.evaluate(
@@ -46,9 +49,10 @@ async def test_what_can_never_be_sent_is_refused_alone(start_server: StartServer
 
 @pytest.mark.gen_test
 async def test_a_message_is_sent_as_it_was_and_again_after_temporary_errors(
+    chromium: Browser,
     server: Server,
 ) -> None:
-    async with staged(server) as (page, scripted):
+    async with staged(chromium, server) as (page, scripted):
         refusals = ["storage_unavailable", "rate_limited"]
 
         def refuse(_: Any) -> dict[str, Any]:
@@ -72,8 +76,10 @@ async def test_a_message_is_sent_as_it_was_and_again_after_temporary_errors(
 
 
 @pytest.mark.gen_test
-async def test_a_message_that_breaks_every_connection_is_given_up(server: Server) -> None:
-    async with staged(server) as (page, scripted):
+async def test_a_message_that_breaks_every_connection_is_given_up(
+    chromium: Browser, server: Server
+) -> None:
+    async with staged(chromium, server) as (page, scripted):
         broken = scripted.replies["send_message"]
 
         def break_off(command: dict[str, Any]) -> dict[str, Any] | None:
@@ -91,8 +97,10 @@ async def test_a_message_that_breaks_every_connection_is_given_up(server: Server
 
 
 @pytest.mark.gen_test
-async def test_one_bad_id_does_not_spoil_the_receipts_of_the_others(server: Server) -> None:
-    async with staged(server) as (page, scripted):
+async def test_one_bad_id_does_not_spoil_the_receipts_of_the_others(
+    chromium: Browser, server: Server
+) -> None:
+    async with staged(chromium, server) as (page, scripted):
         scripted.replies["read"] = lambda command: (
             error("bad_request") if "bad id" in command["ids"] else {"type": "ack"}
         )
@@ -112,8 +120,10 @@ async def test_one_bad_id_does_not_spoil_the_receipts_of_the_others(server: Serv
 
 
 @pytest.mark.gen_test
-async def test_what_one_user_has_written_is_not_said_by_another(server: Server) -> None:
-    async with staged(server) as (page, scripted):
+async def test_what_one_user_has_written_is_not_said_by_another(
+    chromium: Browser, server: Server
+) -> None:
+    async with staged(chromium, server) as (page, scripted):
         scripted.replies["send_message"] = lambda _: None
         await page.evaluate("window.sent = outcome(client.sendMessage('s1', 'mine')), 0")
         await scripted.command("send_message")
@@ -127,10 +137,12 @@ async def test_what_one_user_has_written_is_not_said_by_another(server: Server) 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("count", [1, 20])
-async def test_a_long_backlog_keeps_to_the_rate(start_server: StartServer, count: int) -> None:
+async def test_a_long_backlog_keeps_to_the_rate(
+    chromium: Browser, start_server: StartServer, count: int
+) -> None:
     """Written without a connection, then sent at once: the server must not close for rate."""
     server = await start_server(message_rate=200, message_burst=200)
-    async with page_of(server) as page:
+    async with page_of(chromium, server) as page:
         await page.evaluate(START, {"token": token("u1", "user", sessions="*")})
         outcomes = await page.evaluate(
             """async (count) => {

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser
 
-from tests.support.browser_pages import NEEDS_CHROMIUM, browser, only_connection, url_of
+from tests.support.browser_pages import NEEDS_CHROMIUM, only_connection, url_of
 from tests.support.web_server import Server, token
 from wsserver.protocol.close_codes import CloseCode
 
@@ -38,10 +39,10 @@ RECONNECTED = """
 
 @pytest.mark.gen_test
 async def test_a_report_tells_the_client_s_side_of_a_message_by_the_server_s_clock(
-    server: Server, tmp_path: Path
+    chromium: Browser, server: Server, tmp_path: Path
 ) -> None:
-    async with browser() as chromium:
-        page = await chromium.new_page()
+    async with await chromium.new_context() as context:
+        page = await context.new_page()
         await page.add_init_script(ONE_HOUR_SLOW)
         await page.goto(url_of(server) + "/console")
         bearer = token("u1", "user", sessions=["s1"])

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page
 
-from tests.support.browser_pages import NEEDS_CHROMIUM, browser, url_of
+from tests.support.browser_pages import NEEDS_CHROMIUM, url_of
 from tests.support.waiting import until
 from tests.support.web_server import Server, StartServer, token
 from wsserver.protocol.close_codes import CloseCode
@@ -43,9 +43,10 @@ OPEN_TAB = """
 
 
 @contextlib.asynccontextmanager
-async def window(server: Server) -> AsyncIterator[BrowserContext]:
-    async with browser() as chromium:
-        yield await chromium.new_context(locale="en-US")
+async def window(chromium: Browser) -> AsyncIterator[BrowserContext]:
+    """A window of its own, whose tabs share nothing with those of other tests."""
+    async with await chromium.new_context(locale="en-US") as context:
+        yield context
 
 
 async def tab(
@@ -71,9 +72,11 @@ async def texts(page: Page, count: int) -> list[str]:
 
 
 @pytest.mark.gen_test
-async def test_seven_tabs_have_one_connection_and_each_its_own_sessions(server: Server) -> None:
+async def test_seven_tabs_have_one_connection_and_each_its_own_sessions(
+    chromium: Browser, server: Server
+) -> None:
     bearer = token("u1", "user", sessions=["s1", "s2"])
-    async with window(server) as context:
+    async with window(chromium) as context:
         pages = [await tab(context, server, bearer, "s1") for _ in range(6)]
         other = await tab(context, server, bearer, "s2")
         (connection,) = connections(server)
@@ -96,10 +99,10 @@ async def test_seven_tabs_have_one_connection_and_each_its_own_sessions(server: 
 @pytest.mark.parametrize("how", ["closed", "crashed", "client closed"])
 @pytest.mark.gen_test
 async def test_when_the_tab_with_the_connection_dies_nothing_is_lost_and_nothing_comes_twice(
-    server: Server, how: str
+    chromium: Browser, server: Server, how: str
 ) -> None:
     bearer = token("u1", "user", sessions=["s1"])
-    async with window(server) as context:
+    async with window(chromium) as context:
         pages = [await tab(context, server, bearer, "s1") for _ in range(3)]
         writer = await tab(context, server, token("u2", "user", sessions=["s1"]), "s1")
         assert [len(connections(server, user)) for user in ("u1", "u2")] == [1, 1]
@@ -152,10 +155,11 @@ async def test_when_the_tab_with_the_connection_dies_nothing_is_lost_and_nothing
 
 @pytest.mark.gen_test
 async def test_a_restart_of_the_server_brings_all_tabs_back_over_one_connection(
+    chromium: Browser,
     server: Server,
 ) -> None:
     bearer = token("u1", "user", sessions=["s1"])
-    async with window(server) as context:
+    async with window(chromium) as context:
         pages = [await tab(context, server, bearer, "s1") for _ in range(3)]
         back = """(times) => until(() =>
             client.state === "open" && seen.filter(([name]) => name === "close").length >= times)"""
@@ -170,9 +174,11 @@ async def test_a_restart_of_the_server_brings_all_tabs_back_over_one_connection(
 
 
 @pytest.mark.gen_test
-async def test_a_tab_that_hangs_with_the_connection_loses_it(server: Server) -> None:
+async def test_a_tab_that_hangs_with_the_connection_loses_it(
+    chromium: Browser, server: Server
+) -> None:
     bearer = token("u1", "user", sessions=["s1"])
-    async with window(server) as context:
+    async with window(chromium) as context:
         # Pages of one site share a process and would hang together: here the channel is cut.
         first = await context.new_page()
         await first.goto(url_of(server) + "/console")
@@ -199,8 +205,10 @@ async def test_a_tab_that_hangs_with_the_connection_loses_it(server: Server) -> 
 
 
 @pytest.mark.gen_test
-async def test_tabs_of_two_users_and_of_other_rights_do_not_share(server: Server) -> None:
-    async with window(server) as context:
+async def test_tabs_of_two_users_and_of_other_rights_do_not_share(
+    chromium: Browser, server: Server
+) -> None:
+    async with window(chromium) as context:
         await tab(context, server, token("u1", "user", sessions=["s1"]), "s1")
         await tab(context, server, token("u1", "user", sessions=["s1"], jti="other"), "s1")
         await tab(context, server, token("u1", "user", sessions=["s2"]), "s2")
@@ -212,10 +220,11 @@ async def test_tabs_of_two_users_and_of_other_rights_do_not_share(server: Server
 
 @pytest.mark.gen_test
 async def test_a_new_tab_gets_what_waits_in_the_inbox_and_a_receipt_is_sent_once(
+    chromium: Browser,
     server: Server,
 ) -> None:
     bearer = token("u1", "user")
-    async with window(server) as context:
+    async with window(chromium) as context:
         first = await tab(context, server, bearer, acknowledge="none")
         second = await tab(context, server, bearer, acknowledge="none")
         answer = await server.request(
@@ -244,11 +253,12 @@ async def test_a_new_tab_gets_what_waits_in_the_inbox_and_a_receipt_is_sent_once
 
 @pytest.mark.gen_test
 async def test_a_client_that_was_refused_gets_in_when_another_one_leaves(
+    chromium: Browser,
     start_server: StartServer,
 ) -> None:
     server = await start_server(max_connections_per_user=1)
     bearer = token("u1", "user", sessions=["s1"])
-    async with window(server) as context:
+    async with window(chromium) as context:
         first = await tab(context, server, bearer, shareTabs=False)
         second = await tab(context, server, bearer, shareTabs=False, wait=False)
         await second.evaluate("until(() => seen.some(([name]) => name === 'close'))")
@@ -260,11 +270,12 @@ async def test_a_client_that_was_refused_gets_in_when_another_one_leaves(
 
 @pytest.mark.gen_test
 async def test_a_client_that_was_evicted_comes_back_when_there_is_room(
+    chromium: Browser,
     start_server: StartServer,
 ) -> None:
     server = await start_server(max_connections_per_user=1, connection_limit_policy="evict_oldest")
     bearer = token("u1", "user", sessions=["s1"])
-    async with window(server) as context:
+    async with window(chromium) as context:
         first = await tab(context, server, bearer, shareTabs=False)
         second = await tab(context, server, bearer, shareTabs=False)
         await first.evaluate("until(() => client.state === 'waiting')")

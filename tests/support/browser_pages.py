@@ -63,6 +63,7 @@ OPEN_CLIENT = """
 
 @contextlib.asynccontextmanager
 async def browser() -> AsyncIterator[Browser]:
+    """A Chromium of one's own; most tests use the one of their module (fixture ``chromium``)."""
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
         try:
@@ -72,9 +73,9 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @contextlib.asynccontextmanager
-async def page_of(server: Server, **options: Any) -> AsyncIterator[Page]:
+async def page_of(chromium: Browser, server: Server, **options: Any) -> AsyncIterator[Page]:
     """The chat tester of the server, on which nothing may go wrong."""
-    async with browser() as chromium, faultless_page(chromium, **options) as page:
+    async with faultless_page(chromium, **options) as page:
         await page.goto(f"{url_of(server)}/console/chat")
         yield page
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from playwright.async_api import Page, WebSocketRoute
+from playwright.async_api import Browser, Page, WebSocketRoute
 
 from tests.support.browser_pages import page_of
 from tests.support.waiting import PATIENCE_S
@@ -118,10 +118,12 @@ class ScriptedServer:
 
 
 @contextlib.asynccontextmanager
-async def staged(server: Server, **options: Any) -> AsyncIterator[tuple[Page, ScriptedServer]]:
+async def staged(
+    chromium: Browser, server: Server, **options: Any
+) -> AsyncIterator[tuple[Page, ScriptedServer]]:
     """A client in a page, connected to a server that the test plays."""
     scripted = ScriptedServer()
-    async with page_of(server) as page:
+    async with page_of(chromium, server) as page:
         await scripted.attend(page)
         await page.evaluate(START, options)
         await page.evaluate("until(() => client.state === 'open')")

@@ -1,18 +1,16 @@
-"""One Chromium and one server for all tests of a module; each test has a page of its own."""
+"""One server for all tests of a module; each test has a page of its own."""
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, expect
 from tornado.ioloop import IOLoop
 
-from tests.support.browser_pages import ARGS, CHROMIUM
 from tests.support.console_pages import Console
 from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import Server, StartServer, starting
@@ -20,35 +18,6 @@ from tests.support.web_server import Server, StartServer, starting
 expect.set_options(timeout=PATIENCE_S * 1000)
 
 NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "network")
-
-
-@pytest.fixture(scope="module")
-def io_loop() -> Iterator[IOLoop]:
-    """One loop for the module, which its browser and its server run on."""
-    with asyncio.Runner() as runner:
-
-        async def current() -> IOLoop:
-            return IOLoop.current()
-
-        loop = runner.run(current())
-        asyncio.set_event_loop(runner.get_loop())
-        yield loop
-        asyncio.set_event_loop(None)
-
-
-@pytest.fixture(scope="module")
-def chromium(io_loop: IOLoop) -> Iterator[Browser]:
-    """A browser that all tests of the module use."""
-    playwright = io_loop.run_sync(async_playwright().start)
-
-    async def launch() -> Browser:
-        launched: Browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        return launched
-
-    browser = io_loop.run_sync(launch)
-    yield browser
-    io_loop.run_sync(browser.close)
-    io_loop.run_sync(playwright.stop)
 
 
 @pytest.fixture(scope="module")
