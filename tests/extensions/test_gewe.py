@@ -186,12 +186,12 @@ def test_a_plain_contact_is_readable() -> None:
 
 
 def test_requests() -> None:
-    path, body = gewe.request_of("wx_a1", "wxid_ann", "hi", "text/plain")
+    path, body = gewe.request_of("wx_a1", "wxid_ann", "hi")
     assert (path, body["content"], body["toWxid"]) == ("/message/postText", "hi", "wxid_ann")
     file = {"type": "file", "url": "https://example.com/a.pdf"}
-    path, body = gewe.request_of("wx_a1", "wxid_ann", file, "application/json")
+    path, body = gewe.request_of("wx_a1", "wxid_ann", file)
     assert (path, body["fileName"]) == ("/message/postFile", "a.pdf")
-    path, body = gewe.request_of("wx_a1", "wxid_ann", {"n": 1}, "application/json")
+    path, body = gewe.request_of("wx_a1", "wxid_ann", {"n": 1})
     assert (path, json.loads(body["content"])) == ("/message/postText", {"n": 1})
 
 

@@ -6,6 +6,7 @@ from wsserver.config import Settings, TableFault
 from wsserver.errors import Meaning, WsServerError
 from wsserver.extending.context import Access, ExtensionContext, Pushes
 from wsserver.extending.extension import Extension, ExtensionResource, Job, NoOptions, Part
+from wsserver.extending.secrets import secret_faults, secret_of
 from wsserver.notifications.templates import TemplateFiles
 from wsserver.protocol.commands import Command
 from wsserver.protocol.requests import Request
@@ -48,4 +49,6 @@ __all__ = [
     "TargetType",
     "TemplateFiles",
     "WsServerError",
+    "secret_faults",
+    "secret_of",
 ]

@@ -23,7 +23,7 @@ export class Calls extends EventTarget {
   }
 
   /**
-   * Stop an answer that grows; its producer is told.
+   * Stop an answer that grows; its producer gets an error with its next text.
    *
    * @param {string} messageId
    * @param {string} [reason]
@@ -80,7 +80,7 @@ export class Calls extends EventTarget {
    * Hold a session no longer.
    *
    * @param {string} sessionId
-   * @param {"ai"} [to] give it back to the AI that held it last; default: to nobody
+   * @param {"ai"} [to] give it back to the AI that held it last; default: the session has no holder
    */
   release(sessionId, to) {
     return this.command("release", { session_id: sessionId, to });

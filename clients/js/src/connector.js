@@ -96,7 +96,7 @@ export class Connector {
     this.#open();
   }
 
-  /** Close for good; `closed` and `ended` are told before the socket is. */
+  /** Close for good; `closed` and `ended` are emitted before the socket is closed. */
   stop(code, reason) {
     const socket = this.#socket;
     const tab = this.#tab;

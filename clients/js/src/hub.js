@@ -52,7 +52,7 @@ export class Hub {
     socket?.close(code, reason);
   }
 
-  /** A tab wants to take part. It is told as soon as there is a connection. */
+  /** Add a tab. It gets a message as soon as there is a connection. */
   attach(id) {
     this.detach(id);
     this.#tabs.set(id, { wanted: new Set(), sessions: new Set() });

@@ -323,7 +323,7 @@ export class WsClient extends EventTarget {
   markRead(ids: string | string[]): void;
   /** Say that the user has read a session up to an offset; told soon. */
   markRead(sessionId: string, offset: number): void;
-  /** Stop an answer that grows; its producer is told. */
+  /** Stop an answer that grows; its producer gets an error with its next text. */
   cancelAnswer(messageId: string, reason?: string): Promise<Ack>;
   typing(sessionId: string, isTyping?: boolean): Promise<Commands["typing"]["reply"]>;
   presence(sessionId: string): Promise<PresenceReply>;

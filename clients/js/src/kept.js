@@ -175,7 +175,7 @@ export class Kept {
     }
   }
 
-  /** A bound connection is told where its session stands without having asked. */
+  /** A bound connection gets the state of its session without a command. */
   bound(push) {
     if (!this.isCatchingUp(push.session_id)) this.#joined(push);
   }

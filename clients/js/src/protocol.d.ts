@@ -63,7 +63,8 @@ export interface Heartbeat {
 /**
  * A user has joined a session.
  *
- * A connection that is bound to its session is told of itself, with `epoch` and what follows.
+ * A connection that is bound to its session gets this for itself, too, with `epoch` and
+ * what follows.
  */
 export interface SessionJoinedPush {
   type: "session_joined";

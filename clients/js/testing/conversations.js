@@ -162,7 +162,7 @@ export class Conversations {
     return session;
   }
 
-  /** Give a session to a holder, or to nobody. */
+  /** Set or clear the holder of a session. */
   hold(sessionId, holder, by) {
     const { holder: before, term } = this.get(sessionId);
     if (before?.type === holder?.type && before?.id === holder?.id) return;

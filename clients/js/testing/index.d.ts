@@ -90,7 +90,7 @@ export class FakeServer {
     fields: Partial<Pick<SessionView, "title" | "state" | "metadata">>,
     by?: string,
   ): SessionView;
-  /** Give a session to a holder, or to nobody. */
+  /** Set or clear the holder of a session. */
   hold(sessionId: string, holder: HolderView | null, by?: string): SessionView;
   /** A notification in a user's inbox. */
   notify(userId: string, content?: Partial<NotificationContent>): Kept<NotificationPush>;

@@ -127,7 +127,7 @@ export class FakeServer {
     return { ...this.#conversations.update(sessionId, fields, by) };
   }
 
-  /** Give a session to a holder, `{type: "user" | "ai", id}`, or to nobody. Returns the session. */
+  /** Set the holder of a session, `{type: "user" | "ai", id}` or null. Returns the session. */
   hold(sessionId, holder, by = "service") {
     this.#conversations.hold(sessionId, holder, by);
     return { ...this.#conversations.get(sessionId) };

@@ -71,7 +71,7 @@ test("a refused join leaves no trace, a refused resume neither", () => {
   assert.deepEqual(told["b.1"].map(({ type }) => type), ["error", "resumed"]);
 });
 
-test("a newcomer is told of the present, and gets what waits in the inbox", () => {
+test("a tab that is added gets the state of the connection, and what waits in the inbox", () => {
   const { hub, told, sent, hear, say } = shared();
   for (const n of [1, 2]) {
     hear({ type: "hint", id: `m${n}`, stream: "user:u", epoch: "e", offset: n });

@@ -165,11 +165,11 @@ def _app_in(text: str) -> ET.Element | None:
     return root if root.tag == "appmsg" else root.find("appmsg")
 
 
-def request_of(app_id: str, contact: str, content: Any, content_type: str) -> tuple[str, Any]:
+def request_of(app_id: str, contact: str, content: Any) -> tuple[str, Any]:
     """Path and body of the request that sends a message to a contact.
 
-    Objects with ``type`` ``image``, ``file``, ``voice``, ``video`` or ``link`` and their addresses
-    are sent as such; anything else as text.
+    Objects with ``type`` ``image``, ``file`` or ``link`` and their addresses are sent as such;
+    anything else as text.
     """
     body: dict[str, Any] = {"appId": app_id, "toWxid": contact}
     if isinstance(content, dict):

@@ -11,8 +11,9 @@ from msgspec.json import decode, encode
 
 from wsserver.config.channels import webhook_reach
 from wsserver.extending.context import ExtensionContext
+from wsserver.extending.secrets import secret_of
 from wsserver.extensions.accounts import gewe, plain
-from wsserver.extensions.accounts.options import AccountOptions, secret_of
+from wsserver.extensions.accounts.options import AccountOptions
 from wsserver.extensions.accounts.store import (
     AccountOutbox,
     AccountStore,
@@ -131,13 +132,15 @@ class AccountQueue(DeliveryQueue[ClaimedSend]):
     async def _post(self, account: str, claimed: ClaimedSend) -> Outcome:
         options, token = self._accounts[account], self._tokens[account]
         stored = decode(claimed.content)
-        content, kind = stored["content"], stored["content_type"]
+        content = stored["content"]
         headers = {"Content-Type": "application/json"}
         if options.kind == "gewe":
-            path, body = gewe.request_of(options.app_id or "", claimed.contact, content, kind)
+            path, body = gewe.request_of(options.app_id or "", claimed.contact, content)
             url, headers["X-GEWE-TOKEN"] = options.url.rstrip("/") + path, token
         else:
-            body = plain.request_of(account, claimed.contact, claimed.delivery_id, content, kind)
+            body = plain.request_of(
+                account, claimed.contact, claimed.delivery_id, content, stored["content_type"]
+            )
             url, headers["Authorization"] = options.url, f"Bearer {token}"
 
         def redact(text: str) -> str:

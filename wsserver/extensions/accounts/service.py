@@ -11,6 +11,7 @@ from msgspec.json import decode
 
 from wsserver.errors import BadRequest, NotFound, OrganizationSet, WsServerError
 from wsserver.extending.context import ExtensionContext
+from wsserver.extending.secrets import secret_of
 from wsserver.extensions.accounts import gewe, plain
 from wsserver.extensions.accounts.incoming import (
     AccountStatus,
@@ -19,7 +20,7 @@ from wsserver.extensions.accounts.incoming import (
     Received,
     session_of,
 )
-from wsserver.extensions.accounts.options import AccountOptions, secret_of
+from wsserver.extensions.accounts.options import AccountOptions
 from wsserver.extensions.accounts.outgoing import Collector
 from wsserver.extensions.accounts.store import (
     AccountOutbox,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.extension_schema import Migration
-from wsserver.storage.engine.leased_table import Lease, LeasedTable, Result
+from wsserver.storage.engine.leased_table import FENCE, Lease, LeasedTable, Result
 
 KEPT_S = 30 * 86_400.0
 """Retention of ids and of messages that were sent or given up."""
@@ -78,11 +78,10 @@ _CLAIM = """
         ) ORDER BY id LIMIT :limit
     ) RETURNING id, message_id, session_id, contact, sender, content, attempts
 """
-_RECORD = """
+_RECORD = f"""
     UPDATE account_outbox SET state = :state, due_at = :due_at, detail = :detail,
-        attempts = attempts + 1, owner = NULL, lease_until = NULL
-    WHERE id = :id AND owner = :owner AND lease_until = :until RETURNING id
-"""
+        attempts = attempts + 1, owner = NULL, lease_until = NULL {FENCE}
+"""  # noqa: S608 - constants only
 _ADD = (
     "INSERT INTO account_outbox"
     " (message_id, account, session_id, contact, sender, content, at, due_at)"
@@ -152,31 +151,10 @@ class AccountOutbox(LeasedTable[ClaimedSend]):
         rows = await self._database.run(lambda db: db.execute(_CLAIM, values).fetchall())
         return sorted(map(ClaimedSend._make, rows), key=attrgetter("id"))
 
-    async def record(self, lease: Lease, result: Result) -> dict[int, str]:
-        """Note an attempt; returns states by id. Rows that another claim holds are left alone."""
-        values = {
-            "state": result.state,
-            "due_at": result.at if result.due_at is None else result.due_at,
-            "detail": result.detail,
-            **lease._asdict(),
-        }
-
-        def record(db: Connection) -> dict[int, str]:
-            return {
-                recorded: result.state
-                for id_ in result.ids
-                for (recorded,) in db.execute(_RECORD, {**values, "id": id_}).fetchall()
-            }
-
-        return await self._database.run(record)
-
-    def _end_leases(self, db: Connection, where: str, values: Mapping[str, Any]) -> int:
-        return db.execute(
-            "UPDATE account_outbox SET"  # noqa: S608 - constants only
-            " due_at = CASE WHEN due_at < :now THEN due_at ELSE :now END,"
-            f" owner = NULL, lease_until = NULL WHERE {where}",
-            values,
-        ).rowcount
+    def _recording(self, result: Result) -> tuple[str, Mapping[str, Any]]:
+        """Note an attempt; a message that ended stays with its state."""
+        due_at = result.at if result.due_at is None else result.due_at
+        return _RECORD, {"state": result.state, "due_at": due_at, "detail": result.detail}
 
     async def counts(self) -> dict[tuple[str, str], int]:
         """Number of messages by account and state."""
@@ -223,7 +201,9 @@ class AccountStore:
     async def sent(self, account: str, provider_id: str, message_id: str, at: float) -> None:
         """Note the messenger's id of a message that was sent."""
         await self._database.run(
-            partial(_note, account=account, provider_id=provider_id, message_id=message_id, at=at)
+            partial(
+                note_message, account=account, provider_id=provider_id, message_id=message_id, at=at
+            )
         )
 
     async def add(
@@ -267,16 +247,15 @@ def begin_session(db: Connection, session_id: str, account: str, contact: str, a
     )
 
 
-def _note(db: Connection, account: str, provider_id: str, message_id: str, at: float) -> None:
+def note_message(
+    db: Connection, account: str, provider_id: str, message_id: str, at: float
+) -> None:
+    """Note the messenger's id of a message, inside of a transaction."""
     db.execute(
         "INSERT INTO account_messages (account, provider_id, message_id, at) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (account, provider_id) DO NOTHING",
         [account, provider_id, message_id, at],
     )
-
-
-note_message = _note
-"""Note the messenger's id of a message, inside of a transaction."""
 
 
 def _session(db: Connection, session_id: str) -> ContactSession | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -12,6 +11,7 @@ from wsserver.addresses.reach import check_url
 from wsserver.config import Settings, TableFault
 from wsserver.config.channels import webhook_reach
 from wsserver.errors import UrlForbidden
+from wsserver.extending.secrets import secret_faults
 from wsserver.protocol.types import Id
 
 Kind = Literal["openai", "fastgpt"]
@@ -72,30 +72,4 @@ def check_options(
             check_url(options.url, reach)
         except UrlForbidden as error:
             yield TableFault(f"{name}.url", f"is wrong: {error.message}")
-        if options.api_key is not None and options.api_key_file is not None:
-            yield TableFault(f"{name}.api_key", "and api_key_file exclude each other; remove one")
-        if options.api_key_file is not None:
-            try:
-                key = read_key(options.api_key_file)
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "not UTF-8"
-                yield TableFault(f"{name}.api_key_file", f"cannot be read: {reason}")
-                continue
-        else:
-            key = options.api_key or ""
-            if options.api_key is None:
-                yield TableFault(f"{name}.api_key", "or api_key_file is missing")
-                continue
-        if not key or not key.isascii() or not key.isprintable():
-            where = "api_key" if options.api_key_file is None else "api_key_file"
-            yield TableFault(f"{name}.{where}", "has to be printable ASCII on one line")
-
-
-def read_key(path: str) -> str:
-    """The key in a file, without the line's end."""
-    return Path(path).read_text(encoding="utf-8").strip()
-
-
-def key_of(options: ResponderOptions) -> str:
-    """The key of a responder; ``check_options`` has read it before."""
-    return options.api_key or read_key(options.api_key_file or "")
+        yield from secret_faults(name, options, "api_key")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
-from wsserver.clock import Clock
 from wsserver.errors import AnswerEnded, NotFound, TermChanged
 from wsserver.extensions.responders.pieces import Piece, Text, Usage
 from wsserver.identity.claims import LATEST_S, Claims
@@ -80,14 +79,12 @@ class Reply:
     def __init__(
         self,
         answers: AnswerApi,
-        clock: Clock,
         who: Who,
         session_id: str,
         term: int,
         on_begin: Callable[[str], Awaitable[None]],
     ) -> None:
         self._answers = answers
-        self._clock = clock
         self._who = who
         self._session_id = session_id
         self._term = term

@@ -11,8 +11,9 @@ from wsserver.cluster.control import Notice
 from wsserver.config.channels import webhook_reach
 from wsserver.errors import StorageFull, StorageUnavailable, WsServerError
 from wsserver.extending.context import ExtensionContext
+from wsserver.extending.secrets import secret_of
 from wsserver.extensions.responders.conversation import Seen, seen_in
-from wsserver.extensions.responders.options import ResponderOptions, key_of
+from wsserver.extensions.responders.options import ResponderOptions
 from wsserver.extensions.responders.pieces import Failure
 from wsserver.extensions.responders.provider import Outcome, Prompt, Provider
 from wsserver.extensions.responders.reply import Reply, Stopped, Who, cancel_answer
@@ -87,7 +88,9 @@ class Responders:
         reach = webhook_reach(context.settings)
         for name, options in self._options.items():
             http = context.make_http_client(reach, timeout_s=options.timeout_s)
-            self._providers[name] = Provider(options, key_of(options), http, context.clock)
+            self._providers[name] = Provider(
+                options, secret_of(options, "api_key"), http, context.clock
+            )
             sender = options.sender
             self._who[name] = (
                 Who(name, name, None)
@@ -246,9 +249,7 @@ class Responders:
             await self._store.begin(session_id, message_id)
             self._show(session_id, "streaming", message_id=message_id)
 
-        reply = Reply(
-            self._context.chat.answers, self._clock, self._who[name], session_id, run.term, begun
-        )
+        reply = Reply(self._context.chat.answers, self._who[name], session_id, run.term, begun)
         self._show(session_id, "processing")
         prompt = Prompt(
             session_id,

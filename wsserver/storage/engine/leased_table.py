@@ -58,6 +58,8 @@ class Claim(Protocol):
 
 C = TypeVar("C", bound=Claim)
 
+FENCE = "WHERE id = :id AND owner = :owner AND lease_until = :until RETURNING id"
+"""SQL condition of a row that a lease still holds."""
 _OVER = "(owner = :owner AND lease_until <= :until OR owner NOT IN (SELECT id FROM processes))"
 """SQL condition of leases that have ended, in a database of several processes."""
 
@@ -102,12 +104,12 @@ class LeasedTable(ABC, Generic[C]):
     async def claim(self, lane: str, now: float, limit: int, lease: Lease) -> list[C]:
         """Lease rows of a lane that are due, the longest due first."""
 
-    @abstractmethod
     async def record(self, lease: Lease, result: Result) -> dict[int, str]:
         """Record a result and end the lease; returns the states by id.
 
         Rows that the lease no longer holds are left alone, and missing from the answer.
         """
+        return await self._database.run(lambda db: self._record(db, lease, result))
 
     async def bring_forward(self, by_s: float, since: float, now: float) -> int:
         """Make waiting rows due earlier, after the wall clock was set back; returns their count.
@@ -150,9 +152,31 @@ class LeasedTable(ABC, Generic[C]):
             return 0  # without a write
         return await self._database.run(lambda db: self._end_leases(db, where, values(db)))
 
-    @abstractmethod
+    def _record(self, db: Connection, lease: Lease, result: Result) -> dict[int, str]:
+        """Execute the statement of ``_recording`` for each row; returns the states by id."""
+        sql, members = self._recording(result)
+        values = {**members, **lease._asdict()}
+        return {
+            recorded: result.state
+            for id_ in result.ids
+            for (recorded,) in db.execute(sql, {**values, "id": id_}).fetchall()
+        }
+
+    def _recording(self, result: Result) -> tuple[str, Mapping[str, Any]]:
+        """The statement that records a result in one row, and its values.
+
+        It ends with ``FENCE``. A table that overrides ``_record`` has none.
+        """
+        raise NotImplementedError
+
     def _end_leases(self, db: Connection, where: str, values: Mapping[str, Any]) -> int:
         """Make rows due at ``:now`` at the latest, without a lease; returns their count."""
+        return db.execute(
+            f"UPDATE {self.TABLE} SET"  # noqa: S608 - constants only
+            " due_at = CASE WHEN due_at < :now THEN due_at ELSE :now END,"
+            f" owner = NULL, lease_until = NULL WHERE {where}",
+            values,
+        ).rowcount
 
 
 def scalar(db: Connection, sql: str, values: Mapping[str, Any]) -> float | None:

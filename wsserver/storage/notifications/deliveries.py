@@ -141,13 +141,12 @@ class DeliveryStore(LeasedTable[Claimed]):
             lambda db: _claim(db, lane, now, limit, lease, self._held_until)
         )
 
-    async def record(self, lease: Lease, result: Result) -> dict[int, str]:
-        """Record a result and end the lease; returns the states by id.
+    def _record(self, db: Connection, lease: Lease, result: Result) -> dict[int, str]:
+        """Record a result; what was acknowledged meanwhile keeps that state.
 
-        What was acknowledged meanwhile keeps that state; what was cancelled meanwhile is
-        ``cancelled`` instead of due again; rows that another claim holds are left alone.
+        What was cancelled meanwhile is ``cancelled`` instead of due again.
         """
-        return await self._database.run(lambda db: _record(db, lease, result))
+        return _record(db, lease, result)
 
     async def expire(self, now: float, limit: int = 300) -> list[Ended]:
         """Expire deliveries whose time is over, ``limit`` at most; without any, only reads."""

@@ -13,7 +13,7 @@ import msgspec
 from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 from wsserver.protocol.revisions import deleted_message, message_in, replace_message
 from wsserver.storage.engine.connection import Connection
-from wsserver.storage.engine.leased_table import Lease, LeasedTable, Result
+from wsserver.storage.engine.leased_table import FENCE, Lease, LeasedTable, Result
 
 DEAD_KEPT_S = 7 * 86_400
 """Retention of postings that were given up."""
@@ -37,11 +37,10 @@ _CLAIM = """
         WHERE url = :url AND due_at <= :now AND owner IS NULL ORDER BY due_at, id LIMIT :limit
     ) RETURNING id, posting_id, event, body, attempts, due_at
 """
-_FENCE = "WHERE id = :id AND owner = :owner AND lease_until = :until RETURNING id"
-_DELETE = f"DELETE FROM webhook_outbox {_FENCE}"  # noqa: S608 - constants only
+_DELETE = f"DELETE FROM webhook_outbox {FENCE}"  # noqa: S608 - constants only
 _RESCHEDULE = f"""
     UPDATE webhook_outbox SET attempts = attempts + 1, due_at = :due_at, detail = :detail,
-        owner = NULL, lease_until = NULL {_FENCE}
+        owner = NULL, lease_until = NULL {FENCE}
 """  # noqa: S608 - constants only
 _RETRY = """
     UPDATE webhook_outbox SET due_at = ?1, attempts = 0 WHERE id IN (
@@ -137,30 +136,10 @@ class WebhookOutbox(LeasedTable[ClaimedPosting]):
         rows = await self._database.run(lambda db: db.execute(_CLAIM, values).fetchall())
         return sorted(map(ClaimedPosting._make, rows), key=attrgetter("due_at", "id"))
 
-    async def record(self, lease: Lease, result: Result) -> dict[int, str]:
-        """Delete what was accepted, note the attempt at everything else; returns states by id.
-
-        Rows that another claim holds are left alone.
-        """
+    def _recording(self, result: Result) -> tuple[str, Mapping[str, Any]]:
+        """Delete what was accepted, note the attempt at everything else."""
         sql = _DELETE if result.state == "sent" else _RESCHEDULE
-        values = {"due_at": result.due_at, "detail": result.detail, **lease._asdict()}
-
-        def record(db: Connection) -> dict[int, str]:
-            return {
-                recorded: result.state
-                for id_ in result.ids
-                for (recorded,) in db.execute(sql, {**values, "id": id_}).fetchall()
-            }
-
-        return await self._database.run(record)
-
-    def _end_leases(self, db: Connection, where: str, values: Mapping[str, Any]) -> int:
-        return db.execute(
-            "UPDATE webhook_outbox SET"  # noqa: S608 - constants only
-            " due_at = CASE WHEN due_at < :now THEN due_at ELSE :now END,"
-            f" owner = NULL, lease_until = NULL WHERE {where}",
-            values,
-        ).rowcount
+        return sql, {"due_at": result.due_at, "detail": result.detail}
 
     async def waiting(self) -> list[tuple[str, int, int]]:
         """URL, count and total size of the bodies (bytes) of the postings that wait."""

@@ -92,7 +92,8 @@ class Heartbeat(Push, kw_only=True):
 class SessionJoinedPush(Push, kw_only=True):
     """A user has joined a session.
 
-    A connection that is bound to its session is told of itself, with ``epoch`` and what follows.
+    A connection that is bound to its session gets this for itself, too, with ``epoch`` and
+    what follows.
     """
 
     session_id: str

@@ -166,7 +166,7 @@ test("a gap loads the history anew", async () => {
   end();
 });
 
-test("typing is told once in a while, and ends", async () => {
+test("typing is sent once in a while, and ends", async () => {
   const { server, session, bob, end } = await talk();
   await bob.typing("s1", true);
   await soon();
