@@ -173,8 +173,6 @@ def test_an_untargeted_broadcast_stays_inside(tenants: Tenants) -> None:
         ("/messages", {"target": {"type": "connection", "id": "{theirs}"}}),
         ("/messages/explain", {"target": {"type": "user", "id": "theirs"}}),
         ("/messages/explain", {"target": {"type": "session", "id": "foreign"}}),
-        ("/users/theirs/messages", {}),
-        ("/sessions/foreign/messages", {}),
     ],
 )
 def test_naming_what_is_outside_is_forbidden(
@@ -184,6 +182,12 @@ def test_naming_what_is_outside_is_forbidden(
         body = {"target": {"type": "connection", "id": tenants.theirs.id}}
     answer = tenants.server.post(path, {**NEWS, **body}, tenants.manager)
     assert answer.problem == (403, "forbidden")
+    assert not heard(tenants.theirs)
+
+
+@pytest.mark.parametrize("path", ["/users/theirs/messages", "/sessions/foreign/messages"])
+def test_what_is_outside_does_not_exist_in_a_path(tenants: Tenants, path: str) -> None:
+    assert tenants.server.post(path, NEWS, tenants.manager).problem == (404, "not_found")
     assert not heard(tenants.theirs)
 
 

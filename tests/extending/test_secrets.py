@@ -11,7 +11,7 @@ from msgspec import Struct
 from wsserver.config import TableFault
 from wsserver.extending import secret_faults, secret_of
 
-SECRET = "the-secret-itself"  # noqa: S105 - of a test
+SECRET = "the-secret-itself"
 
 
 class Options(Struct, kw_only=True):

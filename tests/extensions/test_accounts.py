@@ -56,10 +56,15 @@ def server(io_loop: IOLoop, start_server: StartServer, settings: dict[str, Any])
 
 
 async def report(
-    server: Server, body: Any, account: str = "main", kind: str = "gewe", key: str = KEY
+    server: Server,
+    body: Any,
+    account: str = "main",
+    kind: str = "gewe",
+    key: str = KEY,
+    **options: Any,
 ) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return await server.request("POST", f"/intake/{kind}/{account}?key={key}", data)
+    return await server.request("POST", f"/intake/{kind}/{account}?key={key}", data, **options)
 
 
 async def member(server: Server) -> Socket:
@@ -71,6 +76,22 @@ async def member(server: Server) -> Socket:
 
 def sent(gewe: HttpProvider) -> list[Any]:
     return [json.loads(request.body) for request in gewe.requests]
+
+
+@pytest.mark.gen_test
+async def test_an_idempotency_key_of_a_messenger_means_nothing(server: Server) -> None:
+    """Messages have ids of the messenger; keys belong to users, and a callback has none."""
+    headers = {"Idempotency-Key": "k"}
+    first = await report(server, nested(), headers=headers)
+    assert (first.status, first.json()["result"]) == (200, "stored")
+    again = await report(server, nested(), headers=headers)
+    assert (again.status, again.json()["result"]) == (200, "repeated")
+    paths = (await server.request("GET", "/api/v1/openapi.json")).json()["paths"]
+    for kind in ("gewe", "webhook"):
+        documented = paths[f"/intake/{kind}/{{account}}"]["post"]
+        assert "401" not in documented["responses"]
+        assert "409" not in documented["responses"]
+        assert "Idempotency-Key" not in [each["name"] for each in documented["parameters"]]
 
 
 @pytest.mark.gen_test

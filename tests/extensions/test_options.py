@@ -1,4 +1,4 @@
-"""Options of the built-in extensions ``responders`` and ``accounts``: every fault is named at once."""
+"""Options of the extensions ``responders`` and ``accounts``: every fault is named at once."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from wsserver.protocol.requests import (
     TargetedBody,
     read_request,
 )
-from wsserver.protocol.targets import session
 from wsserver.realtime.access.actor import Actor
 
 
@@ -58,8 +57,8 @@ async def test_publishing_needs_its_permission(live: Live, role: str, may: bool)
         calls: tuple[Callable[[Actor], Awaitable[Any]], ...] = (
             lambda who: live.publishing.broadcast(who, broadcast()),
             lambda who: live.publishing.publish(who, request),
-            lambda who: live.publishing.publish_to(
-                who, session("s1"), read_request({"type": "x"}, TargetedBody)
+            lambda who: live.publishing.publish_to_session(
+                who, "s1", read_request({"type": "x"}, TargetedBody)
             ),
             lambda who: live.publishing.batch(who, read_request({"messages": [{}]}, BatchRequest)),
         )
@@ -202,8 +201,8 @@ async def test_each_publish_is_in_the_audit_trail_without_its_body(
     actor = live.actor("admin", "boss")
     answers = [
         await live.publishing.publish(actor, publish("user", "mine", data="secret")),
-        await live.publishing.publish_to(
-            actor, session("s_mixed"), read_request({"type": "y", "data": "secret"}, TargetedBody)
+        await live.publishing.publish_to_session(
+            actor, "s_mixed", read_request({"type": "y", "data": "secret"}, TargetedBody)
         ),
     ]
     await live.publishing.explain(actor, publish("user", "mine"))
@@ -286,7 +285,7 @@ async def test_a_new_message_of_a_backend_is_built_by_the_service(
         },
         TargetedBody,
     )
-    answer = await live.publishing.publish_to(live.actor("service"), session("s_mine"), body)
+    answer = await live.publishing.publish_to_session(live.actor("service"), "s_mine", body)
     (push,) = await people["mine"].rest()
     assert push["message"] == {
         "id": answer["message_id"],
@@ -373,8 +372,8 @@ async def test_everything_published_is_an_event_without_its_content(
     seen = live.watch("message_published")
     text = {"content": "SECRET", "sender": {"user_id": "bot", "username": "B"}}
     answers = [
-        await live.publishing.publish_to(
-            boss, session("s_mine"), read_request({"type": "new_message", **text}, TargetedBody)
+        await live.publishing.publish_to_session(
+            boss, "s_mine", read_request({"type": "new_message", **text}, TargetedBody)
         ),
         await live.publishing.broadcast(manager, broadcast(data="SECRET")),
         await live.publishing.publish(boss, publish("user", "mine", data="SECRET")),

@@ -33,7 +33,7 @@ from wsserver.protocol.requests import (
     TargetRequest,
     read_request,
 )
-from wsserver.protocol.targets import EVERYONE, Target, TargetType
+from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
 from wsserver.protocol.validation import ID_FORM, Fault, gather, one_of
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.memberships import Members
@@ -96,11 +96,23 @@ class Publishing:
 
     async def publish(self, actor: Actor, request: PublishRequest) -> dict[str, Any]:
         """Send to a target named in the body; returns the counts."""
-        return await self.publish_to(actor, checked_target(request), request)
+        return await self.submit(actor, checked_target(request), request)
 
-    async def publish_to(self, actor: Actor, target: Target, body: Body) -> dict[str, Any]:
-        """Send to a target named in the path; returns the counts."""
-        return await self.submit(actor, target, body)
+    async def publish_to_user(self, actor: Actor, user_id: str, body: Body) -> dict[str, Any]:
+        """Send to a user named in the path; returns the counts.
+
+        Raises ``NotFound`` for one outside of the actor's organization.
+        """
+        self._permissions.require(actor.claims, PUBLISH)
+        if user_id != actor.claims.sub:
+            await self._scope(actor).find_user(user_id)
+        return await self.submit(actor, user(user_id), body)
+
+    async def publish_to_session(self, actor: Actor, session_id: str, body: Body) -> dict[str, Any]:
+        """Send to a session named in the path; returns the counts. Raises as for a user."""
+        self._permissions.require(actor.claims, PUBLISH)
+        await self._scope(actor).find_session(session_id)
+        return await self.submit(actor, session(session_id), body)
 
     def submit(self, actor: Actor, target: Target, body: Body) -> Awaitable[dict[str, Any]]:
         """Send without waiting: a kept message is queued when this returns.

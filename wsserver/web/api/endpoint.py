@@ -128,6 +128,11 @@ class Endpoint:
         return self.request is not None or self.raw_request is not None
 
     @property
+    def takes_idempotency_key(self) -> bool:
+        """Whether ``Idempotency-Key`` counts: keys belong to callers, whom a public one has not."""
+        return self.method == "POST" and self.access != PUBLIC
+
+    @property
     def name(self) -> str:
         """Unique name, for OpenAPI's ``operationId``."""
         words = [

@@ -175,7 +175,7 @@ class Exchange:
         decoded, body = _read_body(endpoint, raw, self._context)
         call = Call(self._actor, info.parts, self._query, body, info.peer, info.headers)
         keys = info.headers.get_list("Idempotency-Key")
-        if keys and endpoint.method == "POST":
+        if keys and endpoint.takes_idempotency_key:
             if call.actor is None:
                 raise TokenMissing("an Idempotency-Key needs a token")
             return await self._respond_once(call, keys, decoded)

@@ -25,8 +25,8 @@ from wsserver.web.openapi.page import STYLESHEET, render_index, render_page
 
 REF_TEMPLATE = "#/components/schemas/{name}"
 DESCRIPTION = """Errors are problem documents (RFC 9457) with a `code` to branch on. Lists take \
-`limit` and `cursor`. Any POST takes `Idempotency-Key`. `X-Request-ID` is echoed. The WebSocket \
-endpoints are described under `x-websockets`, event streams under `x-event-streams`."""
+`limit` and `cursor`. Any POST with a token takes `Idempotency-Key`. `X-Request-ID` is echoed. The \
+WebSocket endpoints are described under `x-websockets`, event streams under `x-event-streams`."""
 
 _TOKEN_ERRORS = ("token_missing", "token_invalid", "token_expired", "token_revoked")
 _BODY_ERRORS = ("bad_json", "bad_unicode", "too_deep", "body_too_large", "unsupported_media_type")
@@ -182,7 +182,7 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
         }
         for name, description in endpoint.request_headers.items()
     ]
-    if endpoint.method == "POST":
+    if endpoint.takes_idempotency_key:
         parameters.append(
             {
                 "name": "Idempotency-Key",
@@ -251,12 +251,9 @@ def _errors(endpoint: Endpoint, errors: Mapping[str, Meaning]) -> dict[int, list
     elif endpoint.method == "POST":
         codes += ["bad_json", "bad_unicode", "too_deep", "validation_failed"]
     if endpoint.method == "POST":
-        codes += [
-            "idempotency_conflict",
-            "idempotency_pending",
-            "idempotency_limit",
-            "storage_full",
-        ]
+        codes.append("storage_full")
+    if endpoint.takes_idempotency_key:
+        codes += ["idempotency_conflict", "idempotency_pending", "idempotency_limit"]
     if not endpoint.is_served_at_start:
         codes.append("starting")
     codes += endpoint.errors

@@ -15,7 +15,7 @@ from wsserver.protocol.requests import (
     PublishRequest,
     TargetedBody,
 )
-from wsserver.protocol.targets import TargetType, session, user
+from wsserver.protocol.targets import TargetType
 from wsserver.protocol.types import UserId
 from wsserver.realtime.operations.publishing import publish_faults
 from wsserver.realtime.tracing.trace_recipients import State
@@ -271,6 +271,7 @@ async def _publish(context: WebContext, call: Call) -> Reply:
     "POST /users/{user_id}/messages",
     "messages:publish",
     Published,
+    errors=("not_found",),
     action="publish",
     request=TargetedBody,
     request_example=_TARGETED,
@@ -279,14 +280,15 @@ async def _publish(context: WebContext, call: Call) -> Reply:
 )
 async def _publish_to_user(context: WebContext, call: Call) -> Reply:
     """Publish to all connections of a user."""
-    target = user(call.path["user_id"])
-    return _reply(call, await context.publishing.publish_to(call.caller, target, call.body))
+    user_id = call.path["user_id"]
+    return _reply(call, await context.publishing.publish_to_user(call.caller, user_id, call.body))
 
 
 @RESOURCE.endpoint(
     "POST /sessions/{session_id}/messages",
     "messages:publish",
     Published,
+    errors=("not_found",),
     action="publish",
     request=TargetedBody,
     request_example=_TARGETED,
@@ -295,8 +297,10 @@ async def _publish_to_user(context: WebContext, call: Call) -> Reply:
 )
 async def _publish_to_session(context: WebContext, call: Call) -> Reply:
     """Publish to all connections in a session."""
-    target = session(call.path["session_id"])
-    return _reply(call, await context.publishing.publish_to(call.caller, target, call.body))
+    answer = await context.publishing.publish_to_session(
+        call.caller, call.path["session_id"], call.body
+    )
+    return _reply(call, answer)
 
 
 @RESOURCE.endpoint(
