@@ -482,3 +482,24 @@ async def test_backends_are_not_checked(make_live: MakeLive) -> None:
     live = await make_live(message_check=check)
     await publish(live)
     assert check.asked == []
+
+
+# Bound connections
+
+
+@pytest.mark.gen_test
+async def test_a_bound_connection_reaches_messages_of_its_session_alone(live: Live) -> None:
+    """Even of a moderator, who has access to the other session."""
+    writer = await live.in_session("u1", session_id="s1")
+    message_id = await say(writer)
+    elsewhere = await live.connect("u1", endpoint="session", session_id="s2", sessions="*")
+    moderator = await live.connect("boss", endpoint="session", session_id="s2", role="admin")
+    for client in (elsewhere, moderator):
+        edit = await client.error("edit_message", message_id=message_id, content="new")
+        assert edit == "not_found"
+        assert await client.error("delete_message", message_id=message_id) == "not_found"
+    assert [each["message"]["content"] for each in await history(writer)] == ["hello"]
+    assert [e.action for e in await live.audited() if "message" in e.action] == []
+    within = await live.connect("u1", endpoint="session", session_id="s1", sessions="*")
+    await change(within, "edit_message", message_id, content="new")
+    await change(within, "delete_message", message_id)

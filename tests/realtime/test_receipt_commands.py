@@ -56,3 +56,21 @@ async def test_a_read_needs_ids(live: Live) -> None:
     client = await live.connect("u1")
     assert (await client.call("read"))["error"]["field"] == "ids"
     assert await client.error("read", ids=["m"], stream="broadcast") == "unknown_field"
+
+
+@pytest.mark.gen_test
+async def test_a_bound_connection_acknowledges_its_session_and_its_inbox_alone(live: Live) -> None:
+    writer = await live.in_session("u2", session_id="s1")
+    said = await writer.call("send_message", session_id="s1", content="hi")
+    await live.in_session("u2", session_id="s2")
+    elsewhere = await live.connect("u1", endpoint="session", session_id="s2", sessions="*")
+    for command in ("ack", "read"):
+        answer = await elsewhere.call(command, ids=[said["message_id"]])
+        assert answer["acknowledged"] == 0
+    answer = await elsewhere.error("ack", stream="session:s1", offset=said["offset"])
+    assert answer == "session_bound"
+    direct = await send_to_user(live, "a")
+    assert (await elsewhere.call("ack", ids=[direct.message_id]))["acknowledged"] == 1
+    assert (await elsewhere.call("ack", stream="broadcast", offset=0))["type"] == "ack"
+    within = await live.connect("u1", endpoint="session", session_id="s1", sessions="*")
+    assert (await within.call("read", ids=[said["message_id"]]))["acknowledged"] == 1

@@ -25,6 +25,8 @@ class Actor:
     once: tuple[str, str] | None = None
     """Scope and key of a request with an idempotency key."""
     via: Via = "rest"
+    bound_to: str | None = None
+    """The session of a connection that is bound to one; messages of others are out of its reach."""
 
     @property
     def origin(self) -> Origin:

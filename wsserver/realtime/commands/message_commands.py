@@ -85,4 +85,10 @@ def _ack(message_id: str, record: Sent) -> Answer:
 
 
 def _actor(connection: ConnectionInfo) -> Actor:
-    return Actor(connection.claims, connection.remote_ip, connection.connection_id, via="socket")
+    return Actor(
+        connection.claims,
+        connection.remote_ip,
+        connection.connection_id,
+        via="socket",
+        bound_to=connection.session_id,
+    )

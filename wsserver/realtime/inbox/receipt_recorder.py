@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from wsserver.clock import Clock
 from wsserver.cluster.broker import Broker, InboxSettled, Publication
-from wsserver.errors import BadRequest, Forbidden, WsServerError
+from wsserver.errors import BadRequest, Forbidden, SessionBound, WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.protocol.targets import TargetType
 from wsserver.realtime.access.session_access import SessionAccess
@@ -20,7 +20,6 @@ from wsserver.realtime.inbox.unacked import UnackedIndex, UnackedMessage
 from wsserver.realtime.messages.audience import read_audience
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.events import EventBus
-from wsserver.realtime.streams.retention_policy import organization_stream_of
 from wsserver.storage.messages.message_rows import INBOX
 from wsserver.storage.messages.receipts import Change, ReceiptStore
 from wsserver.storage.messages.streams import Located, StreamStore
@@ -103,8 +102,8 @@ class ReceiptRecorder:
     ) -> int:
         """Record that a user has received or read messages; returns the number of new receipts.
 
-        Unknown ids and ids of messages that the user may not see are skipped alike; ids of live
-        messages are reported to the status listeners. Raises ``StorageUnavailable``,
+        Unknown ids and ids of messages that are out of the connection's reach are skipped alike;
+        ids of live messages are reported to the status listeners. Raises ``StorageUnavailable``,
         ``StorageFull``.
         """
         user_id, at = connection.user_id, self._clock.wall()
@@ -113,7 +112,7 @@ class ReceiptRecorder:
         others = [id_ for id_ in ids if id_ not in waiting]
         found = await self._messages.locate(others, at) if others else []
         await self._prepare(connection.claims, {each.stream for each in found})
-        seen = [each for each in found if self._may_see(connection.claims, each)]
+        seen = [each for each in found if self._may_see(connection, each)]
         kept = [*waiting, *[each.message_id for each in seen]]
         if kept:
             changes = await self._store.record(user_id, kept, read=state == "read", at=at)
@@ -139,13 +138,14 @@ class ReceiptRecorder:
     async def acknowledge_up_to(self, connection: ConnectionInfo, stream: str, offset: int) -> int:
         """Record that a user has received a stream up to an offset; returns the new receipts.
 
-        Raises ``Forbidden`` for a stream that the user may not read, ``BadRequest`` for an offset
-        past its end: it may be of an older epoch, and would acknowledge messages that were never
-        sent. Raises ``StorageUnavailable``, ``StorageFull``.
+        Raises ``Forbidden`` for a stream that the user may not read, ``SessionBound`` for that of
+        another session on a bound connection, ``BadRequest`` for an offset past its end: it may be
+        of an older epoch, and would acknowledge messages that were never sent. Raises
+        ``StorageUnavailable``, ``StorageFull``.
         """
         user_id, at = connection.user_id, self._clock.wall()
         await self._prepare(connection.claims, (stream,))
-        self._require(connection.claims, stream)
+        self._require(connection, stream)
         head = await self._messages.head(stream)
         if offset > head.offset:
             raise BadRequest(f"offset: {stream} ends at {head.offset}", field="offset")
@@ -160,7 +160,7 @@ class ReceiptRecorder:
                 sessions |= _sessions_of(await self._messages.locate(others, at))
         else:  # without messages whose audience excludes the user
             found = await self._messages.locate([change.message_id for change in changes], at)
-            seen = [each for each in found if self._may_see(connection.claims, each)]
+            seen = [each for each in found if self._may_see(connection, each)]
             sessions = _sessions_of(seen)
             changes = [change for change in changes if change.message_id in sessions]
         self._announce(connection, changes, sessions)
@@ -343,29 +343,22 @@ class ReceiptRecorder:
             if kind == "session" and self._access.needs_preparing(claims, id_):
                 await self._access.prepare(claims, id_)
 
-    def _may_see(self, claims: Claims, found: Located) -> bool:
+    def _may_see(self, connection: ConnectionInfo, found: Located) -> bool:
         audience = read_audience(found.audience)
-        return self._may_read(claims, found.stream) and (
-            audience is None or audience.admits(claims)
+        return self._may_read(connection, found.stream) and (
+            audience is None or audience.admits(connection.claims)
         )
 
-    def _may_read(self, claims: Claims, stream: str) -> bool:
-        kind, _, id_ = stream.partition(":")
-        match kind:
-            case "session":
-                return self._access.allows(claims, id_)
-            case "user":
-                return id_ == claims.sub
-            case "organization":
-                return stream == organization_stream_of(claims)
-            case _:
-                return True  # broadcasts
+    def _may_read(self, connection: ConnectionInfo, stream: str) -> bool:
+        return self._access.allows_stream(connection.claims, connection.session_id, stream)
 
-    def _require(self, claims: Claims, stream: str) -> None:
+    def _require(self, connection: ConnectionInfo, stream: str) -> None:
         kind, _, id_ = stream.partition(":")
         if kind == "session":
-            self._access.require(claims, id_)
-        elif not self._may_read(claims, stream):
+            if connection.session_id not in (None, id_):
+                raise SessionBound(str(connection.session_id))
+            self._access.require(connection.claims, id_)
+        elif not self._may_read(connection, stream):
             raise Forbidden(f"{stream} is not your {'inbox' if kind == 'user' else 'organization'}")
 
 

@@ -157,6 +157,8 @@ class MessageChanges:
         if not found.stream.startswith(SESSION):
             raise NotFound("message", message_id)
         session_id = _session_of(found)
+        if actor.bound_to not in (None, session_id):
+            raise NotFound("message", message_id)
         if await self._moderates(actor.claims, session_id, found):
             if not is_asked and not _is_own(actor, found):
                 target = f"message:{message_id}"
