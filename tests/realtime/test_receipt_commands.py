@@ -67,8 +67,8 @@ async def test_a_bound_connection_acknowledges_its_session_and_its_inbox_alone(l
     for command in ("ack", "read"):
         answer = await elsewhere.call(command, ids=[said["message_id"]])
         assert answer["acknowledged"] == 0
-    answer = await elsewhere.error("ack", stream="session:s1", offset=said["offset"])
-    assert answer == "session_bound"
+    code = await elsewhere.error("ack", stream="session:s1", offset=said["offset"])
+    assert code == "session_bound"
     direct = await send_to_user(live, "a")
     assert (await elsewhere.call("ack", ids=[direct.message_id]))["acknowledged"] == 1
     assert (await elsewhere.call("ack", stream="broadcast", offset=0))["type"] == "ack"
