@@ -52,6 +52,16 @@ REPLIES = {**socket_replies.REPLIES, **EXTENSIONS.replies}
 MEANINGS = {**errors.MEANINGS, **EXTENSIONS.errors}
 PREFERRED: dict[type, str] = {AnyPush: "CustomPush"}
 """Names for clients, where they differ from the server's."""
+UNIONS: dict[tuple[type[Struct], str], tuple[type[Struct], ...]] = {
+    (socket_frames.NewMessagePush, "message"): (
+        socket_frames.ChatMessage,
+        socket_frames.DeletedMessage,
+    ),
+}
+"""Members that hold one of several structs, which msgspec cannot say: those of kept pushes, whose
+message may have been deleted before they are replayed."""
+ABSENT: dict[type[Struct], tuple[str, ...]] = {socket_frames.ChatMessage: ("deleted",)}
+"""Members that a struct does not have, but others of a union: TypeScript tells them apart by it."""
 
 
 class Types:
@@ -107,7 +117,10 @@ class Types:
         for field in msgspec.structs.fields(cls):
             members += [f"  {line}" for line in comment(description_of(field.type))]
             optional = "" if field.required else "?"
-            members.append(f"  {field.encode_name}{optional}: {self.of(field.type)};")
+            either = UNIONS.get((cls, field.name), (field.type,))
+            of_member = " | ".join(self.of(kind) for kind in either)
+            members.append(f"  {field.encode_name}{optional}: {of_member};")
+        members += [f"  {name}?: undefined;" for name in ABSENT.get(cls, ())]
         body = "\n".join(members)
         about = "\n".join(comment(cleandoc(cls.__doc__ or "")))
         self._interfaces[name] = f"{about}\nexport interface {name} {{\n{body}\n}}\n"

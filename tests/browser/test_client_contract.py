@@ -36,6 +36,13 @@ SCENARIOS = {
         const read = (all) => all.some(({ status }) => status === "read");
         await seen(alice, "message_status_update", read);
     """,
+    "stale": """
+        await alice.sendMessage("s1", "one");
+        await alice.sendMessage("s1", "two");
+        note("stale", await failure(bob.sendMessage("s1", "late", { seenOffset: 1 })));
+        note("sent", await bob.sendMessage("s1", "now", { seenOffset: 2 }));
+        note("own", await bob.sendMessage("s1", "more", { seenOffset: 2 }));
+    """,
     "changes": """
         const ids = [];
         for (const text of ["one", "two", "three"]) {

@@ -37,7 +37,7 @@ CHAT = """
         setup() {
             vue.useWsClient(alice);
             if (LOCALE) vue.useWsLocale(LOCALE);
-            window.session = vue.useSession("s1", { limit: 6000 });
+            window.session = vue.useSession("s1", { limit: 6000, checkSeen: CHECK });
             return () => [
                 h("h1", { class: "ws ws-title" }, "Chat"),
                 h("header", [h(vue.WsConnectionStatus), h(vue.WsNotifications)]),
@@ -66,12 +66,18 @@ def vue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def chat(
-    url: str, *, old: int = 0, unread: int = 0, locale: str | None = None, **options: Any
+    url: str,
+    *,
+    old: int = 0,
+    unread: int = 0,
+    locale: str | None = None,
+    check_seen: bool = False,
+    **options: Any,
 ) -> AsyncIterator[Page]:
     """A page on which alice talks with bob, after so many messages that she has read or not."""
     locale_text = "null" if locale is None else f'"{locale}"'
     script = CHAT.replace("OLD", str(old)).replace("UNREAD", str(unread))
-    script = script.replace("LOCALE", locale_text)
+    script = script.replace("LOCALE", locale_text).replace("CHECK", str(check_seen).lower())
     options = {"viewport": {"width": 700, "height": 600}, **options}
     async with vue_page(url, script, **options) as page:
         yield page
@@ -239,6 +245,23 @@ async def test_a_message_that_failed_is_sent_again_or_removed(vue_url: str) -> N
         await page.get_by_role("button", name="Remove").click()
         await expect(page.locator(".ws-message")).to_have_count(1)
         assert await page.evaluate("server.commands.filter((c) => c.type === 'read').length") == 0
+
+
+@pytest.mark.gen_test
+async def test_who_has_not_seen_the_last_word_sees_it_and_may_send_anyway(vue_url: str) -> None:
+    async with chat(vue_url, old=3, check_seen=True) as page:
+        await page.evaluate("server.stop()")
+        await page.locator("textarea").fill("How can I help?")
+        await page.keyboard.press("Enter")
+        await expect(last(page)).to_have_attribute("data-status", "sending")
+        await page.evaluate("say('I have solved it'); server.start()")
+        await expect(page.get_by_text("Not sent: there are newer messages")).to_be_visible()
+        texts = page.locator(".ws-message .ws-text")
+        await expect(texts.nth(-2)).to_have_text("I have solved it")
+        await page.get_by_role("button", name="Send anyway").click()
+        await expect(last(page)).to_have_attribute("data-status", "sent")
+        await expect(texts.last).to_have_text("How can I help?")
+        await expect(page.locator(".ws-failed")).to_have_count(0)
 
 
 @pytest.mark.gen_test

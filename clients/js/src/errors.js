@@ -19,6 +19,8 @@ export class WsError extends Error {
 
 export const DISCONNECTED = "disconnected";
 export const TIMEOUT = "timeout";
+/** Others have written meanwhile: to be decided by who writes, not to be tried again as it is. */
+export const STALE_VIEW = "stale_view";
 export const RATE_LIMITED = "rate_limited";
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;

@@ -301,6 +301,11 @@ export class WsClient extends EventTarget {
     options?: {
       contentType?: string;
       clientMessageId?: string;
+      /**
+       * The offset that the page has shown last: if others have written after it, the message is refused
+       * with the code `stale_view`, and `details.missed` has what they wrote, as pushes.
+       */
+      seenOffset?: number;
       /** The id of the message of this session that this one answers. */
       replyTo?: string;
     },

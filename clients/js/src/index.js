@@ -275,9 +275,11 @@ export class WsClient extends Calls {
    *
    * @param {string} sessionId
    * @param {string | object} content
-   * @param {{contentType?: string, clientMessageId?: string, replyTo?: string}} [options]
+   * @param {{contentType?: string, clientMessageId?: string, replyTo?: string, seenOffset?: number}} [options]
+   *   `seenOffset`: refuse it with `stale_view` if others have written after that offset
    */
-  sendMessage(sessionId, content, { contentType, clientMessageId = randomId(), replyTo } = {}) {
+  sendMessage(sessionId, content, options = {}) {
+    const { contentType, clientMessageId = randomId(), replyTo, seenOffset } = options;
     if (this.#ready === null) return Promise.reject(disconnected());
     return this.#outbox.add({
       session_id: sessionId,
@@ -285,6 +287,7 @@ export class WsClient extends Calls {
       client_message_id: clientMessageId,
       content_type: contentType,
       reply_to: replyTo,
+      seen_offset: seenOffset,
     });
   }
 

@@ -5,7 +5,7 @@
  * so that it does not hold up those behind it.
  */
 
-import { DISCONNECTED, RATE_LIMITED, TIMEOUT, WsError, delayAfter } from "./errors.js";
+import { DISCONNECTED, RATE_LIMITED, STALE_VIEW, TIMEOUT, WsError, delayAfter } from "./errors.js";
 
 const LIMIT = 1000;
 /** Without a reply so often over connections that were alive: something drops this very message. */
@@ -136,5 +136,5 @@ export class Outbox {
 function isWorthATry(entry, code) {
   if (code === TIMEOUT) return ++entry.timeouts < TIMEOUTS;
   if (code === DISCONNECTED) return ++entry.losses < LOSSES;
-  return true;
+  return code !== STALE_VIEW;
 }

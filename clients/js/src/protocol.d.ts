@@ -111,7 +111,7 @@ export interface NewMessagePush {
   /** sent before, not acknowledged */
   redelivered?: boolean;
   session_id: string;
-  message: ChatMessage;
+  message: ChatMessage | DeletedMessage;
 }
 
 /** A message in a session. */
@@ -135,6 +135,7 @@ export interface ChatMessage {
   seq?: number;
   /** of an answer */
   metadata?: JsonObject;
+  deleted?: undefined;
 }
 
 /** The author of a message. */
@@ -142,6 +143,15 @@ export interface MessageSender {
   user_id: string;
   username: string | null;
   role: string | null;
+}
+
+/** What is left of a message that was deleted. */
+export interface DeletedMessage {
+  id: string;
+  session_id: string;
+  deleted: true;
+  /** RFC 3339, UTC */
+  created_at: string;
 }
 
 /** A message was edited; replayed after it was edited again, or deleted, it has that version. */
@@ -199,15 +209,6 @@ export interface MessageDeletedPush {
   deleted_at: string;
   deleted_by: string;
   message: DeletedMessage;
-}
-
-/** What is left of a message that was deleted. */
-export interface DeletedMessage {
-  id: string;
-  session_id: string;
-  deleted: true;
-  /** RFC 3339, UTC */
-  created_at: string;
 }
 
 /** More text of an answer: it follows the first `at` code points. */

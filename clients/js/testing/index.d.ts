@@ -70,7 +70,7 @@ export class FakeServer {
       contentType?: string;
       replyTo?: string;
     },
-  ): Kept<NewMessagePush>;
+  ): Kept<NewMessagePush> & { message: ChatMessage };
   /** Begin an answer that grows. */
   startAnswer(
     sessionId: string,

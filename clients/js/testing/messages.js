@@ -4,6 +4,7 @@ import { SESSION } from "./state.js";
 
 const PAGE = 50;
 const FOUND = 20;
+const MISSED = 20;
 const CHANGES = new Set(["message_updated", "message_deleted", "answer_ended"]);
 
 export class Messages {
@@ -30,10 +31,16 @@ export class Messages {
   /** The command `send_message`. */
   accept({ userId }, { session_id: sessionId, content, ...more }) {
     const { client_message_id: clientId, content_type = "text", reply_to: replyTo } = more;
+    const { seen_offset: seen } = more;
     const key = `${userId}/${clientId}`;
     if (clientId !== undefined && this.#acks.has(key)) return this.#acks.get(key);
     if (replyTo !== undefined && this.find(replyTo)?.session_id !== sessionId) {
       return refusal("not_found", `no message ${replyTo}`);
+    }
+    const missed = seen === undefined ? [] : this.#after(sessionId, seen, userId);
+    if (missed.length > 0) {
+      const details = { temporary: true, missed };
+      return refusal("stale_view", "there are messages that the sender has not seen", details);
     }
     const sender = { user_id: userId, username: null, role: "user" };
     const fields = { content_type, client_message_id: clientId, reply_to: replyTo };
@@ -41,6 +48,16 @@ export class Messages {
     const ack = { type: "ack", message_id: id, stream, epoch, offset };
     if (clientId !== undefined) this.#acks.set(key, ack);
     return ack;
+  }
+
+  /** The newest messages of others after an offset. */
+  #after(sessionId, seen, userId) {
+    const isMissed = ({ type, message, offset }) =>
+      type === "new_message" &&
+      offset > seen &&
+      !message.deleted &&
+      message.sender?.user_id !== userId;
+    return this.#state.stream(SESSION + sessionId).filter(isMissed).slice(-MISSED);
   }
 
   /** The push `new_message` of a message, or undefined. */

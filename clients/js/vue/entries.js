@@ -10,6 +10,7 @@ export class Entries {
   #loaded = 0; // how many of `kept` were loaded on demand, beyond the limit
   #unread = new Set();
   #read = new Map(); // user id -> offset up to which that user has read
+  lastOffset = 0; // of what was shown
   userId; // whose list this is
 
   constructor(limit) {
@@ -35,6 +36,7 @@ export class Entries {
 
   clear() {
     this.#kept = [];
+    this.lastOffset = 0;
     this.#read.clear();
     this.#pending = [];
     this.#forget();
@@ -68,6 +70,7 @@ export class Entries {
     const waiting = isOwn ? this.#pending.find(({ key }) => key === ownKey) : undefined;
     const entry = waiting ?? entryOf(isOwn && ownKey ? ownKey : push.id);
     Object.assign(entry, { id: push.id, message, offset: offset ?? Infinity, isOwn });
+    this.lastOffset = Math.max(this.lastOffset, offset ?? 0);
     const isNews = this.#read.has(this.userId) ? offset > this.#read.get(this.userId) : isLive;
     entry.isUnread = isNews && !isOwn && !message.deleted;
     if (entry.isUnread) this.#unread.add(entry);

@@ -46,6 +46,8 @@ export type TextName =
   | "read"
   | "failed"
   | "retry"
+  | "stale"
+  | "sendAnyway"
   | "discard"
   | "deleted"
   | "edited"
@@ -162,6 +164,11 @@ export interface SessionOptions {
   pageSize?: number;
   /** How many messages are held: 10,000. The oldest go, and can be loaded again by `loadOlder`. */
   limit?: number;
+  /**
+   * A message is not sent if others have written something that the list did not show yet: it fails with
+   * the code `stale_view`, and what was missed is shown. `retry` sends it anyway. Default: false.
+   */
+  checkSeen?: MaybeRefOrGetter<boolean>;
   client?: WsClient;
 }
 

@@ -2,7 +2,7 @@
 
 import { computed, inject, provide, toValue } from "vue";
 
-import { en, zhCN } from "./texts.js";
+import { TEXTS } from "./texts.js";
 
 const LOCALE = Symbol.for("@wsserver/client locale");
 const DAY_MS = 86_400_000;
@@ -26,15 +26,11 @@ export function useTexts() {
   const language = computed(
     () => toValue(locale) ?? (globalThis.document?.documentElement.lang || "en"),
   );
-  const all = computed(() => ({
-    ...(/^zh\b/i.test(language.value) ? zhCN : en),
-    ...toValue(texts),
-  }));
   const formats = computed(() => formatsOf(language.value));
 
   /** A text with its values, which are put in for `{name}`. */
   const t = (name, values = {}) => {
-    const text = all.value[name];
+    const text = toValue(texts)?.[name] ?? TEXTS[name][/^zh\b/i.test(language.value) ? 1 : 0];
     if (typeof text === "function") return text(values);
     return text.replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
   };

@@ -23,7 +23,7 @@ function countOf(client) {
 /** A session, joined as long as a component uses it. */
 export function useSession(
   sessionId,
-  { pageSize = PAGE, limit = LIMIT, client = useWsClient() } = {},
+  { pageSize = PAGE, limit = LIMIT, checkSeen = false, client = useWsClient() } = {},
 ) {
   const current = ref(null); // the id of the session
   const messages = shallowRef([]);
@@ -234,14 +234,20 @@ export function useSession(
     const { content, content_type: contentType, session_id: into } = entry.message;
     entry.status = "sending";
     entry.error = null;
+    const seenOffset = toValue(checkSeen) ? entries.lastOffset : undefined; // before any wait
     try {
       await entered.promise;
       const { reply_to: replyTo } = entry.message;
-      const options = { contentType, clientMessageId: entry.key, replyTo };
+      const options = { contentType, clientMessageId: entry.key, replyTo, seenOffset };
       const ack = await client.sendMessage(into, content, options);
       entries.acknowledged(entry, ack.message_id);
     } catch (failure) {
       if (entry.status === "sending") Object.assign(entry, { status: "failed", error: failure });
+      const missed = failure.details?.missed;
+      if (missed && into === id) {
+        for (const push of missed) put(push, { isLive: true });
+        show();
+      }
     }
     return entry;
   }

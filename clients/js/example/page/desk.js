@@ -39,7 +39,7 @@ export const SalesDesk = {
     onBeforeUnmount(() => removeEventListener("hashchange", changed));
     const choose = (id) => (location.hash = id ?? "");
 
-    const session = useSession(chosen);
+    const session = useSession(chosen, { checkSeen: true }); // two people may answer
     const title = computed(
       () =>
         conversations.conversations.value.find((each) => each.session_id === chosen.value)?.title,

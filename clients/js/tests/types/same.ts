@@ -67,5 +67,4 @@ same<
   keyof ReturnType<typeof madeVue.useConversations>,
   keyof ReturnType<typeof writtenVue.useConversations>
 >(true);
-same<keyof typeof madeTexts.en, writtenVue.TextName>(true);
-same<keyof typeof madeTexts.zhCN, writtenVue.TextName>(true);
+same<keyof typeof madeTexts.TEXTS, writtenVue.TextName>(true);

@@ -32,6 +32,9 @@ const options: WsClientOptions = {
 const client = new WsClient(options);
 
 client.addEventListener("new_message", ({ detail }) => {
+  // @ts-expect-error: of a message that was deleted before it came there is none
+  void detail.message.sender;
+  if (detail.message.deleted) return;
   const content: string | Record<string, any> = detail.message.content;
   const name: string = detail.message.sender.username ?? detail.message.sender.user_id;
   void [content, name];
@@ -85,10 +88,15 @@ export async function talk(card: Card): Promise<void> {
   for (const { user_id: userId, connections } of joined.users) void [userId, connections, pending];
   const ack = await client.sendMessage("s1", card, { contentType: "application/json" });
   const offset: number = ack.offset;
+  await client.sendMessage("s1", "careful", { seenOffset: offset });
   const page = await client.history("s1", { before: offset, limit: 20 });
   const messages: KeptPush[] = page.messages;
   for (const push of messages) {
-    if (isPush(push, "new_message")) void push.message.created_at;
+    if (isPush(push, "new_message")) {
+      void push.message.created_at;
+      const text = push.message.deleted ? null : push.message.content;
+      void text;
+    }
     void push.offset.toFixed();
   }
   const { acknowledged } = await client.command("ack", { ids: ["msg_1"] });
@@ -133,7 +141,9 @@ export async function test(): Promise<void> {
   const server = new FakeServer();
   const alice: WsClient = server.client("alice", { minDelayMs: 1 });
   await alice.connect();
-  const push: NewMessagePush = server.say("s1", "Hello", { from: "bob" });
+  const push = server.say("s1", "Hello", { from: "bob" });
+  const pushed: NewMessagePush = push;
+  void pushed.id;
   server.answer("typing", () => ({ type: "ack" }));
   server.refuse("send_message", "forbidden");
   void push.message.content;
@@ -144,7 +154,7 @@ export async function test(): Promise<void> {
 export function setup(): void {
   useWsClient({ tokenProvider: () => null });
   const { state, lastClose } = useConnection();
-  const session = useSession(ref("s1"), { pageSize: 20 });
+  const session = useSession(ref("s1"), { pageSize: 20, checkSeen: true });
   for (const entry of session.messages.value) {
     if (entry.status === "failed") void session.retry(entry);
     // @ts-expect-error: there is no such status

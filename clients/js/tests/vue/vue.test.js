@@ -18,7 +18,7 @@ import {
   wsClient,
 } from "../../vue/index.js";
 import { useTexts } from "../../vue/locale.js";
-import { en, zhCN } from "../../vue/texts.js";
+import { TEXTS } from "../../vue/texts.js";
 
 const nothing = () => {};
 const node = () => ({ children: [] });
@@ -120,6 +120,43 @@ test("a message that fails can be sent again or taken off", async () => {
   assert.notEqual(entry.status, "failed");
   assert.equal(entry.error, null);
   assert.deepEqual(contents(session).slice(-1), ["x"]);
+  end();
+});
+
+test("what is not the last word any more is sent only if one says so again", async () => {
+  const { server, alice, session, end } = await talk({ checkSeen: true });
+  assert.equal((await session.send("seen")).message.content, "seen");
+  assert.equal(server.commands.at(-1).seen_offset, 5);
+  server.stop();
+  const sending = session.send("late");
+  const follow = session.send("and this");
+  server.say("s1", "meanwhile", { from: "bob" });
+  server.start();
+  const [entry, next] = await Promise.all([sending, follow]);
+  assert.deepEqual([entry.status, entry.error.code], ["failed", "stale_view"]);
+  assert.deepEqual([next.status, next.error.code], ["failed", "stale_view"]);
+  assert.deepEqual(contents(session).slice(-3), ["meanwhile", "late", "and this"]);
+  const count = () => server.commands.filter(({ content }) => content === "late").length;
+  assert.deepEqual([count(), alice.unsent], [1, 0], "it is not tried again by itself");
+  await session.retry(entry);
+  session.discard(next);
+  await soon();
+  assert.deepEqual([entry.status, entry.error], ["delivered", null]);
+  assert.deepEqual(contents(session).slice(-3), ["seen", "meanwhile", "late"]);
+  end();
+});
+
+test("what was missed is shown before it comes as a push", async () => {
+  const { server, session, end } = await talk({ checkSeen: true });
+  const missed = server.say("s9", "unseen", { from: "bob" });
+  const push = { ...missed, session_id: "s1", stream: "session:s1", offset: 6 };
+  server.refuse("send_message", "stale_view", { temporary: true, missed: [push] });
+  const entry = await session.send("late");
+  assert.equal(entry.error.code, "stale_view");
+  assert.deepEqual(contents(session).slice(-2), ["unseen", "late"]);
+  server.answer("send_message", null);
+  await session.retry(entry);
+  assert.equal(server.commands.at(-1).seen_offset, 6);
   end();
 });
 
@@ -321,8 +358,6 @@ test("components render on a server, in the language that is given", async () =>
 });
 
 test("both languages have all texts, with the same values", () => {
-  const names = (values) => JSON.stringify(Object.keys(values).sort());
-  assert.equal(names(en), names(zhCN));
   const valuesOf = (text) => {
     const asked = new Set();
     const values = new Proxy({}, { get: (_, name) => (asked.add(name), 2) });
@@ -330,7 +365,10 @@ test("both languages have all texts, with the same values", () => {
     for (const [, name] of text.matchAll(/\{(\w+)\}/g)) asked.add(name);
     return [...asked].sort();
   };
-  for (const name of Object.keys(en)) assert.deepEqual(valuesOf(en[name]), valuesOf(zhCN[name]), name);
+  for (const [name, [en, zh, ...more]] of Object.entries(TEXTS)) {
+    assert.deepEqual(valuesOf(en), valuesOf(zh), name);
+    assert.deepEqual(more, []);
+  }
 });
 
 test("times are of the language, days by their distance, and what is no time is none", () => {

@@ -17,12 +17,14 @@ export const WsComposer = defineComponent({
     sessionId: { type: String, default: null },
     placeholder: { type: String, default: null },
     disabled: Boolean,
+    /** The option of `useSession`, where only the id is given. */
+    checkSeen: Boolean,
     /** Send with the Enter key; by default where there is a real keyboard. */
     enter: { type: Boolean, default: null },
   },
   emits: ["sent", "failed"],
   setup(props, { slots, emit, expose }) {
-    const own = props.session ? null : useSession(() => props.sessionId);
+    const own = props.session ? null : useSession(() => props.sessionId, { checkSeen: () => props.checkSeen });
     const session = () => props.session ?? own;
     const { t } = useTexts();
     const text = ref("");

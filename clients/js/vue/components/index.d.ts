@@ -114,6 +114,8 @@ export const WsComposer: WsComponent<
   OfSession & {
     placeholder?: string | null;
     disabled?: boolean;
+    /** The option of `useSession`, where only the id is given. */
+    checkSeen?: boolean;
     /** The Enter key sends: by default where there is a real keyboard. */
     enter?: boolean | null;
     onSent?: (entry: MessageEntry) => void;

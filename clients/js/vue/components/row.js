@@ -96,9 +96,10 @@ export const Row = defineComponent({
     function failure(entry, given) {
       const { session, slots } = props;
       if (slots.failed) return slots.failed(given);
+      const isStale = entry.error?.code === "stale_view";
       return h("div", { key: "failed", class: "ws-failed" }, [
-        h("span", { key: "why", title: entry.error?.message }, t("failed")),
-        button("retry", t("retry"), () => session.retry(entry)),
+        h("span", { key: "why", title: entry.error?.message }, t(isStale ? "stale" : "failed")),
+        button("retry", t(isStale ? "sendAnyway" : "retry"), () => session.retry(entry)),
         button("discard", t("discard"), () => session.discard(entry)),
       ]);
     }
