@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import Browser
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
 from tests.support.vue_pages import NEEDS_NPM, vue_page, vue_server
@@ -214,8 +215,8 @@ def differences(fake: Any, real: Any, path: str = "") -> Iterator[str]:
         yield f"{path}: {fake!r} instead of {real!r}"
 
 
-async def noted(page_url: str, made: str, scenario: str) -> dict[str, Any]:
-    async with vue_page(page_url, made + RUN.replace("SCENARIO", scenario)) as page:
+async def noted(chromium: Browser, page_url: str, made: str, scenario: str) -> dict[str, Any]:
+    async with vue_page(chromium, page_url, made + RUN.replace("SCENARIO", scenario)) as page:
         found: dict[str, Any] = await page.evaluate("noted")
     return found
 
@@ -223,7 +224,7 @@ async def noted(page_url: str, made: str, scenario: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.gen_test(timeout=60)
 async def test_both_servers_answer_alike(
-    start_server: StartServer, package_url: str, name: str
+    chromium: Browser, start_server: StartServer, package_url: str, name: str
 ) -> None:
     server = await start_server(allowed_origins=[package_url])
     tokens = [
@@ -232,6 +233,6 @@ async def test_both_servers_answer_alike(
     ]
     url = f"http://127.0.0.1:{server.port}"
     real = REAL.replace("URL", json.dumps(url)).replace("TOKENS", json.dumps(tokens))
-    by_real = alike(await noted(package_url, real, SCENARIOS[name]))
-    by_fake = alike(await noted(package_url, FAKE, SCENARIOS[name]))
+    by_real = alike(await noted(chromium, package_url, real, SCENARIOS[name]))
+    by_fake = alike(await noted(chromium, package_url, FAKE, SCENARIOS[name]))
     assert list(differences(by_fake, by_real)) == []

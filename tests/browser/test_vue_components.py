@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
 from tests.support.vue_pages import NEEDS_NPM, accessibility_faults, vue_page, vue_server
@@ -66,6 +66,7 @@ def vue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def chat(
+    chromium: Browser,
     url: str,
     *,
     old: int = 0,
@@ -79,7 +80,7 @@ async def chat(
     script = CHAT.replace("OLD", str(old)).replace("UNREAD", str(unread))
     script = script.replace("LOCALE", locale_text).replace("CHECK", str(check_seen).lower())
     options = {"viewport": {"width": 700, "height": 600}, **options}
-    async with vue_page(url, script, **options) as page:
+    async with vue_page(chromium, url, script, **options) as page:
         yield page
 
 
@@ -88,8 +89,8 @@ def last(page: Page) -> Any:
 
 
 @pytest.mark.gen_test
-async def test_the_list_shows_the_end_and_stays_there(vue_url: str) -> None:
-    async with chat(vue_url, old=200) as page:
+async def test_the_list_shows_the_end_and_stays_there(chromium: Browser, vue_url: str) -> None:
+    async with chat(chromium, vue_url, old=200) as page:
         await expect(last(page)).to_contain_text("old 200")
         assert await page.evaluate("bottom()") < 2
         await page.evaluate("say('new one')")
@@ -107,8 +108,10 @@ async def test_the_list_shows_the_end_and_stays_there(vue_url: str) -> None:
 
 
 @pytest.mark.gen_test
-async def test_scrolling_up_loads_what_is_older_and_moves_nothing(vue_url: str) -> None:
-    async with chat(vue_url, old=300) as page:
+async def test_scrolling_up_loads_what_is_older_and_moves_nothing(
+    chromium: Browser, vue_url: str
+) -> None:
+    async with chat(chromium, vue_url, old=300) as page:
         for _ in range(4):
             moved = await page.evaluate(
                 """async () => {
@@ -131,8 +134,10 @@ async def test_scrolling_up_loads_what_is_older_and_moves_nothing(vue_url: str) 
 
 
 @pytest.mark.gen_test
-async def test_of_five_thousand_messages_only_those_in_view_are_in_the_page(vue_url: str) -> None:
-    async with chat(vue_url) as page:
+async def test_of_five_thousand_messages_only_those_in_view_are_in_the_page(
+    chromium: Browser, vue_url: str
+) -> None:
+    async with chat(chromium, vue_url) as page:
         await page.evaluate(
             "for (let n = 1; n <= 5000; n++) say(`m ${n}`, n % 2 ? 'bob' : 'carol')"
         )
@@ -165,8 +170,8 @@ async def test_of_five_thousand_messages_only_those_in_view_are_in_the_page(vue_
 
 
 @pytest.mark.gen_test
-async def test_a_flood_of_messages_is_drawn_once_a_frame(vue_url: str) -> None:
-    async with chat(vue_url, old=20) as page:
+async def test_a_flood_of_messages_is_drawn_once_a_frame(chromium: Browser, vue_url: str) -> None:
+    async with chat(chromium, vue_url, old=20) as page:
         drawn = await page.evaluate(
             """async () => {
                 let frames = 0;
@@ -199,8 +204,10 @@ async def test_a_flood_of_messages_is_drawn_once_a_frame(vue_url: str) -> None:
 
 
 @pytest.mark.gen_test
-async def test_who_reads_above_is_not_moved_and_is_told_of_what_is_new(vue_url: str) -> None:
-    async with chat(vue_url, old=100) as page:
+async def test_who_reads_above_is_not_moved_and_is_told_of_what_is_new(
+    chromium: Browser, vue_url: str
+) -> None:
+    async with chat(chromium, vue_url, old=100) as page:
         where = """() => {
             const row = [...list.querySelectorAll(".ws-row")].find((each) =>
                 each.getBoundingClientRect().bottom > list.getBoundingClientRect().top);
@@ -230,8 +237,10 @@ async def test_who_reads_above_is_not_moved_and_is_told_of_what_is_new(vue_url: 
 
 
 @pytest.mark.gen_test
-async def test_a_message_that_failed_is_sent_again_or_removed(vue_url: str) -> None:
-    async with chat(vue_url) as page:
+async def test_a_message_that_failed_is_sent_again_or_removed(
+    chromium: Browser, vue_url: str
+) -> None:
+    async with chat(chromium, vue_url) as page:
         await page.evaluate("server.refuse('send_message', 'forbidden')")
         for text in ("first", "second"):
             await page.locator("textarea").fill(text)
@@ -248,8 +257,10 @@ async def test_a_message_that_failed_is_sent_again_or_removed(vue_url: str) -> N
 
 
 @pytest.mark.gen_test
-async def test_who_has_not_seen_the_last_word_sees_it_and_may_send_anyway(vue_url: str) -> None:
-    async with chat(vue_url, old=3, check_seen=True) as page:
+async def test_who_has_not_seen_the_last_word_sees_it_and_may_send_anyway(
+    chromium: Browser, vue_url: str
+) -> None:
+    async with chat(chromium, vue_url, old=3, check_seen=True) as page:
         await page.evaluate("server.stop()")
         await page.locator("textarea").fill("How can I help?")
         await page.keyboard.press("Enter")
@@ -265,8 +276,10 @@ async def test_who_has_not_seen_the_last_word_sees_it_and_may_send_anyway(vue_ur
 
 
 @pytest.mark.gen_test
-async def test_the_keyboard_writes_lines_and_leaves_input_methods_alone(vue_url: str) -> None:
-    async with chat(vue_url) as page:
+async def test_the_keyboard_writes_lines_and_leaves_input_methods_alone(
+    chromium: Browser, vue_url: str
+) -> None:
+    async with chat(chromium, vue_url) as page:
         field = page.get_by_label("Message", exact=True)
         await field.click()
         await page.keyboard.type("one")
@@ -293,9 +306,9 @@ async def test_the_keyboard_writes_lines_and_leaves_input_methods_alone(vue_url:
 
 
 @pytest.mark.gen_test
-async def test_hostile_names_texts_and_links_stay_text(vue_url: str) -> None:
+async def test_hostile_names_texts_and_links_stay_text(chromium: Browser, vue_url: str) -> None:
     evil = '<img src=x onerror="window.ran = 1"><b>'
-    async with chat(vue_url) as page:
+    async with chat(chromium, vue_url) as page:
         await page.evaluate(
             """(evil) => {
                 say(evil, evil, { username: evil });
@@ -327,9 +340,9 @@ async def test_hostile_names_texts_and_links_stay_text(vue_url: str) -> None:
 
 
 @pytest.mark.gen_test
-async def test_one_goes_on_where_one_has_stopped_reading(vue_url: str) -> None:
+async def test_one_goes_on_where_one_has_stopped_reading(chromium: Browser, vue_url: str) -> None:
     positions = "server.commands.filter((c) => c.type === 'mark_read').map((c) => c.offset)"
-    async with chat(vue_url, old=30, unread=45) as page:
+    async with chat(chromium, vue_url, old=30, unread=45) as page:
         row = page.locator(".ws-row", has=page.locator(".ws-new"))
         await expect(row).to_contain_text("new 1 ")
         await expect(row).to_be_in_viewport()
@@ -364,8 +377,8 @@ async def test_one_goes_on_where_one_has_stopped_reading(vue_url: str) -> None:
 
 
 @pytest.mark.gen_test
-async def test_messages_are_answered_edited_and_deleted(vue_url: str) -> None:
-    async with chat(vue_url, old=40) as page:
+async def test_messages_are_answered_edited_and_deleted(chromium: Browser, vue_url: str) -> None:
+    async with chat(chromium, vue_url, old=40) as page:
         theirs = page.locator(".ws-message", has_text="old 39")
         await theirs.hover()
         await expect(theirs.get_by_role("button", name="Edit")).to_have_count(0)
@@ -422,9 +435,10 @@ async def test_messages_are_answered_edited_and_deleted(vue_url: str) -> None:
 
 @pytest.mark.gen_test
 async def test_an_answer_grows_is_stopped_and_is_whole_after_the_network_was_away(
+    chromium: Browser,
     vue_url: str,
 ) -> None:
-    async with chat(vue_url, old=40) as page:
+    async with chat(chromium, vue_url, old=40) as page:
         await page.evaluate(
             "window.answer = server.startAnswer('s1', { from: 'bot', content: 'The sofa ' })"
         )
@@ -463,8 +477,10 @@ async def test_an_answer_grows_is_stopped_and_is_whole_after_the_network_was_awa
 
 
 @pytest.mark.gen_test
-async def test_notifications_pop_up_and_are_read_in_the_centre(vue_url: str) -> None:
-    async with chat(vue_url) as page:
+async def test_notifications_pop_up_and_are_read_in_the_centre(
+    chromium: Browser, vue_url: str
+) -> None:
+    async with chat(chromium, vue_url) as page:
         await page.evaluate(
             """() => {
                 server.notify("alice", { title: "Stays", auto_close: false, type: "urgent" });
@@ -488,8 +504,8 @@ async def test_notifications_pop_up_and_are_read_in_the_centre(vue_url: str) -> 
 
 
 @pytest.mark.gen_test
-async def test_it_says_when_there_is_no_connection(vue_url: str) -> None:
-    async with chat(vue_url) as page:
+async def test_it_says_when_there_is_no_connection(chromium: Browser, vue_url: str) -> None:
+    async with chat(chromium, vue_url) as page:
         status = page.locator(".ws-connection")
         await expect(status).to_have_text("")
         await page.evaluate("server.stop()")
@@ -512,8 +528,8 @@ async def test_it_says_when_there_is_no_connection(vue_url: str) -> None:
     ids=["light", "dark", "chinese phone"],
 )
 @pytest.mark.gen_test
-async def test_axe_finds_nothing(vue_url: str, options: dict[str, Any]) -> None:
-    async with chat(vue_url, old=60, reduced_motion="reduce", **options) as page:
+async def test_axe_finds_nothing(chromium: Browser, vue_url: str, options: dict[str, Any]) -> None:
+    async with chat(chromium, vue_url, old=60, reduced_motion="reduce", **options) as page:
         if options.get("locale"):
             await expect(page.locator("textarea")).to_have_attribute("placeholder", "输入消息…")
             await page.evaluate("document.documentElement.dir = 'rtl'")

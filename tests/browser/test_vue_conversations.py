@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
 from tests.support.vue_pages import NEEDS_NPM, accessibility_faults, vue_page, vue_server
@@ -67,11 +67,13 @@ def vue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def desk(url: str, *, sessions: int = 3, **options: Any) -> AsyncIterator[Page]:
+async def desk(
+    chromium: Browser, url: str, *, sessions: int = 3, **options: Any
+) -> AsyncIterator[Page]:
     """The page of wang, who is in so many sessions, each with an unread message."""
     script = DESK.replace("SESSIONS", str(sessions))
     options = {"viewport": {"width": 420, "height": 700}, **options}
-    async with vue_page(url, script, **options) as page:
+    async with vue_page(chromium, url, script, **options) as page:
         yield page
 
 
@@ -80,8 +82,10 @@ def titles(page: Page) -> Any:
 
 
 @pytest.mark.gen_test
-async def test_conversations_are_listed_by_activity_with_what_is_unread(vue_url: str) -> None:
-    async with desk(vue_url) as page:
+async def test_conversations_are_listed_by_activity_with_what_is_unread(
+    chromium: Browser, vue_url: str
+) -> None:
+    async with desk(chromium, vue_url) as page:
         await expect(titles(page)).to_have_text(["customer3", "customer2", "customer1"])
         await expect(page.locator("h1")).to_have_text("Unread: 3")
         first = page.locator(".ws-conversation").first
@@ -117,9 +121,10 @@ async def test_conversations_are_listed_by_activity_with_what_is_unread(vue_url:
 
 @pytest.mark.gen_test
 async def test_the_arrow_keys_go_through_the_list_and_the_rest_is_loaded_on_the_way(
+    chromium: Browser,
     vue_url: str,
 ) -> None:
-    async with desk(vue_url, sessions=120) as page:
+    async with desk(chromium, vue_url, sessions=120) as page:
         await expect(titles(page)).to_have_count(50)
         await page.locator(".ws-conversation").first.focus()
         await page.keyboard.press("ArrowDown")
@@ -136,8 +141,10 @@ async def test_the_arrow_keys_go_through_the_list_and_the_rest_is_loaded_on_the_
 
 
 @pytest.mark.gen_test
-async def test_the_list_is_right_again_after_the_network_was_away(vue_url: str) -> None:
-    async with desk(vue_url) as page:
+async def test_the_list_is_right_again_after_the_network_was_away(
+    chromium: Browser, vue_url: str
+) -> None:
+    async with desk(chromium, vue_url) as page:
         await expect(titles(page)).to_have_count(3)
         await page.evaluate(
             "server.stop(); say('s1', 'meanwhile'); server.hold('s2', { type: 'ai', id: 'bot' })"
@@ -149,8 +156,8 @@ async def test_the_list_is_right_again_after_the_network_was_away(vue_url: str) 
 
 
 @pytest.mark.gen_test
-async def test_a_session_is_taken_over_and_given_back(vue_url: str) -> None:
-    async with desk(vue_url) as page:
+async def test_a_session_is_taken_over_and_given_back(chromium: Browser, vue_url: str) -> None:
+    async with desk(chromium, vue_url) as page:
         await page.evaluate("server.hold('s1', { type: 'ai', id: 'fastgpt' })")
         await page.locator(".ws-conversation", has_text="customer1").click()
         holder = page.locator(".ws-holder")
@@ -177,8 +184,8 @@ async def test_a_session_is_taken_over_and_given_back(vue_url: str) -> None:
     "options", [{}, {"color_scheme": "dark"}, {"locale": "zh-CN"}], ids=["light", "dark", "chinese"]
 )
 @pytest.mark.gen_test
-async def test_axe_finds_nothing(vue_url: str, options: dict[str, Any]) -> None:
-    async with desk(vue_url, **options) as page:
+async def test_axe_finds_nothing(chromium: Browser, vue_url: str, options: dict[str, Any]) -> None:
+    async with desk(chromium, vue_url, **options) as page:
         if options.get("locale"):
             await page.evaluate(
                 "document.documentElement.lang = 'zh-CN', document.documentElement.dir = 'rtl'"

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page
-
-from tests.support.browser_pages import browser
+from playwright.async_api import Browser, Page
 
 PACKAGE = Path(__file__).parents[2] / "clients" / "js"
 NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "network")
@@ -97,10 +95,9 @@ def vue_server(folder: Path, style: str = "") -> Iterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def vue_page(url: str, script: str, **options: Any) -> AsyncIterator[Page]:
+async def vue_page(chromium: Browser, url: str, script: str, **options: Any) -> AsyncIterator[Page]:
     """A page that has run a script, the body of an async function; nothing may go wrong on it."""
-    async with browser() as chromium:
-        context = await chromium.new_context(**{"locale": "en-US", **options})
+    async with await chromium.new_context(**{"locale": "en-US", **options}) as context:
         page = await context.new_page()
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
