@@ -81,7 +81,10 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Inside these layers: each package may import itself and those before it."""
 
-WSCTL_LEAVES = {"__main__", "atomic_file", "client_report", "errors", "formatting", "text", "times"}
+WSCTL_LEAVES = {
+    *("__main__", "atomic_file", "client_report", "drain_comparison", "errors"),
+    *("formatting", "text", "times"),
+}
 WSCTL_PACKAGES: tuple[tuple[str, ...], ...] = (
     ("output",),
     ("config",),

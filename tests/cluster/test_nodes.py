@@ -66,7 +66,9 @@ def test_a_node_that_does_not_answer_is_named(two: Two) -> None:
         stats = n1.get("/stats?node=n2").json()
         assert (stats["unreachable"], stats["total_connections"]) == (["n2"], 0)
         asked = n1.post("/nodes/n2/drain").json()
+        assert asked.pop("at")
         assert asked == {"node": "n2", "draining": False, "unreachable": ["n2"]}
+        assert n1.get("/nodes/n2/drain").json()["code"] == "node_unreachable"
     finally:
         n2.process.send_signal(signal.SIGCONT)
     poll(lambda: n1.get("/connections").json(), lambda found: "unreachable" not in found)
@@ -104,8 +106,10 @@ def test_a_node_drains_on_request_of_another_one(cluster: ClusterServers) -> Non
     assert n1.post("/nodes/n3/drain").status == 404
     silent = RawClient(n2)  # never answers the close frame, so that the drain lasts
     silent.open(token("u2"))
+    forecast = n1.get("/nodes/n2/drain").json()
+    assert (forecast["node"], forecast["total"]) == ("n2", 2)
     answer = n1.post("/nodes/n2/drain")
-    assert (answer.status, answer.json()) == (200, {"node": "n2", "draining": True})
+    assert (answer.status, answer.json()["draining"]) == (200, True)
     assert leaving.closed()[0] == 1012
     poll(lambda: nodes_of(n1)["n2"]["state"], lambda state: state == "draining")
     assert nodes_of(n1)["n1"]["state"] == "up"

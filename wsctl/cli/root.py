@@ -14,6 +14,7 @@ COMMANDS = {
     "connections": "wsctl.commands.connections:connections",
     "sessions": "wsctl.commands.connections:sessions",
     "nodes": "wsctl.commands.nodes:nodes",
+    "drain": "wsctl.commands.drain:drain",
     "user": "wsctl.commands.user:user",
     "session": "wsctl.commands.session:session",
     "conversations": "wsctl.commands.conversations:conversations",

@@ -25,6 +25,7 @@ from wsserver.realtime.connections.connection_limit import (
     ConnectionLimiter,
     ConnectionLimits,
 )
+from wsserver.realtime.connections.drain_plan import drain_order, reconnect_times_ms
 from wsserver.realtime.connections.expiry import TokenExpiry
 from wsserver.realtime.connections.heartbeat import Heartbeat
 from wsserver.realtime.connections.hub import Hub
@@ -339,15 +340,11 @@ class WebSocketManager:
         self.presence.lost(connection, lost.change)
 
     def drain(self) -> None:
-        """Refuse new connections; close all with ``server_draining`` and a time to reconnect.
-
-        The times are spread: 500 connections a second, but over five seconds at least.
-        """
+        """Refuse new connections; close all with ``server_draining`` and a time to reconnect."""
         self.is_draining = True
-        connections = list(self.hub)
-        window_ms = max(5000, 2 * len(connections))
-        for index, connection in enumerate(connections):
-            after_ms = 1000 + index * window_ms // len(connections)
+        connections = drain_order(self.hub)
+        times_ms = reconnect_times_ms(len(connections))
+        for connection, after_ms in zip(connections, times_ms, strict=True):
             self._writer.push(connection, "server_draining", reconnect_after_ms=after_ms)
             if isinstance(connection.websocket, EventStream):
                 connection.websocket.send_retry(after_ms)

@@ -65,6 +65,7 @@ from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.answers import Answers
 from wsserver.realtime.operations.command_channels import CommandChannels
+from wsserver.realtime.operations.drain_forecast import DrainForecasts
 from wsserver.realtime.operations.message_changes import (
     MessageChanges,
     MessagesDeleted,
@@ -335,6 +336,7 @@ def build_live(
 
     # Operations, and the commands of clients and monitors
     NodeQueries(manager, tenancy, settings.node).register(control)
+    DrainForecasts(hub, unacked, owned_answers).register(control)
     admin_queries = AdminQueries(
         nodes,
         cluster_statistics,

@@ -124,6 +124,11 @@ class UnackedIndex:
         """Number of messages of all users."""
         return sum([len(inbox.items) for inbox in self._inboxes.values()])
 
+    def count_of(self, user_id: str) -> int:
+        """Number of messages of a user."""
+        inbox = self._inboxes.get(user_id)
+        return 0 if inbox is None else len(inbox.items)
+
     # Connections
 
     def open(self, feed: Feed) -> Feed:

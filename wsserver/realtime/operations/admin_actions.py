@@ -139,10 +139,16 @@ class AdminActions:
         with self._audit.denials(actor, "drain", target):
             if self._scope(actor, "connections:disconnect").organization_id is not None:
                 raise Forbidden(f"node {node} serves other organizations, too")
+        at = rfc3339(self._clock.wall())
         answers = await self._nodes.ask(DrainNode(), node)
         is_draining = any(answers.by_node.values())
         self._audit.record(actor, "drain", target, draining=is_draining)
-        return {"node": node, "draining": is_draining, **_unreachable(answers)}
+        return {
+            "node": node,
+            "draining": is_draining,
+            "at": at,
+            **_unreachable(answers),
+        }
 
     async def members(self, actor: Actor, session_id: str) -> dict[str, Any]:
         """A session's member list, may be empty.

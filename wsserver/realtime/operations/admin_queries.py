@@ -8,7 +8,7 @@ from typing import Any
 
 from wsserver.clock import rfc3339
 from wsserver.cluster.nodes import Nodes, unreachable_in
-from wsserver.errors import NotFound
+from wsserver.errors import Forbidden, NodeUnreachable, NotFound
 from wsserver.identity.permissions import Permissions
 from wsserver.paging import PageBuilder, Window, decode_cursor, encode_cursor
 from wsserver.realtime.access.actor import Actor
@@ -16,6 +16,7 @@ from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability.cluster_statistics import ClusterStatistics
+from wsserver.realtime.operations.drain_forecast import ForecastDrain
 from wsserver.realtime.operations.merging import (
     distinct_total,
     merge_parts,
@@ -330,6 +331,25 @@ class AdminQueries:
                 }
             )
         return {"nodes": shown, **unreachable_in(answers)}
+
+    async def drain_forecast(self, actor: Actor, node: str, window: Window) -> dict[str, Any]:
+        """What a drain of a node would do now, with a page of its connections by id.
+
+        Raises ``NotFound``, ``NodeUnreachable``, and ``Forbidden`` for a role confined to an
+        organization: nodes serve all organizations.
+        """
+        if self._scope(actor, "connections:read").organization_id is not None:
+            raise Forbidden(f"node {node} serves other organizations, too")
+        answers = await self._nodes.ask(ForecastDrain(window.limit, after_of(window)), node)
+        for found in answers.by_node.values():
+            page = found.connections
+            return {
+                "node": node,
+                **found.summary,
+                "connections": page,
+                "next_cursor": encode_cursor(page[-1]["connection_id"]) if found.has_more else None,
+            }
+        raise NodeUnreachable(f"node {node} does not answer")
 
     async def history(
         self,
