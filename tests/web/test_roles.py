@@ -63,7 +63,7 @@ ALLOWED = {
     f"GET {API}/whoami": "admin service manager user",
     f"GET {API}/diagnostics": "admin service manager",
     f"GET {API}/nodes": "admin service manager",
-    f"GET {API}/nodes/{{node}}/drain": "admin service",
+    f"GET {API}/nodes/{{node}}/drain": "admin",
     f"POST {API}/nodes/{{node}}/drain": "admin",
     f"GET {API}/push-key": "admin service manager user nobody",
     f"GET {API}/webhooks/deliveries": "admin service",

@@ -338,7 +338,7 @@ class AdminQueries:
         Raises ``NotFound``, ``NodeUnreachable``, and ``Forbidden`` for a role confined to an
         organization: nodes serve all organizations.
         """
-        if self._scope(actor, "connections:read").organization_id is not None:
+        if self._scope(actor, "connections:disconnect").organization_id is not None:
             raise Forbidden(f"node {node} serves other organizations, too")
         answers = await self._nodes.ask(ForecastDrain(window.limit, after_of(window)), node)
         for found in answers.by_node.values():

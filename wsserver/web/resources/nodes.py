@@ -147,7 +147,7 @@ async def _list_nodes(context: WebContext, call: Call) -> dict[str, Any]:
 
 @RESOURCE.endpoint(
     "GET /nodes/{node}/drain",
-    "connections:read",
+    "connections:disconnect",
     Forecast,
     query=PageQuery,
     answer_example=_FORECAST,
