@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from tests.support.fake_server import FakeServer, Run
 from wsctl.drain_comparison import compare
-from wsctl.times import epoch
 
 AT = "2024-01-15T14:30:00.000Z"
 FORECAST: dict[str, Any] = {
@@ -48,8 +48,7 @@ def after(user: str, second: float, number: int = 0) -> dict[str, Any]:
     }
 
 
-DRAINED_AT = epoch(AT)
-assert DRAINED_AT is not None
+DRAINED_AT = datetime.fromisoformat(AT).timestamp()
 
 
 def test_each_second_has_its_reconnects() -> None:

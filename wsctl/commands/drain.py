@@ -69,7 +69,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 @command()
 @_options
 @pass_environment
-def drain(environment: Environment, **options: Any) -> None:
+def drain(environment: Environment, /, **options: Any) -> None:
     """Drain a node, as SIGTERM does.
 
     Its clients reconnect elsewhere, and its process ends. A supervisor, such as systemd or that of
@@ -91,7 +91,7 @@ def drain(environment: Environment, **options: Any) -> None:
 @command(name="drain")
 @_options
 @pass_environment
-def drain_of_nodes(environment: Environment, **options: Any) -> None:
+def drain_of_nodes(environment: Environment, /, **options: Any) -> None:
     """Drain a node: the same as wsctl drain.
 
     Examples:
