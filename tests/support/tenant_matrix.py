@@ -189,6 +189,8 @@ LISTS = (
     "/connections",
     "/online-users",
     "/sessions",
+    "/sessions?state=open",
+    "/sessions?holder=none",
     "/notifications",
     "/tasks",
     "/quotas",

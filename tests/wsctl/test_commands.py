@@ -95,6 +95,7 @@ def test_connections_pass_their_filters_on(ctl: Run, server: FakeServer) -> None
 def test_online_and_sessions(ctl: Run) -> None:
     assert "张三" in ctl("online").stdout
     assert "张三" in ctl("sessions").stdout
+    assert ctl("sessions", "--state", "pending", "--holder", "ai:bot").exit_code == 0
     assert json.loads(ctl("sessions", "-o", "json").stdout)[0]["offset"] == 9
 
 

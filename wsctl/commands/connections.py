@@ -16,6 +16,7 @@ from wsctl.cli.options import (
     session_option,
     user_option,
 )
+from wsctl.commands.conversations import held_by
 from wsctl.formatting import plain
 from wsctl.output.writer import Column
 from wsctl.times import age
@@ -51,6 +52,8 @@ _CONNECTIONS = [
 ]
 _SESSIONS = [
     Column("SESSION", "session_id", is_id=True),
+    Column("STATE", "state"),
+    Column("HOLDER", "holder", held_by),
     Column("USERS", "names"),
     Column("CONNECTIONS", "connections", right=True),
     Column("OFFSET", "offset", plain, right=True),
@@ -118,19 +121,34 @@ def show_connections(environment: Environment, rows: list[dict[str, Any]], *, em
 
 @command()
 @node_option
+@click.option(
+    "--state", type=click.Choice(["open", "pending", "closed"]), help="Only in this state."
+)
+@click.option("--holder", metavar="WHO", help="Only held so: none, ai, user, ai:NAME or user:ID.")
 @limit_option()
 @pass_environment
-def sessions(environment: Environment, node: str | None, limit: int | None) -> None:
+def sessions(
+    environment: Environment,
+    node: str | None,
+    state: str | None,
+    holder: str | None,
+    limit: int | None,
+) -> None:
     """List the active sessions with their users.
+
+    With --state or --holder all sessions, also those without connections.
 
     Examples:
     wsctl sessions
-    wsctl sessions -o json
+    wsctl sessions --state pending --holder none
+    wsctl sessions --holder ai:shop-ai -o json
     """
-    rows = list(environment.client.pages("/sessions", "sessions", {"node": node}, limit))
+    query = {"node": node, "state": state, "holder": holder}
+    rows = list(environment.client.pages("/sessions", "sessions", query, limit))
     if environment.output.is_table:
         rows = [{**row, "names": _names(row.get("users"))} for row in rows]
-    environment.output.rows(_SESSIONS, rows, empty="no active sessions")
+    is_any = state is None and holder is None
+    environment.output.rows(_SESSIONS, rows, empty="no active sessions" if is_any else "none")
 
 
 def _names(users: Any) -> str:

@@ -34,6 +34,32 @@ def conversation(page: Page) -> Any:
 
 
 @pytest.mark.gen_test
+async def test_sessions_that_want_a_human_are_found_and_stay_chosen(
+    console: Console, server: Server
+) -> None:
+    await change(server, "w1", title=HOSTILE, state="pending")
+    await change(server, "w2", state="pending")
+    await server.post("/sessions/w2/holder", holder={"type": "ai", "id": "bot"})
+    rows = ".data tbody tr"
+    async with console.page("/sessions") as page:
+        await expect(page.locator(rows)).to_have_text(["Nothing here."])
+        await page.get_by_label("Connected now").select_option("pending")
+        await expect(page.locator(rows)).to_have_count(2)
+        await expect(page.locator(rows).first).to_contain_text(HOSTILE)
+        await page.get_by_label("Held by anyone").select_option("ai")
+        await expect(page.locator(rows)).to_have_count(1)
+        await expect(page.locator(rows)).to_contain_text("AI bot")
+        await page.get_by_role("link", name="w2").click()
+        await expect(conversation(page)).to_be_visible()
+        await page.go_back()
+        await expect(page.locator(rows)).to_have_count(1)
+        assert page.url.endswith("/sessions?state=pending&holder=ai")
+    async with console.page("/sessions?holder=ai:bot") as page:
+        await expect(page.locator(rows)).to_have_count(1)
+        await expect(page.get_by_label("Held by anyone")).to_have_value("ai:bot")
+
+
+@pytest.mark.gen_test
 async def test_a_session_is_taken_over_released_and_edited(
     console: Console, server: Server
 ) -> None:

@@ -18,6 +18,7 @@ from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability.cluster_statistics import ClusterStatistics
 from wsserver.realtime.operations.drain_forecast import ForecastDrain
 from wsserver.realtime.operations.merging import (
+    Part,
     distinct_total,
     merge_parts,
     merge_session,
@@ -36,11 +37,11 @@ from wsserver.realtime.operations.node_queries import (
     SessionIds,
 )
 from wsserver.realtime.sessions.conversation_list import ConversationList, Wanted
-from wsserver.realtime.sessions.conversations import Conversations, conversation_view
+from wsserver.realtime.sessions.conversations import Conversations, conversation_view, view_of
 from wsserver.realtime.sessions.visits import SessionVisits
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.streams import Streams
-from wsserver.storage.messages.conversations import Conversation
+from wsserver.storage.messages.conversations import Choice, Conversation
 from wsserver.storage.messages.session_past import PastSessions
 
 
@@ -155,22 +156,40 @@ class AdminQueries:
         }
 
     async def sessions(
-        self, actor: Actor, window: Window, node: str | None = None
+        self,
+        actor: Actor,
+        window: Window,
+        node: str | None = None,
+        choice: Choice | None = None,
     ) -> dict[str, Any]:
-        """The sessions of the scope with joined connections, by id; each once."""
+        """The sessions of the scope with joined connections, by id; each once.
+
+        ``choice``: those with this state and holder, also without connections unless they are asked
+        for of one node.
+        """
         scope = self._scope(actor, "connections:read")
         after = after_of(window)
         found = await self._nodes.ask(SessionIds(), node)
-        ids = await scope.sessions(sorted(set().union(*found.by_node.values())))
+        known: set[str] = set().union(*found.by_node.values())
+        if choice is not None:
+            known = await self._chosen(choice, known, is_active=node is not None)
+        ids = await scope.sessions(sorted(known))
         start = 0 if after is None else bisect_right(ids, after)
         wanted = ids[start : start + window.limit + 1]
         read = await self._nodes.ask(ReadSessions(scope.organization_id, wanted), node)
-        parts = read.by_node.values()
+        parts = list(read.by_node.values())
+        if choice is not None and node is None:
+            idle = [{"session_id": each, "users": [], "connections": 0} for each in wanted]
+            parts.append(Part(idle, has_more=False))
         items, has_more = merge_parts(parts, "session_id", len(wanted), merge_session)
         has_more = has_more or len(wanted) > window.limit  # some may have ended meanwhile
         page = PageBuilder[dict[str, Any]](window.limit)
+        conversations = await self._conversations.find_all([each["session_id"] for each in items])
         for number, item in enumerate(items, 1):
-            if not page.add(await self._session(item, scope)):
+            session_id = item["session_id"]
+            own = conversations.get(session_id) or Conversation(session_id)
+            state = {"title": own.title, "state": own.state, "holder": view_of(own.holder)}
+            if not page.add({**await self._session(item, scope), **state}):
                 has_more = True
                 break
             if number % SLICE == 0:
@@ -183,6 +202,14 @@ class AdminQueries:
             "next_cursor": encode_cursor(last) if has_more else None,
             **({"unreachable": sorted(silent)} if silent else {}),
         }
+
+    async def _chosen(self, choice: Choice, active: set[str], *, is_active: bool) -> set[str]:
+        """Ids of the sessions that are chosen, only of the active ones or of all."""
+        chosen = set(await self._conversations.chosen(choice))
+        if choice.admits(Conversation("")):  # so are those that nobody has written in yet
+            stored = await self._conversations.find_all(sorted(active - chosen))
+            chosen |= active - stored.keys()
+        return chosen & active if is_active else chosen
 
     async def session(
         self, actor: Actor, session_id: str, permission: str = "connections:read"

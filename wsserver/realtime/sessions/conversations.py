@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from wsserver.realtime.observability import events
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.monitors import Monitors
 from wsserver.storage.messages.conversations import (
+    Choice,
     Changed,
     Conversation,
     ConversationStore,
@@ -82,6 +83,14 @@ class Conversations:
     async def find(self, session_id: str) -> Conversation | None:
         """A session; None: it has had no message, no member and no change yet."""
         return (await self._store.find([session_id])).get(session_id)
+
+    async def find_all(self, session_ids: Sequence[str]) -> dict[str, Conversation]:
+        """Sessions by id; those that were never changed or written in are left out."""
+        return await self._store.find(session_ids)
+
+    async def chosen(self, choice: Choice) -> list[str]:
+        """Ids of sessions by state and holder; see ``ConversationStore.chosen``."""
+        return await self._store.chosen(choice)
 
     async def change(self, session_id: str, values: Mapping[str, str | None], by: str) -> Changed:
         """Replace fields; see ``ConversationStore.change``."""

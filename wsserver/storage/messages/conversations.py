@@ -16,6 +16,8 @@ from wsserver.storage.messages.message_rows import TransactionHook
 HolderType = Literal["user", "ai"]
 FIELDS = ("title", "state", "metadata", "organization_id")
 """Columns that ``change`` replaces."""
+CHOSEN_LIMIT = 5000
+"""Sessions of a list by state or holder."""
 KEPT_S = 90 * 86_400.0
 """How long changes stay in the log."""
 _BATCH_ROWS = 300
@@ -85,6 +87,35 @@ class Changed(NamedTuple):
     """Of the access lists, if the organization was set."""
 
 
+class Choice(NamedTuple):
+    """Which sessions are wanted, by their state and holder; None: whatever it is."""
+
+    state: str | None = None
+    holder: str | None = None
+    """``none``, ``ai``, ``user``, ``ai:NAME`` or ``user:ID``."""
+
+    def admits(self, conversation: Conversation) -> bool:
+        """Whether a session is one of these."""
+        holder = conversation.holder
+        names = {"none"} if holder is None else {holder.type, f"{holder.type}:{holder.id}"}
+        is_held = self.holder is None or self.holder in names
+        return is_held and self.state in (None, conversation.state)
+
+    def condition(self) -> tuple[str, list[str]]:
+        """The same in SQL, with its values."""
+        terms, values = ["1 = 1"], []
+        if self.state is not None:
+            terms.append("state = ?")
+            values.append(self.state)
+        if self.holder == "none":
+            terms.append("holder_type IS NULL")
+        elif self.holder is not None:
+            kind, colon, holder_id = self.holder.partition(":")
+            terms.append("holder_type = ?" + (" AND holder_id = ?" if colon else ""))
+            values += [kind, holder_id] if colon else [kind]
+        return " AND ".join(terms), values
+
+
 class HolderWish(NamedTuple):
     """A wanted change of the holder, and what must be so when it is made."""
 
@@ -111,6 +142,18 @@ class ConversationStore:
     async def find(self, session_ids: Sequence[str]) -> dict[str, Conversation]:
         """Sessions by id; those that do not exist are left out."""
         return await self._database.read(partial(find, session_ids=session_ids))
+
+    async def chosen(self, choice: Choice) -> list[str]:
+        """Ids of sessions by state and holder: the ``CHOSEN_LIMIT`` that were changed last."""
+        condition, values = choice.condition()
+        query = (
+            f"SELECT session_id FROM conversations WHERE {condition}"  # noqa: S608 - from constants
+            " ORDER BY updated_at DESC, session_id LIMIT ?"
+        )
+        rows = await self._database.read(
+            lambda db: db.execute(query, [*values, CHOSEN_LIMIT]).fetchall()
+        )
+        return [session_id for (session_id,) in rows]
 
     async def organizations(self, session_ids: Sequence[str]) -> dict[str, str]:
         """The organizations that were set for sessions; those without one are left out."""

@@ -24,6 +24,7 @@ from wsserver.web.api.answers import (
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import Limit, Moment, NodePageQuery, moment_of, time_range
+from wsserver.storage.messages.conversations import Choice
 from wsserver.web.resources.connections import CONNECTIONS_EXAMPLE, Connections
 
 RESOURCE = Resource("Sessions")
@@ -43,9 +44,12 @@ class Present(Answer):
 
 
 class SessionSummary(ClusterAnswer):
-    """A session: users who have joined it, its members, the position of its stream."""
+    """A session: users who have joined it, its members, who answers, the position of its stream."""
 
     session_id: str
+    title: str | None
+    state: SessionState
+    holder: HolderView | None
     users: list[Present]
     members: list[str]
     connections: int
@@ -188,13 +192,39 @@ class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     ] = "false"
 
 
+class SessionsQuery(NodePageQuery, kw_only=True):
+    """Page of the active sessions, or of those with a state or holder."""
+
+    state: SessionState | None = None
+    holder: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^(none|(ai|user)(:.+)?)$",
+                max_length=133,
+                description="none, ai, user, ai:NAME or user:ID",
+            ),
+        ]
+        | None
+    ) = None
+
+    @property
+    def choice(self) -> Choice | None:
+        """The state and holder that are wanted; None: those of any."""
+        is_any = self.state is None and self.holder is None
+        return None if is_any else Choice(self.state, self.holder)
+
+
 @RESOURCE.endpoint(
-    "GET /sessions", "connections:read", Sessions, query=NodePageQuery, errors=("not_found",)
+    "GET /sessions", "connections:read", Sessions, query=SessionsQuery, errors=("not_found",)
 )
 async def _list_sessions(context: WebContext, call: Call) -> dict[str, Any]:
-    """List active sessions: those with at least one connection."""
+    """List active sessions: those with at least one connection.
+
+    With ``state`` or ``holder`` all sessions, also without connections: the 5000 changed last.
+    """
     query = call.query
-    return await context.admin_queries.sessions(call.caller, query.window, query.node)
+    return await context.admin_queries.sessions(call.caller, query.window, query.node, query.choice)
 
 
 @RESOURCE.endpoint("GET /sessions/{session_id}", "connections:read", Session, errors=("not_found",))

@@ -19,11 +19,13 @@ import { keepLoaded } from "../parts/list_loader.js";
 import { poll } from "../parts/polling.js";
 import { pathTo } from "../parts/router.js";
 import { DataTable } from "../parts/table.js";
-import { conversationActions, conversationFacts } from "./conversation.js";
+import { conversationActions, conversationFacts, holderOf, statePill } from "./conversation.js";
+import { chooser } from "./connections.js";
 import { t as talk } from "./conversation_texts.js";
 import { History } from "./session_history.js";
 import { t } from "./list_texts.js";
 
+const STATES = ["pending", "open", "closed"];
 const ONE_S = 3;
 const SHOWN_USERS = 3;
 
@@ -31,13 +33,34 @@ export function show(context) {
   return context.id === null ? showAll(context) : showOne(context);
 }
 
-function showAll({ root, query, signal, router, shell }) {
+function showAll({ root, query, signal, account, router, shell }) {
+  const filters = { state: query.get("state"), holder: query.get("holder") };
+  const choose = (name, value) => {
+    filters[name] = value || null;
+    router.setQuery({ [name]: value });
+    reload();
+  };
   const columns = [
     {
       key: "session",
       label: t("session"),
-      value: (row) => row.session_id,
-      cell: (row) => sessionLink(row.session_id),
+      value: (row) => `${row.session_id} ${row.title ?? ""}`,
+      cell: (row) => [
+        sessionLink(row.session_id),
+        row.title ? [" ", h("small", { className: "hint" }, h("bdi", {}, row.title))] : null,
+      ],
+    },
+    {
+      key: "state",
+      label: talk("state"),
+      value: (row) => row.state,
+      cell: (row) => row.state && statePill(row.state),
+    },
+    {
+      key: "holder",
+      label: talk("holder"),
+      value: (row) => (row.holder ? `${row.holder.type} ${row.holder.id}` : ""),
+      cell: (row) => row.holder && holderOf(row.holder),
     },
     {
       key: "present",
@@ -73,6 +96,16 @@ function showAll({ root, query, signal, router, shell }) {
     columns,
     keyOf: (row) => row.session_id,
     file: "sessions",
+    filters: [
+      chooser(
+        "state",
+        filters.state,
+        talk("every_state"),
+        STATES.map((each) => [each, talk(`state_${each}`)]),
+        choose,
+      ),
+      chooser("holder", filters.holder, talk("every_holder"), holders(account, filters), choose),
+    ],
     router,
     query,
   });
@@ -82,7 +115,27 @@ function showAll({ root, query, signal, router, shell }) {
     note,
     table.element,
   );
-  const reload = keepLoaded({ path: "/sessions", name: "sessions", table, note, signal, shell });
+  const reload = keepLoaded({
+    path: "/sessions",
+    name: "sessions",
+    query: () => filters,
+    table,
+    note,
+    signal,
+    shell,
+  });
+}
+
+/** Who may be chosen as holder: kinds, oneself, and the one in the address. */
+function holders(account, { holder }) {
+  const own = `user:${account.identity.user_id}`;
+  const all = [
+    ["none", talk("holder_none")],
+    [own, talk("holder_me")],
+    ["user", talk("holder_any_user")],
+    ["ai", talk("holder_any_ai")],
+  ];
+  return holder && !all.some(([value]) => value === holder) ? [...all, [holder, holder]] : all;
 }
 
 function usersCell(users) {
