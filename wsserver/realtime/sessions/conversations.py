@@ -19,8 +19,8 @@ from wsserver.realtime.observability import events
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.monitors import Monitors
 from wsserver.storage.messages.conversations import (
-    Choice,
     Changed,
+    Choice,
     Conversation,
     ConversationStore,
     Holder,

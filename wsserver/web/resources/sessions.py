@@ -14,6 +14,7 @@ from wsserver.protocol.requests import (
     session_faults,
 )
 from wsserver.protocol.types import HolderView, JsonObject, Offset, SessionState, Term
+from wsserver.storage.messages.conversations import Choice
 from wsserver.web.api.answers import (
     Answer,
     ClusterAnswer,
@@ -24,7 +25,6 @@ from wsserver.web.api.answers import (
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import Limit, Moment, NodePageQuery, moment_of, time_range
-from wsserver.storage.messages.conversations import Choice
 from wsserver.web.resources.connections import CONNECTIONS_EXAMPLE, Connections
 
 RESOURCE = Resource("Sessions")
