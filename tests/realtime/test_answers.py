@@ -23,6 +23,7 @@ from wsserver.errors import (
 from wsserver.protocol.requests import Sender
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.answers.owned_answers import AnswerSettings
+from wsserver.storage.messages.answers import StoredAnswer
 from wsserver.storage.messages.conversations import Holder, HolderWish
 
 EAGER = AnswerSettings(roll_up_s=0.0)
@@ -353,6 +354,40 @@ async def test_an_end_of_a_former_term_is_a_take_over(live: Live) -> None:
         await producer.finish()
     assert ended.value.details == {"state": "interrupted", "reason": "taken"}
     assert (await producer.get())["state"] == "interrupted"
+
+
+@pytest.mark.gen_test
+async def test_an_answer_that_begins_while_its_session_is_taken_takes_no_text(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = live.answers._store.read
+
+    async def read_and_take(message_ids: list[str]) -> list[StoredAnswer]:
+        stored = await read(message_ids)
+        await live.conversations.hold("s1", HolderWish(Holder("user", "sales")), "sales")
+        return stored
+
+    producer = Producer(live)
+    with monkeypatch.context() as patch:
+        patch.setattr(live.answers._store, "read", read_and_take)
+        assert (await producer.start())["term"] == 0
+    with pytest.raises(AnswerEnded) as ended:
+        await producer.append("It should fit")
+    assert ended.value.details == {"state": "interrupted", "reason": "taken"}
+
+
+@pytest.mark.gen_test
+async def test_an_answer_of_a_former_term_ends_even_if_nothing_was_heard_of_the_new_one(
+    live: Live,
+) -> None:
+    producer = await begun(live)
+    live.conversations._listeners.clear()
+    await live.conversations.hold("s1", HolderWish(Holder("user", "sales")), "sales")
+    assert (await producer.append("It should"))["seq"] == 1
+    await live.owned_answers.advance()
+    with pytest.raises(AnswerEnded) as ended:
+        await producer.append(" fit")
+    assert ended.value.details == {"state": "interrupted", "reason": "taken"}
 
 
 @pytest.mark.gen_test

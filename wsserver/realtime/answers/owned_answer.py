@@ -124,6 +124,12 @@ class OwnedAnswer:
         was_changed, self._is_changed = self._is_changed, True
         return not was_changed
 
+    def end_tried(self) -> None:
+        """Let go on what waits for the attempt to end it."""
+        if self.ending is not None:
+            self.ending.set_result(None)
+            self.ending = None
+
     # Watchers
 
     def watched(self, watches: Iterable[Watch]) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from msgspec import Struct
 from msgspec.json import decode
 
 from wsserver.clock import Clock
@@ -70,6 +71,16 @@ class AnswerSettings(NamedTuple):
 DEFAULT_ANSWERS = AnswerSettings()
 
 
+class Expected(Struct):
+    """An answer that is being stored."""
+
+    session_id: str
+    watches: list[Watch] = []
+    """Who watches it already."""
+    term: int = 0
+    """The latest of its session that was heard of meanwhile."""
+
+
 class OwnedAnswers:
     """The growing answers of this node: one place decides about each, until it has ended.
 
@@ -100,8 +111,8 @@ class OwnedAnswers:
         self._tasks = tasks
         self.settings = settings
         self._answers: dict[str, OwnedAnswer] = {}
-        self._expected: dict[str, list[Watch]] = {}
-        """Answers that are being stored, by id, with those who watch them already."""
+        self._expected: dict[str, Expected] = {}
+        """By id."""
         self._changed: list[OwnedAnswer] = []
         """Those with something to be written behind."""
         self._ticks = 0
@@ -131,18 +142,20 @@ class OwnedAnswers:
 
     # Begin
 
-    def expect(self, message_id: str) -> None:
+    def expect(self, message_id: str, session_id: str) -> None:
         """An answer is about to be stored and published here; ``begin`` or ``forget`` follows."""
-        self._expected[message_id] = []
+        self._expected[message_id] = Expected(session_id)
         self._followed.own(message_id)
 
     def begin(self, stored: StoredAnswer) -> None:
         """An answer was begun here."""
-        watches = self._expected.pop(stored.row.message_id, [])
-        if stored.row.message_id not in self._answers:
-            self._enter(stored)
+        row = stored.row
+        expected = self._expected.pop(row.message_id, Expected(row.session_id))
+        answer = self._answers.get(row.message_id) or self._enter(stored)
         self.begun += 1
-        self._note_watches(AnswerWatched(stored.row.message_id, watches))
+        self._note_watches(AnswerWatched(row.message_id, expected.watches))
+        if row.term < expected.term:
+            self.interrupt(answer, TAKEN)
 
     def forget(self, message_id: str) -> None:
         """An expected answer was not stored, or not for all that is known."""
@@ -165,6 +178,7 @@ class OwnedAnswers:
                     answer.generation,
                 )
                 self._signal(answer, answer.since, answer.text.seq, "")
+            await self._end_superseded()
             if message_id is not None:
                 return
 
@@ -262,7 +276,7 @@ class OwnedAnswers:
             if answer.changed():
                 self._changed.append(answer)
         elif notice.message_id in self._expected:  # its message was published, and it is not known
-            self._expected[notice.message_id] += notice.watches
+            self._expected[notice.message_id].watches += notice.watches
 
     # End
 
@@ -278,8 +292,7 @@ class OwnedAnswers:
         try:
             return await self._end(answer, ending)
         finally:
-            answer.ending.set_result(None)
-            answer.ending = None
+            answer.end_tried()
 
     async def _end(self, answer: OwnedAnswer, ending: Ending) -> JsonObject:
         self._push(answer)
@@ -340,7 +353,7 @@ class OwnedAnswers:
     # Periodic work
 
     async def advance(self) -> None:
-        """End silent answers and write behind; to be called every ``TICK_S``.
+        """End silent and superseded answers, write behind; to be called every ``TICK_S``.
 
         Raises ``StorageUnavailable``, ``StorageFull``.
         """
@@ -351,20 +364,24 @@ class OwnedAnswers:
             if is_silent:
                 self.interrupt(answer, SILENT)
         await self.write_behind()
+        if self._answers:
+            await self._end_superseded()
         if self._ticks % ADOPT_TICKS == 0:
             await self.adopt()
 
     def interrupt(self, answer: OwnedAnswer, reason: str) -> None:
-        """End an answer for a reason of the server's, soon."""
+        """End an answer for a reason of the server's, soon; it takes no append from now on."""
         if answer.ending is None:
-            ending = Ending("interrupted", reason)
-            self._tasks.spawn(self._end_soon(answer, ending), name="end answer")
+            answer.ending = asyncio.get_running_loop().create_future()
+            ending = self._end_soon(answer, Ending("interrupted", reason))
+            task = self._tasks.spawn(ending, name="end answer")
+            task.add_done_callback(lambda _: answer.end_tried())
 
     async def _end_soon(self, answer: OwnedAnswer, ending: Ending) -> None:
         """End an answer for the server's own reasons; the next tick tries again."""
         try:
-            if answer.ending is None and self._answers.get(answer.message_id) is answer:
-                await self.end(answer, ending)
+            if self._answers.get(answer.message_id) is answer:
+                await self._end(answer, ending)
         except WsServerError as error:
             log.info("answer not ended message_id=%s error=%s", answer.message_id, error)
 
@@ -373,8 +390,21 @@ class OwnedAnswers:
 
         One that is ending already is refused by its term, and ends for that reason.
         """
+        for expected in self._expected.values():
+            if expected.session_id == session_id:
+                expected.term = max(expected.term, term)
         for answer in self.in_session(session_id):
             if answer.term < term:
+                self.interrupt(answer, TAKEN)
+
+    async def _end_superseded(self) -> None:
+        """End answers of former terms that ``end_former`` did not: a notice was lost, an end failed.
+
+        Raises ``StorageUnavailable``.
+        """
+        for message_id in await self._store.superseded():
+            answer = self._answers.get(message_id)
+            if answer is not None:
                 self.interrupt(answer, TAKEN)
 
     async def write_behind(self) -> None:

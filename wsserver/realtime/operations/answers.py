@@ -115,7 +115,7 @@ class Answers:
         wall = self._clock.wall()
         id_ = message.message_id
         hook = self._store.beginning(id_, session_id, request.content, wall, check)
-        self._owned.expect(id_)
+        self._owned.expect(id_, session_id)
         try:
             (sent,) = await self._router.keep_checked(message, hook)
             (stored,) = await self._store.read([sent.message_id]) or (None,)

@@ -67,6 +67,10 @@ _END_DELETED = (
     " (SELECT m.deleted_at FROM messages m WHERE m.message_id = answers.message_id)"
     " WHERE message_id IN (SELECT value FROM json_each(?)) AND state = 'growing'"
 )
+_SELECT_SUPERSEDED = (
+    "SELECT a.message_id FROM answers a JOIN conversations c ON c.session_id = a.session_id"
+    " WHERE a.state = 'growing' AND a.owner = ? AND c.term <> a.term"
+)
 _DELETE_TEXTS = "DELETE FROM answer_texts WHERE message_id IN (SELECT value FROM json_each(?))"
 _PROGRESS = (
     "seq = ?, length = ?, last_digest = ?, first_text_at = ?, last_text_at = ?, stalls = ?,"
@@ -304,6 +308,12 @@ class AnswerStore:
         sql = "SELECT message_id FROM answers WHERE state = 'growing' AND owner = ?"
         return await self._database.read(
             lambda db: [id_ for (id_,) in db.execute(sql, [self.owner])]
+        )
+
+    async def superseded(self) -> list[str]:
+        """The ids of growing answers of this process whose session is in another term meanwhile."""
+        return await self._database.read(
+            lambda db: [id_ for (id_,) in db.execute(_SELECT_SUPERSEDED, [self.owner])]
         )
 
     async def release(self, message_ids: Sequence[str]) -> None:
