@@ -11,6 +11,7 @@ from wsserver.protocol.answers import (
     AnswerAppendRequest,
     AnswerCancelRequest,
     AnswerFinishRequest,
+    finish_faults,
 )
 from wsserver.protocol.requests import read_request
 from wsserver.realtime.access.actor import Actor
@@ -54,9 +55,9 @@ class ServerAnswer:
         """Finish it; the text is stored then. Returns ``state``, ``length`` and ``offset``.
 
         ``state``: ``completed`` (as a rule) or ``failed``; ``content`` replaces the text;
-        ``reason``; ``usage``: any object.
+        ``reason``; ``usage``: any object, at most 4 KiB as JSON.
         """
-        request = read_request(fields, AnswerFinishRequest)
+        request = read_request(fields, AnswerFinishRequest, finish_faults)
         return await self._answers.finish(self._actor, self.message_id, request)
 
     async def cancel(self, reason: str | None = None) -> dict[str, Any]:

@@ -302,6 +302,8 @@ async def test_text_is_limited(make_live: MakeLive) -> None:
     await producer.append("好")
     with pytest.raises(AnswerTooLong):
         await producer.finish(content="1234567")
+    with pytest.raises(AnswerTooLong):
+        await producer.start(content='"\n"\n')  # what is sent is twice as long
     assert (await producer.finish())["length"] == 2
 
 

@@ -17,11 +17,11 @@ FULL = {"Upgrade": "x"}
 """A header that makes a request one for the full HTTP server."""
 
 
-def request(extra: dict[str, str], path: str = "/stats") -> bytes:
+def request(extra: dict[str, str], path: str = "/stats", role: str = "admin") -> bytes:
     lines = [
         f"GET {API}{path} HTTP/1.1",
         "Host: 127.0.0.1",
-        f"Authorization: Bearer {token()}",
+        f"Authorization: Bearer {token(role=role)}",
         *(f"{name}: {value}" for name, value in extra.items()),
     ]
     return "\r\n".join([*lines, "", ""]).encode()
@@ -111,4 +111,16 @@ async def test_so_is_one_for_the_full_server(start_server: Callable[..., Any]) -
     assert (await read_response(reader)).status == 200
     stream._end_wait()
     assert await ended(reader)
+    writer.close()
+
+
+@pytest.mark.parametrize("path", ["/unknown", "/users/u1/data"])
+@pytest.mark.gen_test
+async def test_a_refusal_does_not_end_a_connection(server: Server, path: str) -> None:
+    reader, writer = await server.open()
+    for _ in range(2):
+        writer.write(request(PLAIN, path, "manager"))
+        assert (await read_response(reader)).status in (403, 404)
+    writer.write(request(PLAIN))
+    assert (await read_response(reader)).status == 200
     writer.close()

@@ -30,13 +30,16 @@ UNWELL = 5
 """So many failures in a row make the health check fail."""
 
 
-class _Decision(msgspec.Struct):
-    """An answer; further members are ignored."""
+class _Verdict(msgspec.Struct):
+    """The member of an answer that decides; others are ignored."""
 
     allow: bool
-    code: str = "rejected"
-    message: str = ""
-    content: Content | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Passed(msgspec.Struct):
+    """What replaces the content of a message that passes; None: nothing does."""
+
+    content: Content | None = None
 
 
 class _NoDecision(Exception):
@@ -89,26 +92,27 @@ class PublishHook:
         try:
             async with asyncio.timeout(self._timeout_s):
                 async with self._turns:
-                    decision = await self._ask(message)
+                    content = await self._ask(message)
         except TimeoutError:
             return self._undecided(message, f"no answer within {self._timeout_s:g} s")
         except (NoAnswer, UrlForbidden, _NoDecision) as error:
             return self._undecided(message, str(error))
-        self._failures_in_a_row = 0
-        if not decision.allow:
+        except Rejected:
+            self._failures_in_a_row = 0
             self.metrics.rejected += 1
-            code = one_line(decision.code)[:CODE_LIMIT] or "rejected"
-            raise Rejected(one_line(decision.message)[:TEXT_LIMIT], code)
-        if decision.content is msgspec.UNSET:
+            raise
+        self._failures_in_a_row = 0
+        if content is None:
             return message.content
         self.metrics.changed += 1
-        return decision.content
+        return content
 
     def health(self) -> dict[str, Any]:
         """The check ``publish_hook`` of ``/health``."""
         return {"ok": self._failures_in_a_row < UNWELL, **vars(self.metrics)}
 
-    async def _ask(self, message: Unchecked) -> _Decision:
+    async def _ask(self, message: Unchecked) -> Content | None:
+        """What replaces the content; None: nothing. Raises ``Rejected``, ``_NoDecision``."""
         body = strict_json.encode(_question(message))
         headers = {
             "Content-Type": "application/json",
@@ -122,15 +126,19 @@ class PublishHook:
         if len(answer.body) > ANSWER_LIMIT:
             raise _NoDecision(f"the answer is larger than {ANSWER_LIMIT} bytes")
         try:
-            decision = msgspec.convert(strict_json.decode(answer.body), _Decision)
+            document = strict_json.decode(answer.body)
+            if not msgspec.convert(document, _Verdict).allow:
+                raise _rejection(document)
+            content = msgspec.convert(document, _Passed).content
+        except Rejected:
+            raise
         except WsServerError as error:
             raise _NoDecision(f"the answer is not JSON: {error}") from None
         except msgspec.ValidationError as error:
             raise _NoDecision(f"the answer is no decision: {error}") from None
-        content = decision.content
-        if content is not msgspec.UNSET and len(strict_json.encode(content)) > self._content_limit:
+        if content is not None and len(strict_json.encode(content)) > self._content_limit:
             raise _NoDecision(f"its content is larger than {self._content_limit} bytes")
-        return decision
+        return content
 
     def _undecided(self, message: Unchecked, reason: str) -> Content:
         self.metrics.failed += 1
@@ -146,6 +154,15 @@ class PublishHook:
         if not self._is_open:
             raise HookFailed
         return message.content
+
+
+def _rejection(document: dict[str, Any]) -> Rejected:
+    """Why a message is refused; a code or text that is none does not let it pass."""
+    code, text = document.get("code"), document.get("message")
+    reason = one_line(code)[:CODE_LIMIT] if isinstance(code, str) else ""
+    return Rejected(
+        one_line(text)[:TEXT_LIMIT] if isinstance(text, str) else "", reason or "rejected"
+    )
 
 
 def _question(message: Unchecked) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.json import Decoder
 
 from wsserver.protocol.pushes import NewMessage, message_of
-from wsserver.protocol.requests import Request, Sender, metadata_faults
+from wsserver.protocol.requests import Request, Sender, metadata_faults, size_faults
 from wsserver.protocol.strict_json import encode
 from wsserver.protocol.types import Id, JsonObject, Term, Title
 from wsserver.protocol.validation import Fault
@@ -166,3 +166,8 @@ def answer_message(
 def answer_faults(request: AnswerRequest, _: Collection[str] = ()) -> list[Fault]:
     """The fault of metadata that are too large."""
     return metadata_faults(request.metadata)
+
+
+def finish_faults(request: AnswerFinishRequest, _: Collection[str] = ()) -> list[Fault]:
+    """The fault of a usage that is too large."""
+    return size_faults("usage", request.usage)

@@ -205,9 +205,14 @@ def session_faults(request: SessionRequest, _: Collection[str] = ()) -> list[Fau
 
 def metadata_faults(metadata: JsonObject | UnsetType) -> list[Fault]:
     """The fault of metadata that are too large."""
-    if metadata is UNSET or len(encode(metadata)) <= MAX_METADATA_BYTES:
+    return size_faults("metadata", metadata)
+
+
+def size_faults(field: str, value: JsonObject | UnsetType) -> list[Fault]:
+    """The fault of an object of the client's own that is too large."""
+    if value is UNSET or len(encode(value)) <= MAX_METADATA_BYTES:
         return []
-    return [{"field": "metadata", "message": f"more than {MAX_METADATA_BYTES} bytes as JSON"}]
+    return [{"field": field, "message": f"more than {MAX_METADATA_BYTES} bytes as JSON"}]
 
 
 class HolderRequest(Request):

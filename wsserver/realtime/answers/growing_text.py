@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.json import encode
 
 from wsserver.errors import AnswerTooLong, OutOfOrder
 
@@ -48,8 +49,8 @@ class Unsaved(NamedTuple):
 class GrowingText:
     """The text of an answer, from appends numbered 1, 2, …, each of which counts once.
 
-    ``size_limit``: bytes of the text in UTF-8. ``now`` is monotonic, ``wall`` in seconds since the
-    epoch.
+    ``size_limit``: bytes of the text as JSON, as it is sent: escaped characters are longer.
+    ``now`` is monotonic, ``wall`` in seconds since the epoch.
     """
 
     __slots__ = (
@@ -95,7 +96,7 @@ class GrowingText:
     ) -> GrowingText:
         """An answer as storage has it; its producer is waited for from ``now`` on."""
         text = cls("", size_limit, wall=wall, now=now)
-        text.size = len(stored.content.encode())  # may be above a limit that was lowered
+        text.size = size_of(stored.content)  # may be above a limit that was lowered
         text._saved = [stored.content] if stored.content else []
         text.length = len(stored.content)
         text.seq = stored.seq
@@ -188,11 +189,16 @@ class StoredText(NamedTuple):
 
 
 def require_size(text: str, left: int, limit: int | None = None) -> int:
-    """The bytes of a text; raises ``AnswerTooLong`` above ``left``."""
-    size = len(text) if text.isascii() else len(text.encode())
+    """The size of a text; raises ``AnswerTooLong`` above ``left``."""
+    size = size_of(text)
     if size > max(left, 0):
         raise AnswerTooLong(left if limit is None else limit)
     return size
+
+
+def size_of(text: str) -> int:
+    """The bytes of a text within JSON."""
+    return len(encode(text)) - len('""')
 
 
 def rate_of(length: int, first_at: float | None, last_at: float | None) -> float | None:

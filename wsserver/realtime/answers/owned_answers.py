@@ -61,7 +61,7 @@ class AnswerSettings(NamedTuple):
     """Limits of answers."""
 
     max_bytes: int = 1024 * 1024
-    """Of the text, in UTF-8."""
+    """Of the text, as JSON."""
     timeout_s: float = 60.0
     """Without an append for so long an answer is interrupted."""
     roll_up_s: float = 0.04
@@ -398,7 +398,7 @@ class OwnedAnswers:
                 self.interrupt(answer, TAKEN)
 
     async def _end_superseded(self) -> None:
-        """End answers of former terms that ``end_former`` did not: a notice was lost, an end failed.
+        """End answers of former terms that ``end_former`` has missed, or could not end.
 
         Raises ``StorageUnavailable``.
         """

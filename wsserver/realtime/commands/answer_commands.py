@@ -14,6 +14,7 @@ from wsserver.protocol.answers import (
     AnswerFinishArgs,
     AnswerStartArgs,
     answer_faults,
+    finish_faults,
 )
 from wsserver.protocol.requests import read_request
 from wsserver.realtime.commands.monitor_commands import actor_of
@@ -70,7 +71,7 @@ class AnswerCommands:
 
     async def finish(self, connection: ConnectionInfo, command: commands.AnswerFinish) -> Answer:
         """End an answer."""
-        request = read_request(command.args, AnswerFinishArgs)
+        request = read_request(command.args, AnswerFinishArgs, finish_faults)
         actor = actor_of(connection)
         return _result(await self._answers.finish(actor, request.message_id, request))
 

@@ -19,6 +19,7 @@ from wsserver.protocol.answers import (
     AnswerRequest,
     answer_faults,
     answer_message,
+    finish_faults,
     text_in,
 )
 from wsserver.protocol.ids import new_id
@@ -156,9 +157,14 @@ class Answers:
     async def finish(
         self, actor: Actor, message_id: str, request: AnswerFinishRequest
     ) -> JsonObject:
-        """End an answer by its producer. Raises as ``AnswerRouting.end``, ``NotFound``."""
+        """End an answer by its producer.
+
+        Raises as ``AnswerRouting.end``; ``NotFound``, ``ValidationFailed``.
+        """
         self._permissions.require(actor.claims, PUBLISH)
         await self._require_inside(actor, message_id)
+        if faults := finish_faults(request):
+            raise ValidationFailed(faults)
         ending = Ending(
             request.state,
             None if request.reason is UNSET else request.reason,

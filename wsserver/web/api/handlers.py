@@ -105,11 +105,9 @@ class BaseHandler(RequestHandler):
             await self.check()
         except WsServerError as error:
             self._refusal = error
-        if not self.has_body:
-            if self._refusal is not None:
-                raise self._refusal
-            return
-        await self._expect_body()
+        # Refused by ``_serve``: Tornado closes connections whose answer ends before the request.
+        if self.has_body:
+            await self._expect_body()
 
     async def _expect_body(self) -> None:
         headers = self.request.headers

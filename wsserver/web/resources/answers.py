@@ -13,6 +13,7 @@ from wsserver.protocol.answers import (
     AnswerRequest,
     AnswerState,
     answer_faults,
+    finish_faults,
 )
 from wsserver.web.api.answers import Answer, Time
 from wsserver.web.api.context import WebContext
@@ -146,6 +147,7 @@ async def _awaited(outcome: Any) -> dict[str, Any]:
     AnswerEnded,
     request=AnswerFinishRequest,
     request_example={"usage": {"total_tokens": 512}},
+    rules=finish_faults,
     answer_example={"state": "completed", "length": 240, "offset": 43},
     errors=(*_ERRORS, "answer_too_long"),
     is_body_optional=True,
