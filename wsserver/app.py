@@ -233,7 +233,8 @@ def build(
         verifier=verifier,
         audit=audit,
         notification_receipts=acknowledgements,
-        removals=[remove_contents, remove_from_notices],
+        removals=[remove_contents, remove_from_notices, *extensions.removals],
+        user_tables=extensions.user_tables,
         message_check=publish_hook,
     )
 

@@ -58,14 +58,21 @@ async def until(socket: ClientConnection, type_: str) -> Any:
 
 
 async def post(server: Server, role: str, **body: Any) -> Response:
-    return await asyncio.to_thread(_post, server, server.token("crm", role=role), body)
+    return await ask(server, "POST", "polls", role, json.dumps(body))
 
 
-def _post(server: Server, token: str, body: dict[str, Any]) -> Response:
+async def ask(
+    server: Server, method: str, path: str, role: str = "admin", body: str | None = None
+) -> Response:
+    token = server.token("crm", role=role)
+    return await asyncio.to_thread(_ask, server, token, method, path, body)
+
+
+def _ask(server: Server, token: str, method: str, path: str, body: str | None) -> Response:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     try:
-        connection.request("POST", "/api/v1/websocket/polls", json.dumps(body), headers)
+        connection.request(method, f"/api/v1/websocket/{path}", body, headers)
         answer = connection.getresponse()
         named = {name.lower(): value for name, value in answer.getheaders()}
         return Response(answer.status, named, answer.read())
@@ -100,6 +107,13 @@ def test_the_example_does_what_the_page_says(folder: Path) -> None:
                 assert voted["poll"]["votes"] == {"tea": 0, "milk": 1}
                 await socket.send(json.dumps({**vote, "poll_id": "p2"}))
                 assert (await until(socket, "error"))["error"]["code"] == "poll_closed"
+            exported = (await ask(server, "GET", "users/u1/data")).body.splitlines()
+            rows = [json.loads(line) for line in exported]
+            votes = [each["row"] for each in rows if each["table"] == "poll_votes"]
+            assert votes == [{"poll_id": "p1", "choice": 1}]
+            erased = (await ask(server, "DELETE", "users/u1/data")).json()["erased"]
+            assert erased["poll_votes"] == 1
+            assert b"poll_votes" not in (await ask(server, "GET", "users/u1/data")).body
             document = server._context.documents.openapi
             assert document["x-problem-codes"]["poll_closed"]["status"] == 409
             assert "/api/v1/websocket/polls" in document["paths"]

@@ -13,7 +13,7 @@ from tests.extensions.test_gewe import NEW_ID, nested
 from tests.support.http_provider import Answer, HttpProvider
 from tests.support.lifecycle import run
 from tests.support.waiting import until
-from tests.support.web_server import Server, Socket, StartServer
+from tests.support.web_server import Server, Socket, StartServer, token
 
 KEY, TOKEN = "key-of-the-callback", "token-of-the-api"
 SESSION = "gewe:main:wxid_ann"
@@ -248,3 +248,38 @@ async def test_what_a_stopped_server_had_not_sent_is_sent_by_the_next(
     gewe.answer_with(200, b'{"ret":200,"data":{}}')
     await start_server(**settings, database=database)
     await until(lambda: len(gewe.requests) == 2)
+
+
+@pytest.mark.gen_test
+async def test_deleted_messages_and_erased_users_leave_the_outbox(
+    start_server: StartServer, settings: dict[str, Any], gewe: HttpProvider
+) -> None:
+    server = await start_server(**settings, delivery_attempts=1)
+    gewe.answer_with(200, b'{"ret":500,"msg":"busy"}')
+    await report(server, nested())
+    bob = await member(server)
+    ids = []
+    for number in range(2):
+        bob.send(type="send_message", session_id=SESSION, content=f"secret {number}", ref=1)
+        ids.append((await bob.push("ack"))["message_id"])
+        while (await bob.push("message_status_update"))["status"] != "failed":
+            pass
+
+    async def stored() -> list[Any]:
+        data = await server.get("/users/bob/data")
+        rows = [json.loads(line) for line in data.body.splitlines()]
+        return [each["row"]["content"] for each in rows if each["table"] == "account_outbox"]
+
+    assert [each["content"] for each in await stored()] == ["secret 0", "secret 1"]
+    path = "/api/v1/websocket"
+    await server.request("DELETE", f"{path}/messages/{ids[0]}", bearer=token())
+    assert [each["content"] for each in await stored()] == ["secret 1"]
+    await server.request("DELETE", f"{path}/users/bob/data", bearer=token())
+    assert await stored() == []
+    gewe.answer_with(200, b'{"ret":200,"data":{}}')
+    assert (await server.post("/accounts/main/retry")).json() == {"retried": 0}
+
+    contact = SESSION.rpartition(":")[2]
+    answer = await server.request("DELETE", f"{path}/users/{contact}/data", bearer=token())
+    assert answer.json()["erased"]["account_sessions"] == 1
+    assert (await report(server, nested(NewMsgId=NEW_ID + 1))).json()["result"] == "stored"

@@ -14,8 +14,10 @@ from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.messages.message import Message
+from wsserver.realtime.operations.user_records import UserErased
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.extension_schema import Migration
+from wsserver.storage.maintenance.user_tables import UserTable
 from wsserver.web.api.answers import Answer, Listing
 from wsserver.web.api.endpoint import PUBLIC, SIGNED_IN, Call
 from wsserver.web.api.queries import PageQuery
@@ -48,6 +50,8 @@ __all__ = [
     "Target",
     "TargetType",
     "TemplateFiles",
+    "UserErased",
+    "UserTable",
     "WsServerError",
     "secret_faults",
     "secret_of",

@@ -15,7 +15,9 @@ from wsserver.notifications.channels.base import PushProvider
 from wsserver.notifications.templates import TemplateFiles
 from wsserver.protocol.commands import Command
 from wsserver.realtime.dispatcher import Handler
+from wsserver.realtime.operations.message_changes import RemoveContents
 from wsserver.storage.engine.extension_schema import ExtensionSchema, Migration
+from wsserver.storage.maintenance.user_tables import UserTable
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Handle, Resource
 
@@ -84,6 +86,10 @@ class Extension:
     """Names of the events that it emits, for readers."""
     templates: TemplateFiles | None = None
     """Its notification templates."""
+    user_tables: tuple[UserTable, ...] = ()
+    """Which rows of its tables are about a user: exported and erased with the user's data."""
+    remove_contents: RemoveContents | None = None
+    """Removes what its tables have of the contents of deleted messages, in their transaction."""
 
     @property
     def schema(self) -> ExtensionSchema:

@@ -26,7 +26,9 @@ from wsserver.identity.permissions import ALL_PERMISSIONS
 from wsserver.notifications.templates import TemplateFiles
 from wsserver.protocol.commands import MONITOR_COMMANDS, Command
 from wsserver.protocol.pushes import RESERVED_TYPES
+from wsserver.realtime.operations.message_changes import RemoveContents
 from wsserver.storage.engine.extension_schema import ExtensionSchema
+from wsserver.storage.maintenance.user_tables import UserTable
 from wsserver.web.api.endpoint import PUBLIC, SIGNED_IN, Resource
 from wsserver.web.resources.routes import ENDPOINTS, TAGS
 
@@ -89,6 +91,16 @@ class Extensions:
     def templates(self) -> list[TemplateFiles]:
         """Their notification templates."""
         return [each.templates for each in self if each.templates is not None]
+
+    @property
+    def user_tables(self) -> list[UserTable]:
+        """Their tables with rows about users."""
+        return [table for each in self for table in each.user_tables]
+
+    @property
+    def removals(self) -> list[RemoveContents]:
+        """What removes the contents of deleted messages from their tables."""
+        return [each.remove_contents for each in self if each.remove_contents is not None]
 
     @property
     def schemas(self) -> list[ExtensionSchema]:

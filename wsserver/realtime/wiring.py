@@ -91,6 +91,7 @@ from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance.erasure import UserErasure
 from wsserver.storage.maintenance.user_data import UserData
+from wsserver.storage.maintenance.user_tables import UserTable
 from wsserver.storage.messages.answers import AnswerStore, end_deleted
 from wsserver.storage.messages.conversations import ConversationStore
 from wsserver.storage.messages.participant_store import ParticipantStore
@@ -127,6 +128,7 @@ def build_live(
     audit: AuditLog,
     notification_receipts: NotificationReceipts | None = None,
     removals: Sequence[RemoveContents] = (),
+    user_tables: Sequence[UserTable] = (),
     message_check: MessageCheck | None = None,
 ) -> LiveSide:
     """Build the live side; nothing runs yet."""
@@ -398,8 +400,8 @@ def build_live(
         removals=[end_deleted, *removals],
     )
     user_records = UserRecords(
-        UserData(database),
-        UserErasure(database),
+        UserData(database, user_tables),
+        UserErasure(database, user_tables),
         UserMessages(database),
         streams,
         revisions,

@@ -9,7 +9,13 @@ from wsserver.extensions.accounts.options import AccountOptions, check_options
 from wsserver.extensions.accounts.outgoing import AccountQueue, Collector
 from wsserver.extensions.accounts.routes import INTAKE, RESOURCE
 from wsserver.extensions.accounts.service import ACCOUNT_STATUS, MANAGE, READ, Accounts
-from wsserver.extensions.accounts.store import MIGRATIONS, AccountOutbox, AccountStore
+from wsserver.extensions.accounts.store import (
+    MIGRATIONS,
+    USER_TABLES,
+    AccountOutbox,
+    AccountStore,
+    remove_contents,
+)
 from wsserver.notifications.delivery_queue import LEASE_PERIOD_S
 
 PRUNE_INTERVAL_S = 3600.0
@@ -45,6 +51,8 @@ ACCOUNTS: Final = Extension(
     options=dict[str, AccountOptions],
     check_options=check_options,
     migrations=MIGRATIONS,
+    user_tables=USER_TABLES,
+    remove_contents=remove_contents,
     permissions={READ: ("admin", "service", "manager"), MANAGE: ("admin", "service")},
     resources=(INTAKE, RESOURCE),
     events=(ACCOUNT_STATUS, "account_message_sent"),

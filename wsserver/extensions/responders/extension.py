@@ -7,7 +7,7 @@ from typing import Final
 from wsserver.extending import Extension, ExtensionContext, Job, Part
 from wsserver.extensions.responders.options import ResponderOptions, check_options
 from wsserver.extensions.responders.service import Responders
-from wsserver.extensions.responders.store import LEASE_S, MIGRATIONS, TurnStore
+from wsserver.extensions.responders.store import LEASE_S, MIGRATIONS, USER_TABLES, TurnStore
 
 LOOK_INTERVAL_S = 2.0
 PRUNE_INTERVAL_S = 3600.0
@@ -35,4 +35,5 @@ RESPONDERS: Final = Extension(
     options=dict[str, ResponderOptions],
     check_options=check_options,
     migrations=MIGRATIONS,
+    user_tables=USER_TABLES,
 )

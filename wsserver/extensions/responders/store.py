@@ -9,6 +9,7 @@ from typing import NamedTuple
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.extension_schema import Migration
+from wsserver.storage.maintenance.user_tables import UserTable
 
 LEASE_S = 15.0
 """A process that does not renew it is lost, and another one goes on."""
@@ -40,6 +41,20 @@ MIGRATIONS = (
         ),
     ),
 )
+
+USER_TABLES = (
+    UserTable(
+        table="responder_turns",
+        key="session_id",
+        where="question IS NOT NULL AND session_id IN"
+        " (SELECT p.session_id FROM participants p"
+        " WHERE p.user_id = :user_id AND p.has_written = 1)",
+        columns="session_id, responder, question",
+        json_columns=frozenset({"question"}),
+        change="SET question = NULL",
+    ),
+)
+"""What an AI wants to know from those who have written in a session."""
 
 _NOTE = """
 INSERT INTO responder_turns (session_id, responder, due, due_at) VALUES (?1, ?2, ?3, ?4)

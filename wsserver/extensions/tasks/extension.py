@@ -18,7 +18,7 @@ from wsserver.extensions.tasks.overdue import TASK_OVERDUE, OverdueTasks, TaskOv
 from wsserver.extensions.tasks.pushes import TASK_UPDATE, TaskUpdatePush
 from wsserver.extensions.tasks.routes import RESOURCE
 from wsserver.extensions.tasks.service import MANAGE, TASK_UPDATED, Tasks
-from wsserver.extensions.tasks.store import MIGRATIONS, TaskStore
+from wsserver.extensions.tasks.store import MIGRATIONS, USER_TABLES, TaskStore
 from wsserver.extensions.tasks.views import TaskReply
 
 OVERDUE_INTERVAL_S = 1.0
@@ -57,6 +57,7 @@ TASKS: Final = Extension(
     build=build,
     options=TaskOptions,
     migrations=MIGRATIONS,
+    user_tables=USER_TABLES,
     permissions={MANAGE: ("admin", "service", "manager")},
     errors=(VersionChanged, BadTransition),
     resources=(RESOURCE,),

@@ -13,6 +13,7 @@ from wsserver.protocol.types import Id, JsonObject
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.extension_schema import Migration
+from wsserver.storage.maintenance.user_tables import UserTable
 
 HISTORY_LIMIT = 1000
 """Changes kept of one task."""
@@ -74,6 +75,30 @@ _COLUMNS = (
     "task_id, title, steps, state, is_open, step, progress, version, assigned_user, assigned_role,"
     " session_id, organization_id, due_at, overdue_at, metadata, created_at, created_by, updated_at"
 )
+
+USER_TABLES = (
+    UserTable(
+        table="tasks",
+        key="task_id",
+        where="assigned_user = :user_id OR created_by = :user_id",
+        columns="task_id, title, steps, state, step, progress, assigned_user, session_id,"
+        " organization_id, due_at, metadata, created_at, created_by, updated_at",
+        json_columns=frozenset({"steps", "metadata"}),
+        change="SET assigned_user = CASE WHEN assigned_user = :user_id THEN NULL"
+        " ELSE assigned_user END,"
+        " request = CASE WHEN created_by = :user_id THEN NULL ELSE request END,"
+        " created_by = CASE WHEN created_by = :user_id THEN '' ELSE created_by END",
+    ),
+    UserTable(
+        table="task_history",
+        key="task_id",
+        where="changed_by = :user_id",
+        columns="task_id, version, at, changes, note",
+        json_columns=frozenset({"changes"}),
+        change="SET changed_by = '', note = NULL",
+    ),
+)
+"""Tasks stay without their user, and the history without who changed it and the notes."""
 
 
 class Filters(NamedTuple):

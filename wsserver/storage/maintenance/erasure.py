@@ -15,6 +15,7 @@ from msgspec.json import decode, encode
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance.user_data import parts, watched
+from wsserver.storage.maintenance.user_tables import UserTable, erase_rows
 from wsserver.storage.messages import participants
 
 BATCH_ROWS = 100
@@ -47,11 +48,12 @@ class UserErasure:
     """Erases the rows of a user; raises ``StorageUnavailable``, ``StorageFull``.
 
     Each job is bounded, so that others get their turns in between. An erasure that is cut short
-    continues when it is called again.
+    continues when it is called again. ``tables``: those of extensions.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tables: Sequence[UserTable] = ()) -> None:
         self._database = database
+        self._tables = tables
 
     async def erase(self, user_id: str, now: float) -> Counter[str]:
         """Delete the rows of a user, and remove their id from rows about others.
@@ -60,7 +62,8 @@ class UserErasure:
         revocations, assignments to organizations and memberships in sessions. ``now``: seconds
         since the epoch.
         """
-        erased: Counter[str] = Counter()
+        # While the sessions of the user are known, which conditions may refer to.
+        erased = await erase_rows(self._database, self._tables, user_id)
         erased["participants"] = await self._erase_positions(user_id, now)
         erased["receipts"] = await self._change_found(
             "receipts",

@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from msgspec import Raw
 from msgspec.json import decode
 
-from wsserver.clock import rfc3339
 from wsserver.paging import LARGEST_INT
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
+from wsserver.storage.maintenance.user_tables import UserTable, rows_of, shown
 from wsserver.storage.messages.message_rows import LAST_OFFSET, OFFSET_BITS
 
 Row = dict[str, Any]
@@ -128,11 +127,12 @@ class UserData:
     """Reads the rows of a user; raises ``StorageUnavailable``.
 
     The work of each query is bounded. What no index finds is found by looking at whole tables, a
-    part at a time.
+    part at a time. ``tables``: those of extensions.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tables: Sequence[UserTable] = ()) -> None:
         self._database = database
+        self._tables = tables
 
     async def rows(self, user_id: str) -> AsyncIterator[tuple[str, list[Row]]]:
         """The rows of a user with the names of their tables, some at a time."""
@@ -149,6 +149,8 @@ class UserData:
             ]
             if rows:
                 yield "answers", [_shown(row) for row in rows]
+        async for name, found_rows in rows_of(self._database, self._tables, user_id):
+            yield name, found_rows
 
     async def _rows_of(self, table: _Table, user_id: str) -> AsyncIterator[list[Row]]:
         async for after, until in self._parts(table):
@@ -222,12 +224,4 @@ def _all(db: Connection, sql: str, values: list[Any]) -> list[Any]:
 
 def _shown(row: Row) -> Row:
     """A row as it is exported."""
-    return {name: _shown_value(name, row[name]) for name in row if name != "position"}
-
-
-def _shown_value(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if name == "at" or name.endswith("_at"):
-        return rfc3339(value)
-    return Raw(value.encode()) if name in _JSON_COLUMNS else value
+    return shown({name: row[name] for name in row if name != "position"}, _JSON_COLUMNS)
