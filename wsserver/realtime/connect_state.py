@@ -63,12 +63,12 @@ class ConnectStateLoader:
         self._read_positions = positions
         self._replay_budget = replay_budget
 
-    def is_in_memory(self, claims: Claims, session_id: str | None) -> bool:
-        """Whether ``load`` needs no storage."""
+    def now(self, claims: Claims, session_id: str | None) -> ConnectState | None:
+        """The state of a WebSocket, as ``load`` gives it; None if ``load`` has to be awaited."""
         if self._streams.is_shared:
-            return False
+            return None
         streams = _streams_of(claims, session_id)
-        return self._state(streams, InboxState(claims.sub), session_id, None, {}) is not None
+        return self._state(streams, InboxState(claims.sub), session_id, None, {})
 
     def recheck(self, claims: Claims, session_id: str | None) -> None:
         """Check again what may have changed: raises what ``check`` raises, ``Forbidden``."""

@@ -159,6 +159,23 @@ class Connector:
             self.cancel(request.reservation)
             raise
 
+    def connect_now(
+        self, fd: int, request: ConnectRequest, *, response: bytes = b"", received: bytes = b""
+    ) -> ConnectionInfo | None:
+        """``connect`` for a WebSocket that needs neither storage nor other nodes; None: it does."""
+        if request.session_id is not None and self._directory.is_shared:
+            return None
+        state = self._connect_states.now(request.claims, request.session_id)
+        if state is None:
+            return None
+        try:
+            self.admit(request.claims)
+            connection = self._register(request)
+            return self._accept(fd, connection, request, state, None, response, received)
+        except BaseException:
+            self.cancel(request.reservation)
+            raise
+
     def cancel(self, reservation: Reservation | None) -> None:
         """Release the reservation of a connect that has failed."""
         if reservation is not None:
@@ -203,12 +220,6 @@ class Connector:
         self._announce(connection, request.reservation, state, users, start)
         self._inboxes.greeted(connection, state.waiting)
         return connection
-
-    def can_connect_now(self, request: ConnectRequest) -> bool:
-        """Whether ``connect`` needs neither storage nor other nodes."""
-        if request.session_id is not None and self._directory.is_shared:
-            return False
-        return self._connect_states.is_in_memory(request.claims, request.session_id)
 
     def _register(self, request: ConnectRequest) -> ConnectionInfo:
         wall = self._clock.wall()

@@ -166,9 +166,11 @@ class WebSocketManager:
         """Release the reservation of a connect that has failed."""
         self._connector.cancel(reservation)
 
-    def can_connect_now(self, request: ConnectRequest) -> bool:
-        """Whether ``connect`` needs neither storage nor other nodes."""
-        return self._connector.can_connect_now(request)
+    def connect_now(
+        self, fd: int, request: ConnectRequest, *, response: bytes = b"", received: bytes = b""
+    ) -> ConnectionInfo | None:
+        """``connect`` that needs neither storage nor other nodes; None: it has to be awaited."""
+        return self._connector.connect_now(fd, request, response=response, received=received)
 
     def _opened(self, connection: ConnectionInfo, change: Change) -> None:
         """A connection is entered in the directory."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, NamedTuple, TypeVar
 
 from wsserver.identity.ids import is_id
@@ -16,11 +16,11 @@ from wsserver.web.sockets.admission import Admission
 from wsserver.web.sockets.sockets import (
     SOCKETS,
     USER_AGENT_LIMIT,
+    Opening,
     SocketEndpoint,
     agree,
     handshake_request,
     offered_subprotocols,
-    open_connection,
     switch_protocols,
 )
 from wsserver.wire.handshake import check_upgrade
@@ -99,25 +99,21 @@ class FastHandshake:
     def open(self, accepted: AcceptedHandshake, connection: socket.socket, rest: bytes) -> None:
         """Answer, and turn the socket into a connection; ``rest`` was received behind the head."""
         context, connect_request = self._context, accepted.connect_request
-        can_connect_now = context.manager.can_connect_now(connect_request)
-        opening = open_connection(
-            *(
-                context,
-                connection.detach(),
-                connect_request,
-                accepted.request_id,
-                accepted.response,
-                rest,
-            )
+        opening = Opening(
+            context,
+            connection.detach(),
+            connect_request,
+            accepted.request_id,
+            accepted.response,
+            rest,
         )
-        if can_connect_now:
-            run_without_waiting(opening)
+        if opening.run_now():
             self._log(accepted)
         else:
             context.tasks.spawn(self._open_later(accepted, opening), name="handshake")
 
-    async def _open_later(self, accepted: AcceptedHandshake, opening: Awaitable[None]) -> None:
-        await opening
+    async def _open_later(self, accepted: AcceptedHandshake, opening: Opening) -> None:
+        await opening.run()
         self._log(accepted)
 
     def _log(self, accepted: AcceptedHandshake) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wsserver.config import Settings
 from wsserver.errors import BadRequest, MethodNotAllowed, UpgradeRequired, WsServerError
@@ -178,9 +179,7 @@ class SocketHandler(BaseHandler):
             return
         fd, received = taken
         response = switch_protocols(key, protocol, self.request_id, agreement)
-        await open_connection(
-            self.context, fd, connect_request, self.request_id, response, received
-        )
+        await Opening(self.context, fd, connect_request, self.request_id, response, received).run()
 
     def _note(self, refusal: WsServerError) -> None:
         note_refusal(self.context, refusal, self._socket.endpoint, self.remote_ip, self.request_id)
@@ -210,28 +209,48 @@ class SocketHandler(BaseHandler):
             return None
 
 
-async def open_connection(
-    context: WebContext,
-    fd: int,
-    connect_request: ConnectRequest,
-    request_id: str,
-    response: bytes,
-    received: bytes = b"",
-) -> None:
-    """Open a connection on the socket of a valid handshake; owns the descriptor from here on.
+class Opening(NamedTuple):
+    """Opens a connection on the socket of a valid handshake, and owns its descriptor.
 
-    ``response`` is the 101, ``received`` the bytes behind the handshake. A refusal at this point is
-    a close code, as the response goes out before it.
+    A refusal at this point is a close code, as the 101 goes out before it.
     """
-    try:
-        await context.manager.connect(fd, connect_request, response=response, received=received)
-    except WsServerError as refusal:
-        note_refusal(
-            context, refusal, connect_request.endpoint, connect_request.remote_ip, request_id
+
+    context: WebContext
+    fd: int
+    request: ConnectRequest
+    request_id: str
+    response: bytes
+    """The 101."""
+    received: bytes = b""
+    """Bytes behind the handshake."""
+
+    async def run(self) -> None:
+        """Open it, or close it with a code."""
+        connect = self.context.manager.connect
+        try:
+            await connect(self.fd, self.request, response=self.response, received=self.received)
+        except (WsServerError, OSError) as error:
+            self._fail(error)
+
+    def run_now(self) -> bool:
+        """The same without waiting; False: ``run`` has to be awaited."""
+        connect = self.context.manager.connect_now
+        try:
+            opened = connect(self.fd, self.request, response=self.response, received=self.received)
+        except (WsServerError, OSError) as error:
+            self._fail(error)
+            return True
+        return opened is not None
+
+    def _fail(self, error: WsServerError | OSError) -> None:
+        if isinstance(error, OSError):
+            log.warning("connection lost at the handshake error=%s", error)
+            return
+        context, request = self.context, self.request
+        note_refusal(context, error, request.endpoint, request.remote_ip, self.request_id)
+        _close_with(
+            context.poller, self.fd, self.response, self.received, error, request.deflate_bits
         )
-        _close_with(context.poller, fd, response, received, refusal, connect_request.deflate_bits)
-    except OSError as error:
-        log.warning("connection lost at the handshake error=%s", error)
 
 
 def note_refusal(
