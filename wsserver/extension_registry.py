@@ -16,6 +16,7 @@ BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
         "responders": "wsserver.extensions.responders.extension:RESPONDERS",
         "tasks": "wsserver.extensions.tasks.extension:TASKS",
         "mobile_push": "wsserver.extensions.mobile_push.extension:MOBILE_PUSH",
+        "calls": "wsserver.extensions.calls.extension:CALLS",
         "quotas": "wsserver.extensions.quotas.extension:QUOTAS",
     }
 )

@@ -1,4 +1,4 @@
-"""Tasks and quotas on two nodes: pushes, counts and warnings are those of both together."""
+"""Tasks, quotas and calls on two nodes, which behave as one."""
 
 from __future__ import annotations
 
@@ -63,4 +63,38 @@ def test_usage_reported_to_both_nodes_at_once_is_counted_exactly(two: Two) -> No
     assert warned <= 3
     assert boss.await_push("notification")["notification"]["title"]
     for client in (boss, bob):
+        client.close()
+
+
+def test_a_call_between_two_nodes(two: Two) -> None:
+    first, second = two
+    alice, phone, laptop = [
+        open_client(node, bearer=token(user, sessions=["s1"]))
+        for node, user in ((first, "alice"), (first, "bob"), (second, "bob"))
+    ]
+    for client in (alice, phone, laptop):
+        assert client.call("join_session", session_id="s1")["type"] == "session_joined"
+    call_id = alice.call("call", session_id="s1", media=["audio"])["call_id"]
+    for client in (phone, laptop):
+        assert client.await_push("call_incoming")["call_id"] == call_id
+    entered = laptop.call("call_answer", call_id=call_id)["call"]
+    late = phone.call("call_answer", call_id=call_id)["error"]
+    assert (late["code"], late["state"]) == ("bad_call_state", "answered")
+    for number in range(20):
+        candidate = {"candidate": str(number)}
+        assert alice.call("call_signal", call_id=call_id, candidate=candidate)["type"] == "ack"
+    for number in range(20):
+        push = laptop.await_push("call_signal")
+        assert push["candidate"] == {"candidate": str(number)}
+        assert push["from"] == entered["caller"]["connection_id"]
+    laptop.close()
+    for wanted in ("ringing", "answered"):
+        assert alice.await_push("call_state")["state"] == wanted
+    assert not alice.await_push("call_state")["callee"]["connected"]
+    back = open_client(first, bearer=token("bob", sessions=["s1"]))
+    back.call("join_session", session_id="s1")
+    assert alice.await_push("call_state")["callee"]["connected"]
+    assert back.call("call_end", call_id=call_id)["type"] == "ack"
+    assert alice.await_push("call_state")["state"] == "ended"
+    for client in (alice, phone, back):
         client.close()

@@ -15,6 +15,7 @@ from wsserver.addresses.reach import Reach, check_url
 from wsserver.config.faults import Faulty
 from wsserver.config.gateway import check_gateway, gateway_of
 from wsserver.config.settings import Settings
+from wsserver.config.turn import check_turn
 from wsserver.config.vapid import vapid_key
 from wsserver.errors import UrlForbidden
 
@@ -31,6 +32,7 @@ def check_channels(settings: Settings, given: Collection[str]) -> Iterator[tuple
         ("vapid_private_key", _check_push),
         ("webhook_urls", _check_webhooks),
         ("publish_hook_url", _check_publish_hook),
+        ("turn_url", check_turn),
     ):
         if getattr(settings, key):
             try:
@@ -42,6 +44,7 @@ def check_channels(settings: Settings, given: Collection[str]) -> Iterator[tuple
         ("vapid_subject", "vapid_private_key"),
         ("webhook_secret", "webhook_urls"),
         ("webhook_secret", "publish_hook_url"),
+        ("turn_url", "turn_secret"),
         ("sms_url", "sms_body"),
         ("sms_url", "sms_headers"),
     ):

@@ -88,7 +88,8 @@ def secret_texts(settings: Settings) -> list[str]:
     Raises ``Faulty`` for a ``jwt_secret_file`` that cannot be read.
     """
     found = {(secret_bytes(settings) or b"").decode("utf-8", "replace")}
-    found.update(filter(None, (settings.webhook_secret, settings.vapid_private_key)))
+    secrets = (settings.webhook_secret, settings.vapid_private_key, settings.turn_secret)
+    found.update(filter(None, secrets))
     if settings.smtp_url:
         password = urlsplit(settings.smtp_url).password or ""
         found.update((password, unquote(password)))

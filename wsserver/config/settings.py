@@ -122,6 +122,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Appends within this time are pushed together."""
     default_holder: str | None = None
     """The AI responder that holds new sessions; None: nobody does."""
+    turn_url: tuple[str, ...] = ()
+    """STUN and TURN servers of calls."""
+    turn_secret: str | None = None
+    """Shared with the TURN servers; signs the credentials of clients."""
+    turn_ttl_s: Seconds = 43_200.0
+    call_ring_s: Seconds = 45.0
+    """After which a call that nobody answers is missed."""
+    call_resume_s: Seconds = 15.0
+    """How long a party of a call may be disconnected."""
+    call_retention_days: Annotated[float, Meta(gt=0)] = 30.0
+    """How long calls that have ended are kept."""
     ack_timeout_s: Seconds = 10.0
     ack_retries: Annotated[int, Meta(ge=0)] = 3
 
@@ -207,7 +218,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings({shown})"
 
 
-SECRETS = frozenset({"jwt_secret", "sms_body", "vapid_private_key", "webhook_secret"})
+SECRETS = frozenset(
+    {"jwt_secret", "sms_body", "vapid_private_key", "webhook_secret", "turn_secret"}
+)
 """Keys whose value is never shown."""
 
 URLS = frozenset(

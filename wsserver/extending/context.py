@@ -24,6 +24,7 @@ from wsserver.protocol.pushes import NewMessage, message_of
 from wsserver.protocol.requests import MembersRequest, Sender, SessionRequest
 from wsserver.protocol.targets import session
 from wsserver.realtime.access.actor import Actor, AuditRecorder
+from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message, Sent
@@ -34,6 +35,7 @@ from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.answers import Answers
 from wsserver.realtime.operations.session_actions import SessionActions
 from wsserver.realtime.sessions.conversations import Conversations
+from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.engine.database import Database
@@ -80,9 +82,17 @@ class MakeHttpClient(Protocol):
 class Access:
     """Who may do what, and with which organization's objects; and the audit trail."""
 
-    def __init__(self, permissions: Permissions, tenancy: Tenancy, audit: AuditRecorder) -> None:
+    def __init__(
+        self,
+        permissions: Permissions,
+        tenancy: Tenancy,
+        sessions: SessionAccess,
+        audit: AuditRecorder,
+    ) -> None:
         self._permissions = permissions
         self.tenancy = tenancy
+        self.sessions = sessions
+        """Who may enter a session."""
         self.audit = audit
 
     def allows(self, claims: Claims, permission: str) -> bool:
@@ -139,6 +149,7 @@ class Chat:
         conversations: Conversations,
         answers: Answers,
         streams: Streams,
+        sessions: Sessions,
         session_actions: SessionActions,
         admin_actions: AdminActions,
         clock: Clock,
@@ -148,9 +159,14 @@ class Chat:
         self.answers = answers
         """Answers that grow; they have an actor, who needs ``messages:publish``."""
         self._streams = streams
+        self._sessions = sessions
         self._session_actions = session_actions
         self._admin_actions = admin_actions
         self._clock = clock
+
+    async def users_of(self, session_id: str) -> set[str]:
+        """The members of a session, and the users who are in it now on any node."""
+        return {*self._sessions.members_of(session_id), *await self._sessions.present(session_id)}
 
     async def history(self, session_id: str, limit: int) -> list[Any]:
         """The newest messages of a session, decoded, in ascending order.

@@ -581,6 +581,82 @@ export interface AssigneeView {
   role?: string;
 }
 
+/** Somebody calls: to all devices of the other users in the session. */
+export interface CallIncomingPush {
+  type: "call_incoming";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  id?: string;
+  call_id: string;
+  session_id: string;
+  state: "answered" | "declined" | "ended" | "missed" | "ringing";
+  media: ("audio" | "video")[];
+  caller: CallParty;
+  callee: CallParty | null;
+  /** RFC 3339, UTC */
+  created_at: string;
+  /** RFC 3339, UTC */
+  rings_until: string;
+  /** RFC 3339, UTC */
+  answered_at: string | null;
+  /** RFC 3339, UTC */
+  ended_at: string | null;
+  reason: string | null;
+}
+
+/** A device in a call. */
+export interface CallParty {
+  user_id: string;
+  username: string | null;
+  connection_id: string;
+  /** false: away, may come back in `call_resume_s` */
+  connected: boolean;
+}
+
+/**
+ * The state of a call, or of a device in it, has changed.
+ *
+ * A device that rings stops at each state but `ringing`, unless it is `callee` itself.
+ */
+export interface CallStatePush {
+  type: "call_state";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  id?: string;
+  call_id: string;
+  session_id: string;
+  state: "answered" | "declined" | "ended" | "missed" | "ringing";
+  media: ("audio" | "video")[];
+  caller: CallParty;
+  callee: CallParty | null;
+  /** RFC 3339, UTC */
+  created_at: string;
+  /** RFC 3339, UTC */
+  rings_until: string;
+  /** RFC 3339, UTC */
+  answered_at: string | null;
+  /** RFC 3339, UTC */
+  ended_at: string | null;
+  reason: string | null;
+  /** user id; null: the server */
+  by: string | null;
+}
+
+/** A description or a candidate of the other device in the call. */
+export interface CallSignalPush {
+  type: "call_signal";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  id?: string;
+  call_id: string;
+  /** its connection id */
+  from: string;
+  /** whether the recipient gives way to the other's offer */
+  polite: boolean;
+  description?: JsonObject;
+  candidate?: JsonObject | null;
+}
+
 /** What is used of a quota; at most once a second for one scope. */
 export interface UsageUpdatePush {
   type: "usage_update";
@@ -1161,6 +1237,121 @@ export interface TaskReply {
   task: TaskView;
 }
 
+/** Ring the other users of a session. */
+export interface StartCallCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id: string;
+  media: ("audio" | "video")[];
+}
+
+/** The call rings, on so many `devices` as are connected now. */
+export interface Calling {
+  type: "calling";
+  ice_servers: IceServer[];
+  /** RFC 3339, UTC */
+  expires_at: string;
+  call_id: string;
+  call: CallView;
+  devices: number;
+}
+
+/** An element of `iceServers` of `RTCPeerConnection`. */
+export interface IceServer {
+  urls: string[];
+  username?: string;
+  credential?: string;
+}
+
+/** A call as it is. */
+export interface CallView {
+  call_id: string;
+  session_id: string;
+  state: "answered" | "declined" | "ended" | "missed" | "ringing";
+  media: ("audio" | "video")[];
+  caller: CallParty;
+  callee: CallParty | null;
+  /** RFC 3339, UTC */
+  created_at: string;
+  /** RFC 3339, UTC */
+  rings_until: string;
+  /** RFC 3339, UTC */
+  answered_at: string | null;
+  /** RFC 3339, UTC */
+  ended_at: string | null;
+  reason: string | null;
+}
+
+/** Answer a call on this device. */
+export interface AnswerCallCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  call_id: string;
+}
+
+/** The call is answered, or entered again, on this device. */
+export interface CallEntered {
+  type: "ack";
+  ice_servers: IceServer[];
+  /** RFC 3339, UTC */
+  expires_at: string;
+  call: CallView;
+}
+
+/** Decline a call, on all devices of the user. */
+export interface DeclineCallCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  call_id: string;
+  reason?: string;
+}
+
+/** Stop ringing, as the caller. */
+export interface CancelCallCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  call_id: string;
+  reason?: string;
+}
+
+/** Hang up. */
+export interface EndCallCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  call_id: string;
+  reason?: string;
+}
+
+/** Go on with a call on this connection, after a reconnect or on another device. */
+export interface ResumeCallCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  call_id: string;
+}
+
+/** Send a description or a candidate to the other device in a call. */
+export interface SignalCallCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  call_id: string;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  to?: string;
+  description?: Description;
+  candidate?: JsonObject | null;
+}
+
+/** An `RTCSessionDescription`. */
+export interface Description {
+  type: "answer" | "offer" | "pranswer" | "rollback";
+  sdp?: string;
+}
+
+/** STUN and TURN servers, with fresh credentials. */
+export interface GetIceServersCommand {
+
+}
+
+/** STUN and TURN servers, with fresh credentials. */
+export interface IceServersReply {
+  type: "ice_servers";
+  ice_servers: IceServer[];
+  /** RFC 3339, UTC */
+  expires_at: string;
+}
+
 /** Every push that the server names, by its type. */
 export interface Pushes {
   connection_established: ConnectionEstablished;
@@ -1185,6 +1376,9 @@ export interface Pushes {
   token_expiring: TokenExpiringPush;
   server_draining: ServerDrainingPush;
   task_update: TaskUpdatePush;
+  call_incoming: CallIncomingPush;
+  call_state: CallStatePush;
+  call_signal: CallSignalPush;
   usage_update: UsageUpdatePush;
 }
 
@@ -1250,6 +1444,22 @@ export interface Commands {
   ping_user: { fields: { args: PingUserRequest }; reply: Result<PingResult> };
   /** Change a task as its assignee; without a change, read it. */
   task: { fields: UpdateTaskCommand; reply: TaskReply };
+  /** Ring the other users of a session. */
+  call: { fields: StartCallCommand; reply: Calling };
+  /** Answer a call on this device. */
+  call_answer: { fields: AnswerCallCommand; reply: CallEntered };
+  /** Decline a call, on all devices of the user. */
+  call_decline: { fields: DeclineCallCommand; reply: Ack };
+  /** Stop ringing, as the caller. */
+  call_cancel: { fields: CancelCallCommand; reply: Ack };
+  /** Hang up. */
+  call_end: { fields: EndCallCommand; reply: Ack };
+  /** Go on with a call on this connection, after a reconnect or on another device. */
+  call_resume: { fields: ResumeCallCommand; reply: CallEntered };
+  /** Send a description or a candidate to the other device in a call. */
+  call_signal: { fields: SignalCallCommand; reply: Ack };
+  /** STUN and TURN servers, with fresh credentials. */
+  ice_servers: { fields: GetIceServersCommand; reply: IceServersReply };
 }
 
 /** The codes of the server's errors. */
@@ -1304,6 +1514,11 @@ export type ServerErrorCode =
   | "storage_full"
   | "version_changed"
   | "bad_transition"
+  | "call_busy"
+  | "bad_call_state"
+  | "nobody_to_call"
+  | "too_many_to_call"
+  | "signal_too_large"
   | "quota_exhausted";
 
 /** Those where trying again can help. */

@@ -76,6 +76,12 @@ class Sessions:
         """The users in a session; None in a single process, whose own are all there are."""
         return self._read_users(session_id) if self._connections.is_shared else None
 
+    async def present(self, session_id: str) -> set[str]:
+        """The users who have connections in a session, on all nodes."""
+        reading = self.users_of_all_nodes(session_id)
+        users = self._hub.presence(session_id) if reading is None else await reading
+        return {each["user_id"] for each in users}
+
     async def _read_users(self, session_id: str) -> SessionUsers:
         users = self._connections.session_users(session_id)
         return users if isinstance(users, list) else await users

@@ -1,0 +1,1 @@
+"""Calls: signalling of WebRTC between two members of a session."""

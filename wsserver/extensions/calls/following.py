@@ -1,0 +1,78 @@
+"""``Following``: what connects, joins and ends, as far as calls are concerned."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from wsserver.errors import WsServerError
+from wsserver.extensions.calls.devices import Devices
+from wsserver.extensions.calls.service import Calls
+from wsserver.realtime.observability.events import (
+    SESSION_JOINED,
+    USER_CONNECTED,
+    USER_DISCONNECTED,
+    Event,
+    EventBus,
+)
+from wsserver.tasks import Tasks
+from wsserver.wire.frames import ABNORMAL
+
+log = logging.getLogger(__name__)
+
+
+class Following:
+    """Handlers of the events of connections.
+
+    Connections that end at the same time, as those of a lost node, are looked up together.
+    """
+
+    def __init__(self, calls: Calls, devices: Devices, tasks: Tasks) -> None:
+        self._calls = calls
+        self._devices = devices
+        self._tasks = tasks
+        self._ended: set[str] = set()
+        self._is_looking = False
+
+    def listen(self, events: EventBus) -> None:
+        """Register the handlers."""
+        events.add_event_handler(USER_CONNECTED, self._connected)
+        events.add_event_handler(SESSION_JOINED, self._joined)
+        events.add_event_handler(USER_DISCONNECTED, self._disconnected)
+
+    def _connected(self, event: Event) -> Any:
+        user_id, connection_id = event["user_id"], event["connection_id"]
+        if self._devices.ringing_for(user_id):
+            return self._calls.ring(user_id, connection_id)
+        return None
+
+    def _joined(self, event: Event) -> Any:
+        user_id = event["user_id"]
+        calls = self._devices.awaiting(user_id, event["session_id"])
+        return self._come_back(user_id, event["connection_id"], calls) if calls else None
+
+    async def _come_back(self, user_id: str, connection_id: str, calls: list[str]) -> None:
+        for call_id in calls:
+            try:
+                await self._calls.resume(user_id, connection_id, call_id, only_if_lost=True)
+            except WsServerError as error:  # the call is over, or storage is away
+                log.info("call not resumed call_id=%s code=%s", call_id, error.code)
+
+    def _disconnected(self, event: Event) -> None:
+        connection_id = event["connection_id"]
+        # One that ended with its node was not on this one, and is looked up.
+        if self._devices.gone(connection_id) or event["code"] == ABNORMAL:
+            self._ended.add(connection_id)
+            if not self._is_looking:
+                self._is_looking = True
+                self._tasks.spawn(self._look(), name="calls of ended connections")
+
+    async def _look(self) -> None:
+        try:
+            while self._ended:
+                ended, self._ended = self._ended, set()
+                await self._calls.lost(ended)
+        except WsServerError as error:  # found by what their nodes do not confirm
+            log.warning("calls of ended connections not looked up code=%s", error.code)
+        finally:
+            self._is_looking = False
