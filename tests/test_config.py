@@ -558,6 +558,8 @@ BESIDE = {
     "vapid_private_key": {"WSSERVER_VAPID_SUBJECT": "mailto:a@b"},
     "webhook_urls": {"WSSERVER_WEBHOOK_SECRET": "s"},
     "publish_hook_url": {"WSSERVER_WEBHOOK_SECRET": "s"},
+    "turn_url": {"WSSERVER_TURN_SECRET": "s"},
+    "turn_secret": {"WSSERVER_TURN_URL": "turn:h.example"},
 }
 """Key → what it needs beside it."""
 

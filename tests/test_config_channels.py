@@ -318,6 +318,30 @@ def test_a_publish_hook_nearby_and_its_secret() -> None:
     assert faults({"publish_hook_fail": "ajar"})["publish_hook_fail"]
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://turn.example.com",
+        "turn:",
+        "turn:host:70000",
+        "turn:host?transport=tls",
+        "stun:host?transport=udp",
+        "turn://host",
+        "turn:user@host",
+    ],
+)
+def test_turn_servers_that_no_browser_takes(url: str) -> None:
+    assert "must list servers" in faults({"turn_url": url, "turn_secret": "s"})["turn_url"]
+
+
+def test_turn_servers_and_their_secret() -> None:
+    urls = ("stun:[2001:db8::1]:3478", "turns:turn.example.com:443?transport=tcp")
+    assert load({"turn_url": ",".join(urls), "turn_secret": "s"}).turn_url == urls
+    assert load({"turn_url": urls[0]}).turn_url == urls[:1]  # STUN has no credentials
+    assert "needs turn_secret" in faults({"turn_url": urls[1]})["turn_url"]
+    assert "turn_secret needs it" in faults({"turn_secret": "s"})["turn_url"]
+
+
 def test_development_mode_says_where_it_comes_from() -> None:
     _, sources = read_settings(None, {}, {}, True)
     assert sources["allow_loopback_urls"] == "dev"
@@ -342,6 +366,7 @@ def test_secrets_are_shown_nowhere() -> None:
         vapid_private_key=CANARY,
         webhook_urls=(f"https://hooks.example.com/{CANARY}?k={CANARY}",),
         webhook_secret=CANARY,
+        turn_secret=CANARY,
     )
     assert CANARY not in repr(settings)
     shown = masked(settings)
@@ -367,6 +392,7 @@ def test_secrets_are_shown_nowhere() -> None:
         (Settings(apprise_urls=(f"dingtalk://{CANARY}@x/{{to}}",)), CANARY),
         (Settings(webhook_urls=(f"https://h/services/{CANARY}",)), CANARY),
         (Settings(webhook_secret="s3cr"), "s3cr"),
+        (Settings(turn_secret="n0rth"), "n0rth"),
     ],
 )
 def test_what_logs_and_answers_must_not_show(settings: Settings, secret: str) -> None:
