@@ -81,7 +81,7 @@ class Types:
                 return "KeptPush" if cls is AnyPush else self.interface(cls)
             case kinds.UnionType(types=types):
                 return " | ".join(dict.fromkeys(map(self.of, types)))
-            case kinds.ListType(item_type=item):
+            case kinds.ListType(item_type=item) | kinds.VarTupleType(item_type=item):
                 name = self.of(item)
                 return f"({name})[]" if " " in name else f"{name}[]"
             case kinds.DictType(value_type=kinds.AnyType()):

@@ -273,6 +273,7 @@ def build(
         tasks=tasks,
         organization_of=organizations.get,
     )
+    live.dispatcher.add_handlers(notifications.commands.table())
     live.statistics.add_source("notifications", metrics.view)
     webhooks = webhooks_of(settings, outbox, clock, telemetry)
     webhooks.listen(live.events)
@@ -378,6 +379,7 @@ def build(
         answers=live.answers,
         tracing=live.tracing,
         notifications=notifications.api,
+        notification_preferences=notifications.preferences,
         webhooks=WebhookApi(webhooks, outbox, permissions, audit, clock),
         push_key=push_key_of(settings),
         snapshots=snapshots,

@@ -107,7 +107,7 @@ def everything(db: Connection) -> dict[str, list[Any]]:
         "idempotency",
         "idempotency_quotas", "audit", "snapshot_hours", "webhook_outbox",
         "conversations", "conversation_changes", "participants", "away_queue", "away_marks",
-        "away_notices",
+        "away_notices", "notification_preferences",
     )  # fmt: skip
     found = {}
     for name in names:

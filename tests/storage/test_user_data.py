@@ -33,6 +33,10 @@ ROWS: dict[str, tuple[str, list[list[Any]]]] = {
         [["u1", "acme", "boss", NOW], ["u2", "acme", "boss", NOW]],
     ),
     "away_marks": ("user_id, key, at", [["u1", 1, NOW], ["u2", 1, NOW]]),
+    "notification_preferences": (
+        "user_id, preferences, changed_at",
+        [["u1", '{"channels":{"*":{"sms":false}}}', NOW], ["u2", "{}", NOW]],
+    ),
     "console_sessions": (
         "digest, user_id, claims, created_at, ends_at",
         [["d1", "u1", '{"sub":"u1"}', NOW, NOW], ["d2", "u2", "{}", NOW, NOW]],
@@ -112,6 +116,7 @@ ERASED = {
     "cursors": 2,
     "deliveries": 3,
     "known_users": 1,
+    "notification_preferences": 1,
     "notifications": 2,
     "participants": 2,
     "quota_marks": 2,
@@ -173,7 +178,7 @@ async def test_rows_of_a_user_are_exported_and_none_of_others(database: Database
         **dict.fromkeys(("contacts", "known_users", "user_organizations", "answers"), 1),
         **dict.fromkeys(("console_sessions", "audit", "notifications"), 1),
         **{"participants": 2, "cursors": 2, "receipts": 3, "deliveries": 3, "attempts": 2},
-        "conversation_changes": 3,
+        **{"conversation_changes": 3, "notification_preferences": 1},
     }
     (contact,) = found["contacts"]
     assert isinstance(contact["contact"], Raw)

@@ -119,6 +119,7 @@ class LiveNotifications:
         self.queue, self.metrics, self.directory = parts.queue, parts.metrics, parts.directory
         self.finder, self.service = parts.finder, parts.service
         self.acknowledgements = parts.acknowledgements
+        live.dispatcher.add_handlers(parts.commands.table())
         self.is_stopped = False
 
     async def start(self) -> None:

@@ -141,6 +141,12 @@ async def test_everything_that_chat_clients_get_has_its_shape(server: Server) ->
         await bob.ask("typing", session_id="s1", is_typing=True)
         await ann.wait("typing")
         await ann.ask("presence", session_id="s1")
+        await ann.ask(
+            "preferences",
+            channels={"maintenance": {"sms": False}},
+            quiet_hours={"start": "22:00", "end": "07:00"},
+            daily_digest={"at": "08:00"},
+        )
         assert (await ann.ask("history", session_id="s1"))["messages"]
         position = {"epoch": since["epoch"], "offset": 0}
         await ann.ask("join_session", session_id="s1", since=position)

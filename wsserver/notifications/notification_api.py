@@ -289,6 +289,8 @@ def delivery_view(delivery: Delivery) -> dict[str, Any]:
     }
     if delivery.state == "pending" and delivery.due_at is not None:
         view["next_attempt_at"] = rfc3339(delivery.due_at)
+    if delivery.reason is not None and delivery.state in ("pending", "cancelled"):
+        view["reason"] = delivery.reason
     for name in ("sent_at", "acknowledged_at"):
         at = getattr(delivery, name)
         if at is not None:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 SETTLED_S = 60.0
 """Age of a notification from which the organizations of its recipients are looked up again."""
+QUIET_HOURS = "quiet_hours"
+"""Reason of a pending delivery: it waits for the end of the user's quiet hours."""
 UNCONFIGURED = Limits(CLAIM_LIMIT, 1000.0, 0.0)
 """Limits of a lane without a channel: nothing is sent."""
 
@@ -96,9 +98,9 @@ class NotificationQueue(DeliveryQueue[Claimed]):
             return Result(claimed.ids, "no_address", None, now, None)
         is_inbox = lane == "websocket"
         if not is_inbox and claimed.type != "urgent":
-            until = _quiet_until(claimed.contact, now)
+            until = _quiet_until(claimed, now)
             if until is not None:
-                return Result(claimed.ids, "pending", until, now, None)
+                return Result(claimed.ids, "pending", until, now, None, QUIET_HOURS)
         # The inbox is our own storage: there is no last attempt.
         return await self._send(
             lane, claimed, self._send_job(channel, claimed), gives_up=not is_inbox
@@ -179,7 +181,7 @@ class NotificationQueue(DeliveryQueue[Claimed]):
             self._renderer.render(each.type, each.template, each.content, locale)
             for each in (claimed, *claimed.companions)
         ]
-        text = self._renderer.digest(rendered, locale)
+        text = self._renderer.digest(rendered, locale, is_daily=claimed.is_daily)
         return Job(
             delivery_id=claimed.delivery_id,
             notification_id=claimed.notification_id,
@@ -197,10 +199,14 @@ class NotificationQueue(DeliveryQueue[Claimed]):
         )
 
 
-def _quiet_until(contact: Contact, now: float) -> float | None:
-    """The end of the quiet hours; None also for a time zone that no longer exists."""
+def _quiet_until(claimed: Claimed, now: float) -> float | None:
+    """The end of the quiet hours; None also for a time zone that no longer exists.
+
+    Those that the user has chosen, else those of the contacts.
+    """
+    hours = claimed.preferences.quiet_hours or claimed.contact.quiet_hours
     try:
-        return quiet_until(contact.quiet_hours, now)
+        return quiet_until(hours, now)
     except ValueError as error:  # the system's time zones have changed: rather now than never
-        log.warning("quiet hours not kept user_id=%s error=%s", contact.user_id, error)
+        log.warning("quiet hours not kept user_id=%s error=%s", claimed.user_id, error)
         return None

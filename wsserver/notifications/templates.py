@@ -29,6 +29,7 @@ from wsserver.protocol.validation import describe, one_of
 
 COMMON = "common"
 LOCALES: tuple[Locale, ...] = get_args(Locale)
+_SEVEREST_FIRST: tuple[NotificationType, ...] = ("urgent", "error", "warning", "success", "info")
 ALERT = {"rate", "threshold"}
 DIGEST_LINES = 20
 """Maximum items listed in a digest."""
@@ -88,6 +89,7 @@ class Language(NamedTuple):
 
     wordings: dict[str, Wording]
     digest: DigestWording
+    daily_digest: DigestWording
     alert: Wording
     words: dict[str, dict[str, str]]
 
@@ -158,6 +160,25 @@ class Templates:
         values = {"title": newest.title, "count": str(len(rendered))}
         return newest._replace(title=_fill(wording.title, values), message="\n".join(lines))
 
+    def daily_digest(self, rendered: list[Rendered], locale: Locale) -> Rendered:
+        """Notifications of a day as one, with a line for each; as severe as the most severe."""
+        wording = self._languages[locale].daily_digest
+        lines = [
+            f"- {one_line(each.title)}: {one_line(each.message)}"
+            for each in rendered[:DIGEST_LINES]
+        ]
+        if len(rendered) > DIGEST_LINES:
+            rest = str(len(rendered) - DIGEST_LINES)
+            lines.append(_fill(wording.more, {"count": rest}))
+        types = {each.type for each in rendered}
+        return Rendered(
+            title=_fill(wording.title, {"count": str(len(rendered))}),
+            message="\n".join(lines),
+            type=next(each for each in _SEVEREST_FIRST if each in types),
+            action_url=None,
+            auto_close=False,
+        )
+
     def alert(self, rate: float, threshold: float, locale: Locale) -> Wording:
         """Alert about a high rate of errors, for administrators; both are shares from 0 to 1."""
         wording = self._languages[locale].alert
@@ -205,11 +226,18 @@ class Renderer:
         url = text.action_url if text.action_url and is_action_url(text.action_url) else None
         return Rendered(one_line(text.title), text.message, kind, url, closes)
 
-    def digest(self, rendered: Sequence[Rendered], locale: Locale | None = None) -> Rendered:
-        """Text of one notification, or of several that are sent as one."""
+    def digest(
+        self, rendered: Sequence[Rendered], locale: Locale | None = None, *, is_daily: bool = False
+    ) -> Rendered:
+        """Text of one notification, or of several that are sent as one.
+
+        ``is_daily``: of any templates, in place of one.
+        """
         if len(rendered) == 1:
             return rendered[0]
-        return self.templates.digest(list(rendered), locale or self.locale)
+        templates = self.templates
+        digest = templates.daily_digest if is_daily else templates.digest
+        return digest(list(rendered), locale or self.locale)
 
 
 def closes_itself(kind: NotificationType) -> bool:
@@ -312,6 +340,9 @@ def _language(
     rest = dict(table)
     words = _convert(rest.pop("words"), dict[str, dict[str, str]], f"{locale}.toml [words]", faults)
     digest = _convert(rest.pop("digest"), DigestWording, f"{locale}.toml [digest]", faults)
+    daily = _convert(
+        rest.pop("daily_digest"), DigestWording, f"{locale}.toml [daily_digest]", faults
+    )
     alert = _convert(rest.pop("alert"), Wording, f"{locale}.toml [alert]", faults)
     wordings: dict[str, Wording] = {}
     for name, entry in rest.items():
@@ -325,14 +356,15 @@ def _language(
                 faults += [f"{place}: {key}: {fault}" for fault in found]
     for name, wording_, known_names in (
         ("digest", digest, {"title": {"title", "count"}, "more": {"count"}}),
+        ("daily_digest", daily, {"title": {"count"}, "more": {"count"}}),
         ("alert", alert, {"title": ALERT, "message": ALERT}),
     ):
         for key, names in known_names.items() if wording_ is not None else ():
             odd = set(_NAME.findall(getattr(wording_, key))) - names
             faults += [f"{locale}.toml [{name}]: {key}: no such value {{{each}}}" for each in odd]
-    if words is None or digest is None or alert is None:
+    if words is None or digest is None or daily is None or alert is None:
         return None
-    return Language(wordings, digest, alert, words)
+    return Language(wordings, digest, daily, alert, words)
 
 
 def _faults_of_form(name: str, form: Form, kinds: Kinds) -> Iterator[str]:

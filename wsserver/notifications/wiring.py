@@ -19,7 +19,10 @@ from wsserver.notifications.delivery_policy import DigestRule, Retries
 from wsserver.notifications.delivery_queue import GRACE_S
 from wsserver.notifications.metrics import NotificationMetrics
 from wsserver.notifications.notification_api import NotificationApi
+from wsserver.notifications.notification_commands import NotificationCommands
 from wsserver.notifications.notification_queue import NotificationQueue
+from wsserver.notifications.preference_api import OwnOrStaff, PreferenceApi
+from wsserver.notifications.preferences import DeliveryRules
 from wsserver.notifications.recipients import RecipientFinder, Recipients
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import Renderer, Templates
@@ -35,6 +38,7 @@ from wsserver.storage.notifications.away import AwayStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.notifications.preferences import PreferenceStore
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -85,7 +89,7 @@ class NotificationSubsystem:
         tenant_contacts = TenantContacts(contacts, tenancy)
         self.metrics = metrics
         self.queue = NotificationQueue(
-            store=DeliveryStore(database, settings.digest.held_until),
+            store=DeliveryStore(database, settings.digest.held_until, DeliveryRules()),
             channels=channels,
             renderer=renderer,
             retries=settings.retries,
@@ -131,6 +135,16 @@ class NotificationSubsystem:
             clock=clock,
             reach=settings.reach,
         )
+
+        self.preferences = PreferenceApi(
+            store=PreferenceStore(database),
+            contact_book=tenant_contacts,
+            templates=templates,
+            access=OwnOrStaff(permissions=permissions, tenancy=tenancy),
+            audit=audit,
+            clock=clock,
+        )
+        self.commands = NotificationCommands(self.preferences)
 
     async def start(self) -> None:
         """Resume what an earlier run left, and begin. Raises ``StorageUnavailable``."""

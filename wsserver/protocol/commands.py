@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError, summary_of
 from wsserver.protocol import strict_json
 from wsserver.protocol.envelope import MAX_REF_LENGTH, Ref, is_ref, peek
+from wsserver.protocol.notifications import ChannelChoices, DailyDigest, QuietHours
 from wsserver.protocol.types import (
     MAX_FOUND,
     Content,
@@ -159,6 +160,14 @@ class Conversations(Command):
     state: SessionState | UnsetType | None = UNSET
 
 
+class NotificationPreferences(Command):
+    """Change what the caller has chosen about notifications; without a change, read it."""
+
+    channels: ChannelChoices | UnsetType | None = UNSET
+    quiet_hours: QuietHours | UnsetType | None = UNSET
+    daily_digest: DailyDigest | UnsetType | None = UNSET
+
+
 class Take(Command):
     """Hold a session from now on, instead of the AI or user who holds it."""
 
@@ -251,6 +260,7 @@ CHAT_COMMANDS: dict[str, type[Command]] = {
     "resume": Resume,
     "mark_read": MarkRead,
     "conversations": Conversations,
+    "preferences": NotificationPreferences,
     "take": Take,
     "release": Release,
     "cancel_answer": CancelAnswer,

@@ -120,6 +120,56 @@ class Contact(Struct, frozen=True, kw_only=True):
     quiet_hours: QuietHours | None = None
 
 
+AnyTemplate = Literal["*"]
+ANY_TEMPLATE: AnyTemplate = "*"
+"""In preferences: every template without a choice of its own, and texts without a template."""
+MAX_PREFERENCES = 1000
+"""Entries of preferences by template in one request."""
+
+DailyChannel = Literal["push", "sms", "email"]
+
+
+class DailyDigest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Once a day what came by these channels since the day before, as one; not what is urgent."""
+
+    at: TimeOfDay
+    time_zone: Annotated[str, Meta(min_length=1, max_length=64, examples=["Asia/Shanghai"])] = "UTC"
+    channels: Annotated[tuple[DailyChannel, ...], Meta(min_length=1, max_length=3)] = ("email",)
+
+
+class Preferences(Struct, frozen=True, kw_only=True):
+    """What a user has chosen about notifications."""
+
+    channels: dict[str, dict[str, bool]] = {}
+    """By template or ``ANY_TEMPLATE``, then by channel: whether it is on. Others are on."""
+    quiet_hours: QuietHours | None = None
+    """None: those of the contacts."""
+    daily_digest: DailyDigest | None = None
+
+
+NO_PREFERENCES = Preferences()
+
+PreferenceKey = Annotated[
+    str, Meta(max_length=64, description="name of a template, or * for all others")
+]
+ChannelChoices = Annotated[
+    dict[PreferenceKey, dict[ChannelName, bool | None] | None],
+    Meta(max_length=MAX_PREFERENCES, description="true: on; null: as for the others"),
+]
+
+
+class PreferencesRequest(Request):
+    """Changes of preferences; what is left out stays as it is.
+
+    ``channels`` is merged: only the named switches change, null removes a choice. Null for one of
+    the others removes it, and for ``quiet_hours`` those of the contacts are in force again.
+    """
+
+    channels: ChannelChoices | UnsetType | None = UNSET
+    quiet_hours: QuietHours | UnsetType | None = UNSET
+    daily_digest: DailyDigest | UnsetType | None = UNSET
+
+
 MAX_EXPIRY_S = 30 * 86_400
 MAX_STEPS = 20
 

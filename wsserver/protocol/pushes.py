@@ -50,6 +50,7 @@ RESERVED_TYPES = frozenset(
         "found",
         "token_refreshed",
         "conversations",
+        "preferences",
         "taken",
         "released",
     }

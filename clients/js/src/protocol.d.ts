@@ -967,6 +967,42 @@ export interface Conversation {
   read_offset: number;
 }
 
+/** Change what the caller has chosen about notifications; without a change, read it. */
+export interface NotificationPreferencesCommand {
+  /** true: on; null: as for the others */
+  channels?: Record<string, Record<string, boolean | null> | null> | null;
+  quiet_hours?: QuietHours | null;
+  daily_digest?: DailyDigest | null;
+}
+
+/** Hours in which e-mail, SMS and push wait; `end` before `start` is over midnight. */
+export interface QuietHours {
+  start: string;
+  end: string;
+  time_zone?: string;
+}
+
+/** Once a day what came by these channels since the day before, as one; not what is urgent. */
+export interface DailyDigest {
+  at: string;
+  time_zone?: string;
+  channels?: ("email" | "push" | "sms")[];
+}
+
+/** What the user has chosen about notifications. */
+export interface NotificationPreferencesReply {
+  type: "preferences";
+  user_id: string;
+  /** by template or *, whether a channel is on; others are on */
+  channels: Record<string, Record<string, boolean>>;
+  /** those in force */
+  quiet_hours: QuietHours | null;
+  quiet_hours_from: "contacts" | "preferences" | null;
+  daily_digest: DailyDigest | null;
+  /** the templates that there are */
+  templates: string[];
+}
+
 /** Hold a session from now on, instead of the AI or user who holds it. */
 export interface TakeCommand {
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
@@ -1414,6 +1450,8 @@ export interface Commands {
   mark_read: { fields: MarkReadCommand; reply: Ack };
   /** List the caller's conversations, newest activity first. */
   conversations: { fields: ConversationsCommand; reply: ConversationsReply };
+  /** Change what the caller has chosen about notifications; without a change, read it. */
+  preferences: { fields: NotificationPreferencesCommand; reply: NotificationPreferencesReply };
   /** Hold a session from now on, instead of the AI or user who holds it. */
   take: { fields: TakeCommand; reply: HolderReply };
   /** Hold a session no longer; `ai`: the AI that held it last holds it again. */

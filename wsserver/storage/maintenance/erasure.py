@@ -156,7 +156,10 @@ def _erase_few(db: Connection, user_id: str) -> dict[str, int]:
     """Delete from the tables that have few rows of a user."""
     db.overwrite_deleted()
     erased = {}
-    for table in ("contacts", "known_users", "away_marks", "console_sessions"):
+    for table in (
+        *("contacts", "known_users", "away_marks", "console_sessions"),
+        "notification_preferences",
+    ):
         sql = f"DELETE FROM {table} WHERE user_id = ?"  # noqa: S608 - constants only
         erased[table] = db.execute(sql, [user_id]).rowcount
     marks = {"own": f"user:{user_id}", "within": f"user:{user_id} of organization:"}

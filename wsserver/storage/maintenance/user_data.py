@@ -23,7 +23,7 @@ Row = dict[str, Any]
 PAGE_ROWS = 100
 SCAN_ROWS = 5000
 """Rows that one query looks at, in tables without an index of users."""
-_JSON_COLUMNS = frozenset({"contact", "claims", "content", "detail", "value"})
+_JSON_COLUMNS = frozenset({"contact", "claims", "content", "detail", "preferences", "value"})
 _SELECT_WATCHERS = (
     "SELECT message_id, CASE WHEN state <> 'growing' AND watchers LIKE ? THEN watchers END"
     " FROM answers WHERE message_id > ? ORDER BY message_id LIMIT ?"
@@ -45,6 +45,11 @@ _TABLES = (
     _Table(
         "contacts",
         "SELECT organization_id, changed_at, contact FROM contacts WHERE user_id = :user_id",
+        None,
+    ),
+    _Table(
+        "notification_preferences",
+        "SELECT changed_at, preferences FROM notification_preferences WHERE user_id = :user_id",
         None,
     ),
     _Table(
@@ -98,7 +103,7 @@ _TABLES = (
     _Table(
         "deliveries",
         "SELECT d.id AS position, d.delivery_id, n.notification_id, n.at, n.type, n.template,"
-        " n.content, d.channel, d.state, d.expires_at, d.sent_at, d.acknowledged_at"
+        " n.content, d.channel, d.state, d.reason, d.expires_at, d.sent_at, d.acknowledged_at"
         " FROM deliveries d JOIN notifications n ON n.id = d.notification"
         " WHERE d.user_id = :user_id AND d.id > :after",
     ),

@@ -135,7 +135,8 @@ def _acknowledge(db: Connection, one: Acknowledgement) -> list[Acknowledged]:
             db.execute(
                 "UPDATE deliveries SET stops = 1,"
                 " state = CASE state WHEN 'pending' THEN 'cancelled' ELSE state END,"
-                " due_at = NULL WHERE id = ? AND state IN ('pending', 'sending')",
+                " due_at = NULL, reason = NULL"
+                " WHERE id = ? AND state IN ('pending', 'sending')",
                 [id_],
             )
         elif (

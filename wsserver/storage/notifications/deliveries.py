@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from wsserver.protocol.notifications import Contact
+from wsserver.protocol.notifications import Contact, Preferences
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.leased_table import Lease, LeasedTable, Result, scalar
 from wsserver.storage.notifications.acknowledgements import cancel_acknowledged
 from wsserver.storage.notifications.contacts import contact_of
+from wsserver.storage.notifications.preferences import preferences_of
 
 INTERRUPTED = "interrupted"
 """Outcome of an attempt that a crash cut off: the notification may have been sent."""
 COMPANIONS_LIMIT = 500
 """Deliveries that one digest takes along."""
 DETAIL_LIMIT = 1000
+SWITCHED_OFF = "switched_off"
+"""Reason of a cancelled delivery: the user has switched the channel off."""
+DIGEST = "digest"
+"""Reason of a pending one: it waits to be sent with others of its template."""
+DAILY_DIGEST = "daily_digest"
+"""Reason of a pending one: it waits for the user's daily digest."""
+_DAILY = "daily digest"
+"""Begin of the key of daily digests, which no template can have as its name."""
 
 HeldUntil = Callable[[Sequence[float], float], float | None]
 """``DigestRule.held_until``: from the times of the recently sent ones, and now."""
@@ -24,11 +33,12 @@ HeldUntil = Callable[[Sequence[float], float], float | None]
 _COLUMNS = (
     "d.id, d.delivery_id, n.notification_id, d.user_id, d.number, d.forgiven, d.expires_at,"
     " n.at, n.type, n.template, n.content, n.organization_id, d.digest, d.is_held,"
-    " c.organization_id, c.contact"
+    " p.preferences, c.organization_id, c.contact"
 )
 _SOURCE = (
     " FROM deliveries d JOIN notifications n ON n.id = d.notification"
     " LEFT JOIN contacts c ON c.user_id = d.user_id"
+    " LEFT JOIN notification_preferences p ON p.user_id = d.user_id"
 )
 _SELECT_DUE = (
     f"SELECT {_COLUMNS}{_SOURCE} WHERE d.channel = ? AND d.state = 'pending'"
@@ -62,6 +72,7 @@ _RECORD = """
             THEN CAST(?2 AS DOUBLE PRECISION) END,
         sent_at = ?3, number = number + ?7,
         is_held = CASE ?1 WHEN 'pending' THEN is_held ELSE 0 END,
+        reason = CASE WHEN state = 'sending' AND stops = 0 THEN CAST(?8 AS TEXT) END,
         owner = NULL, lease_until = NULL
     WHERE id = ?4 AND owner = ?5 AND lease_until = ?6 RETURNING number, state
 """
@@ -88,6 +99,7 @@ class Claimed(NamedTuple):
     """Organization that the notification was addressed or confined to."""
     digest: str | None
     is_held: int
+    preferences: Preferences
     contact_owner: str | None
     """Organization whose manager entered the contact; None: no manager did."""
     contact: Contact
@@ -98,6 +110,11 @@ class Claimed(NamedTuple):
     def attempt(self) -> int:
         """Number of this attempt, from 1, since it was accepted or retried by hand."""
         return self.number - self.forgiven + 1
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether it is of a daily digest."""
+        return self.digest is not None and self.digest.startswith(_DAILY)
 
     @property
     def ids(self) -> list[int]:
@@ -116,6 +133,30 @@ class Ended(NamedTuple):
     """1: it was never sent; 0: it was stored in the inbox and not acknowledged."""
 
 
+class PreferenceRules(Protocol):
+    """What the preferences of a user mean for a delivery that is due."""
+
+    def is_off(self, claimed: Claimed, channel: str) -> bool:
+        """Whether the user does not want it by this channel."""
+        ...
+
+    def daily_at(self, claimed: Claimed, channel: str, now: float) -> float | None:
+        """When the daily digest is sent that it belongs to; None: it is sent separately."""
+        ...
+
+
+class NoRules:
+    """Preferences are not looked at."""
+
+    def is_off(self, claimed: Claimed, channel: str) -> bool:
+        """False."""
+        return False
+
+    def daily_at(self, claimed: Claimed, channel: str, now: float) -> float | None:
+        """None."""
+        return None
+
+
 class DeliveryStore(LeasedTable[Claimed]):
     """The tables ``deliveries``, a lane for each channel, and ``attempts``."""
 
@@ -126,19 +167,24 @@ class DeliveryStore(LeasedTable[Claimed]):
     ACCEPTED_AT = "(SELECT n.at FROM notifications n WHERE n.id = notification)"
 
     def __init__(
-        self, database: Database, held_until: HeldUntil = lambda sent_at, now: None
+        self,
+        database: Database,
+        held_until: HeldUntil = lambda sent_at, now: None,
+        rules: PreferenceRules | None = None,
     ) -> None:
         super().__init__(database)
         self._held_until = held_until
+        self._rules = rules or NoRules()
 
     async def claim(self, lane: str, now: float, limit: int, lease: Lease) -> list[Claimed]:
         """Lease deliveries of a channel that are due, the longest due first.
 
-        What ``held_until`` postpones is postponed in the same transaction; when its time comes, all
-        that wait with it are its ``companions``.
+        What ``held_until`` or a daily digest postpones is postponed in the same transaction; when
+        its time comes, all that wait with it are its ``companions``. What the user has switched
+        off is cancelled, however it came to be due.
         """
         return await self._database.run(
-            lambda db: _claim(db, lane, now, limit, lease, self._held_until)
+            lambda db: _claim(db, lane, now, limit, lease, self._held_until, self._rules)
         )
 
     def _record(self, db: Connection, lease: Lease, result: Result) -> dict[int, str]:
@@ -175,6 +221,7 @@ def _claim(
     limit: int,
     lease: Lease,
     held_until: HeldUntil,
+    rules: PreferenceRules,
 ) -> list[Claimed]:
     claimed = []
     leased: set[int] = set()
@@ -182,26 +229,67 @@ def _claim(
         due = _claimed(row)
         if due.id in leased:  # a companion of an earlier one
             continue
+        if rules.is_off(due, channel):
+            _switch_off(db, due)
+            continue
+        # What was tried already, by hand or after a fault, does not wait for another day.
+        if not due.is_held and due.number == 0:
+            until = rules.daily_at(due, channel, now)
+            if until is not None and until < due.expires_at:
+                _hold(db, due, until, _daily_key(due), DAILY_DIGEST)
+                continue
         if due.digest is not None:
             kind = [due.user_id, channel, due.digest]
             if due.is_held:
                 rows = _unacknowledged(db, _SELECT_HELD, [*kind, now, due.id, COMPANIONS_LIMIT])
-                due = due._replace(companions=[_claimed(each) for each in rows])
+                due = due._replace(companions=_wanted(db, map(_claimed, rows), channel, rules))
             else:
                 (until,) = db.execute(_SELECT_HELD_UNTIL, kind).fetchone()
                 if until is None:  # none is held yet that it could join
                     recent = [at for (at,) in db.execute(_SELECT_RECENT, [now, *kind])]
                     until = held_until(recent, now)
                 if until is not None and until < due.expires_at:
-                    db.execute(
-                        "UPDATE deliveries SET due_at = ?, is_held = 1 WHERE id = ?",
-                        [until, due.id],
-                    )
+                    _hold(db, due, until, due.digest, DIGEST)
                     continue
         db.executemany(_LEASE, [(*lease, id_) for id_ in due.ids])
         leased.update(due.ids)
         claimed.append(due)
     return claimed
+
+
+def _hold(db: Connection, due: Claimed, until: float, digest: str | None, reason: str) -> None:
+    """Let a delivery wait, to be sent with others of the same key."""
+    db.execute(
+        "UPDATE deliveries SET due_at = ?, is_held = 1, digest = ?, reason = ? WHERE id = ?",
+        [until, digest, reason, due.id],
+    )
+
+
+def _daily_key(due: Claimed) -> str:
+    """Key of a daily digest, separate for each organization."""
+    organization_id = due.organization_id
+    return _DAILY if organization_id is None else f"{_DAILY} of organization:{organization_id}"
+
+
+def _wanted(
+    db: Connection, companions: Iterable[Claimed], channel: str, rules: PreferenceRules
+) -> list[Claimed]:
+    """The companions without those that the user has switched off meanwhile."""
+    wanted = []
+    for each in companions:
+        if rules.is_off(each, channel):
+            _switch_off(db, each)
+        else:
+            wanted.append(each)
+    return wanted
+
+
+def _switch_off(db: Connection, due: Claimed) -> None:
+    db.execute(
+        "UPDATE deliveries SET state = 'cancelled', due_at = NULL, is_held = 0, reason = ?"
+        " WHERE id = ?",
+        [SWITCHED_OFF, due.id],
+    )
 
 
 def _unacknowledged(db: Connection, select: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -213,16 +301,21 @@ def _unacknowledged(db: Connection, select: str, values: Sequence[Any]) -> list[
 
 
 def _claimed(row: tuple[Any, ...]) -> Claimed:
-    return Claimed._make([*row[:-1], contact_of(row[3], row[-1]), ()])
+    *own, preferences, contact_owner, contact = row
+    user_id = row[3]
+    return Claimed._make(
+        [*own, preferences_of(preferences), contact_owner, contact_of(user_id, contact), ()]
+    )
 
 
 def _record(db: Connection, lease: Lease, result: Result) -> dict[int, str]:
     states = {}
     sent_at = result.at if result.state == "sent" else None
     is_counted = result.outcome is not None
+    reason = None if is_counted else result.detail or None
     for id_ in result.ids:
         row = db.execute(
-            _RECORD, [result.state, result.due_at, sent_at, id_, *lease, int(is_counted)]
+            _RECORD, [result.state, result.due_at, sent_at, id_, *lease, int(is_counted), reason]
         ).fetchone()
         if row is None:
             continue

@@ -14,7 +14,7 @@ _COLUMNS = (
 )
 _SELECT_DELIVERIES = (
     "SELECT id, delivery_id, user_id, channel, state, due_at, expires_at, unless_acknowledged,"
-    " sent_at, acknowledged_at FROM deliveries WHERE notification = ?"
+    " sent_at, acknowledged_at, reason FROM deliveries WHERE notification = ?"
 )
 
 ATTEMPTS_LISTED = 50
@@ -50,6 +50,8 @@ class Delivery(NamedTuple):
     unless_acknowledged: int
     sent_at: float | None
     acknowledged_at: float | None
+    reason: str | None
+    """Why it waits or was not sent; None: nothing but its state."""
     attempts: Sequence[Attempt] = ()
 
 

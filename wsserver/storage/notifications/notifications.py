@@ -229,7 +229,7 @@ def _cancel(db: Connection, notification_id: str) -> int:
         [notification_id],
     )
     return db.execute(
-        "UPDATE deliveries SET state = 'cancelled', due_at = NULL"  # noqa: S608
+        "UPDATE deliveries SET state = 'cancelled', due_at = NULL, reason = NULL"  # noqa: S608
         f" WHERE {of_it} AND state = 'pending'",
         [notification_id],
     ).rowcount

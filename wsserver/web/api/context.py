@@ -15,6 +15,7 @@ from wsserver.identity.permissions import Permissions
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
 from wsserver.notifications.notification_api import NotificationApi
+from wsserver.notifications.preference_api import PreferenceApi
 from wsserver.notifications.webhook_api import WebhookApi
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability.clocks import Clocks
@@ -86,6 +87,7 @@ class WebContext:
     answers: Answers
     tracing: Tracing
     notifications: NotificationApi
+    notification_preferences: PreferenceApi
     webhooks: WebhookApi
     push_key: str | None
     """Public VAPID key for Web Push subscriptions; None without ``vapid_private_key``."""

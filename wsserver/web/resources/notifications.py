@@ -47,6 +47,13 @@ class NotificationDelivery(Answer):
     state: DeliveryState
     attempts: list[DeliveryAttempt]
     next_attempt_at: Time | None = None
+    reason: (
+        Annotated[
+            Literal["switched_off", "quiet_hours", "digest", "daily_digest"],
+            Meta(description="why the user does not get it, or not yet"),
+        ]
+        | None
+    ) = None
     sent_at: Time | None = None
     acknowledged_at: Time | None = None
     is_escalation: (

@@ -15,6 +15,7 @@ from wsserver.protocol.answers import (
     AnswerFinishArgs,
     AnswerStartArgs,
 )
+from wsserver.protocol.notifications import ChannelName, DailyDigest, QuietHours
 from wsserver.protocol.requests import (
     BroadcastRequest,
     DisconnectRequest,
@@ -160,6 +161,20 @@ class ConversationsReply(Wire, kw_only=True):
     next_cursor: str | None
 
 
+class NotificationPreferencesReply(Wire, kw_only=True):
+    """What the user has chosen about notifications."""
+
+    user_id: str
+    channels: Annotated[
+        dict[str, dict[ChannelName, bool]],
+        Meta(description="by template or *, whether a channel is on; others are on"),
+    ]
+    quiet_hours: Annotated[QuietHours | None, Meta(description="those in force")]
+    quiet_hours_from: Literal["preferences", "contacts"] | None
+    daily_digest: DailyDigest | None
+    templates: Annotated[list[str], Meta(description="the templates that there are")]
+
+
 class HolderReply(Wire, kw_only=True):
     """Who holds the session now."""
 
@@ -197,6 +212,7 @@ REPLIES: dict[str, tuple[str, type[Struct]]] = {
     "presence": ("presence", PresenceReply),
     "conversations": ("conversations", ConversationsReply),
     "mark_read": ("ack", Ack),
+    "preferences": ("preferences", NotificationPreferencesReply),
     "take": ("taken", HolderReply),
     "release": ("released", HolderReply),
     "cancel_answer": ("ack", Ack),

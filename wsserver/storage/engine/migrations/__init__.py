@@ -23,6 +23,7 @@ from wsserver.storage.engine.migrations import (
     m0053_participants,
     m0054_console_sessions,
     m0055_away,
+    m0058_notifications,
     m0060_extensions,
 )
 from wsserver.storage.engine.migrations.m0020_and_later import MIGRATIONS
@@ -39,6 +40,7 @@ _WITH_MIGRATIONS = (
     m0053_participants,
     m0054_console_sessions,
     m0055_away,
+    m0058_notifications,
     m0060_extensions,
 )
 """Modules that add their migrations to ``MIGRATIONS`` when they are imported."""

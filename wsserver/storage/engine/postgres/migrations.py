@@ -220,6 +220,14 @@ CREATE TABLE away_notices (
 );
 CREATE INDEX away_notices_by_time ON away_notices (at);
 """
+_PREFERENCES = """
+CREATE TABLE notification_preferences (
+    user_id TEXT PRIMARY KEY,
+    preferences TEXT NOT NULL,
+    changed_at DOUBLE PRECISION NOT NULL
+);
+ALTER TABLE deliveries ADD COLUMN reason TEXT;
+"""
 MIGRATIONS = (
     Migration("p0001_schema", SCHEMA_1),
     Migration("p0041_identity_and_shared_writers", _IDENTITY),
@@ -234,6 +242,7 @@ MIGRATIONS = (
     Migration("p0053_participants", _PARTICIPANTS),
     Migration("p0054_console_sessions", _CONSOLE_SESSIONS),
     Migration("p0055_away", _AWAY),
+    Migration("p0058_notification_preferences", _PREFERENCES),
     Migration("p0060_extension_migrations", _EXTENSIONS),
 )
 
