@@ -13,6 +13,7 @@ from wsserver.storage.engine.extension_schema import ExtensionSchema
 BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
     {
         "accounts": "wsserver.extensions.accounts.extension:ACCOUNTS",
+        "rules": "wsserver.extensions.rules.extension:RULES",
         "responders": "wsserver.extensions.responders.extension:RESPONDERS",
         "tasks": "wsserver.extensions.tasks.extension:TASKS",
         "mobile_push": "wsserver.extensions.mobile_push.extension:MOBILE_PUSH",

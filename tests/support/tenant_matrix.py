@@ -69,6 +69,7 @@ NOTE = {"type": "note", "data": 1}
 TEXT = {"title": "t", "message": "m"}
 QUOTA: Body = {"limit": 9, "unit": "tokens", "period": "day"}
 TASK: Body = {"title": "t", "steps": []}
+BEFORE: Body = {"since": "2024-01-15T14:30:00Z"}
 
 
 def _everywhere(kind: str) -> list[Case]:
@@ -162,6 +163,7 @@ CASES: tuple[Case, ...] = (
     case("session", 403, "GET /tasks?session_id=X"),
     case("organization", 403, "POST /tasks", {**TASK, "organization_id": "X"}),
     case("organization", 403, "GET /tasks?organization_id=X"),
+    case("session", 403, "POST /rules/test", {**BEFORE, "session_id": "X"}),
     case("user", 404, "PUT /quotas/user:X", QUOTA),
     case("user", 404, "GET /quotas/user:X"),
     case("organization", 404, "PUT /quotas/organization:X", QUOTA),

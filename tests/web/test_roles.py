@@ -88,6 +88,8 @@ ALLOWED = {
     "POST /intake/webhook/{account}": "admin service manager user nobody",
     f"GET {API}/accounts": "admin service manager",
     f"POST {API}/accounts/{{account}}/retry": "admin service",
+    f"GET {API}/rules": "admin service manager",
+    f"POST {API}/rules/test": "admin service manager",
     f"GET {API}/quotas": "admin service manager",
     f"PUT {API}/quotas/{{scope}}": "admin",
     f"GET {API}/quotas/{{scope}}": "admin",

@@ -36,11 +36,19 @@ TEMPLATES = (
     *("device_status", "device_reconnect", "risk_alert", "ai_status", "message_status"),
     *("human_takeover", "cost_warning", "budget_exceeded", "usage_report", "maintenance"),
     *("feature_update", "security_alert", "task_overdue", "chat_message"),
+    *("missed_call", "conversation_waiting", "answer_stalled"),
 )
 ACTIONS = (
     *("broadcast", "publish", "batch", "disconnect", "drain", "members", "revoke"),
     *("answer", "answer_cancel", "retry_account"),
-    *("contacts", "notify", "retry_notification", "cancel_notification", "retry_webhooks"),
+    *(
+        "contacts",
+        "preferences",
+        "notify",
+        "retry_notification",
+        "cancel_notification",
+        "retry_webhooks",
+    ),
     *("session", "holder", "edit_message", "delete_message", "erase", "export_user_data"),
     "retry_account",
     *("create_task", "update_task", "set_quota", "delete_quota", "report_usage"),
@@ -55,7 +63,8 @@ EVENTS = (
     *("notification_sent", "notification_failed", "alert_raised", "alert_cleared"),
     *("holder_changed", "session_state_changed", "session_updated", "answer_ended"),
     *("account_status_changed", "account_message_sent"),
-    *("task_updated", "task_overdue", "quota_crossed"),
+    *("task_updated", "task_overdue", "quota_crossed", "rule_fired"),
+    *("call_started", "call_answered", "call_ended"),
     *("event", "stats_update", "user_status_update", "message_status_update"),
 )
 

@@ -43,6 +43,7 @@ COMMANDS = {
     "tasks": "wsserver.extensions.tasks.wsctl:tasks",
     "quota": "wsserver.extensions.quotas.wsctl:quota",
     "usage": "wsserver.extensions.quotas.wsctl:usage",
+    "rules": "wsserver.extensions.rules.wsctl:rules",
     "erase": "wsctl.commands.erase:erase",
     "audit": "wsctl.commands.audit:audit",
     "export": "wsctl.commands.export:export",

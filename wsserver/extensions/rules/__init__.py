@@ -1,0 +1,1 @@
+"""Rules: customers who wait and answers that stall are noticed, with events and notifications."""
