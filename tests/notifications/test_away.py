@@ -18,6 +18,7 @@ from wsserver.protocol.requests import MembersRequest, PublishRequest, read_requ
 from wsserver.storage.messages.message_rows import Revised, Revision
 from wsserver.storage.notifications.notification_rows import Filters
 
+Json = dict[str, Any]
 AFTER_S = 300.0
 
 
@@ -143,10 +144,29 @@ async def test_a_plain_client_that_resumes_has_it_written(away: LiveNotification
     bob = await away.live.connect("bob", protocol="plain")
     since = {"epoch": epoch, "offset": 0}
     await bob.call("join_session", session_id="s1", since=since)
-    cy = await away.live.connect("cy", protocol="plain")
-    await cy.call("join_session", session_id="s1")  # without what it has missed
     away.clock.advance(AFTER_S + 1)
     assert set(await told(away)) == {"cy"}
+
+
+@pytest.mark.parametrize("options", [{}, {"endpoint": "session", "session_id": "s1"}])
+@pytest.mark.gen_test
+async def test_a_plain_client_that_joins_has_what_was_sent_before(
+    away: LiveNotifications, options: Json
+) -> None:
+    """Without ``since``: it reads the history over REST, or with the next command."""
+    ann = await joined(away.live, "ann")
+    await say(ann, "one")
+    bob = await away.live.connect("bob", protocol="plain", sessions="*", **options)
+    if not options:
+        await bob.call("join_session", session_id="s1")
+    cy = await away.live.connect("cy", protocol="plain")  # is there, but not in the session
+    away.clock.advance(AFTER_S + 1)
+    assert set(await told(away)) == {"cy"}
+    bob.socket.close()
+    await say(ann, "two")  # is away again
+    away.clock.advance(AFTER_S + 1)
+    assert "bob" in await told(away)
+    assert cy.info.is_alive
 
 
 @pytest.mark.gen_test

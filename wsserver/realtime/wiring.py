@@ -285,6 +285,7 @@ def build_live(
         followed,
         watchers,
         visits,
+        plain_receipts,
         settings.replay_budget_bytes,
     )
     dispatcher = Dispatcher(settings.rate, statistics, clock, tasks)
@@ -452,7 +453,6 @@ def build_live(
         receipt_store,
         settings.replay_budget_bytes,
         settings.sessions_per_connection,
-        plain_receipts,
     )
     chat_commands = ChatCommands(
         manager, router, verifier, clock, settings.replay_budget_bytes, message_check

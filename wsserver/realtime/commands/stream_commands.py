@@ -14,7 +14,6 @@ from wsserver.protocol.types import Position
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.delivery.event_cursors import reached
 from wsserver.realtime.dispatcher import Answer, Handler
-from wsserver.realtime.inbox.plain_receipts import PlainReceipts
 from wsserver.realtime.sessions.read_positions import Positions
 from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.streams.history import own_messages
@@ -40,9 +39,7 @@ class StreamCommands:
         receipts: ReceiptStore,
         replay_budget: int,
         session_limit: int,
-        plain_receipts: PlainReceipts | None = None,
     ) -> None:
-        self._plain_receipts = plain_receipts
         self._sessions = sessions
         self._streams = streams
         self._receipts = receipts
@@ -122,8 +119,6 @@ class StreamCommands:
     ) -> Answer:
         # In the iteration of the event loop in which the recovery is exact.
         reached(connection, SESSION + session_id, recovery)
-        if since is not None:
-            self._note_sent(connection, SESSION + session_id, recovery)
         return "session_joined", self._sessions.join(
             connection, session_id, recovery, users, positions, since
         )
@@ -163,7 +158,6 @@ class StreamCommands:
                     size += recovery.size - recoveries[name].size
                     self._sessions.rejoin(connection, session_id, recovery)
                 reached(connection, name, recovery)
-                self._note_sent(connection, name, recovery)
                 answers[name] = recovery.answer()
             else:
                 answers[name] = {"recovered": False, "reason": FORBIDDEN}
@@ -190,10 +184,6 @@ class StreamCommands:
             **page.answer(),
             "receipts": {id_: each._asdict() for id_, each in receipts.items()},
         }
-
-    def _note_sent(self, connection: ConnectionInfo, name: str, recovery: Recovery) -> None:
-        if self._plain_receipts is not None and recovery.is_complete:
-            self._plain_receipts.recovered(connection, name, recovery.offset)
 
     def _may_read(self, connection: ConnectionInfo, name: str) -> bool:
         access = self._sessions.access

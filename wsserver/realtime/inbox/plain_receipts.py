@@ -1,4 +1,4 @@
-"""Receipts of plain clients for messages of sessions: what was written to their sockets."""
+"""Receipts of plain clients for messages of sessions: written to them, or of before they joined."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class PlainReceipts:
         self._clock = clock
         self._sent: list[tuple[ConnectionInfo, str]] = []
         """Message ids by connection, in the order of sending."""
-        self._recovered: list[tuple[ConnectionInfo, str, int]] = []
-        """Streams and the offsets up to which they were sent, by connection."""
+        self._joined: list[tuple[ConnectionInfo, str, int]] = []
+        """Streams of sessions and where they ended at the join, by connection."""
 
     def delivered(self, publication: Publication, connections: Iterable[ConnectionInfo]) -> None:
         """A kept message was sent to these connections of this node."""
@@ -49,16 +49,18 @@ class PlainReceipts:
             ):
                 self._sent.append((connection, publication.message_id))
 
-    def recovered(self, connection: ConnectionInfo, stream: str, offset: int) -> None:
-        """All messages of a stream up to an offset were sent to a connection."""
-        session_id = stream.removeprefix(SESSION)
+    def joined(self, connection: ConnectionInfo, session_id: str, offset: int) -> None:
+        """A connection has joined a session, whose stream ends at ``offset``.
+
+        Its user is there: what was sent before counts as written, whether the join has asked for
+        it, the client reads it with ``history``, or has it from a page of its backend.
+        """
         if (
-            session_id != stream
-            and connection.protocol == PLAIN
-            and len(self._recovered) < WAITING_LIMIT
+            connection.protocol == PLAIN
+            and len(self._joined) < WAITING_LIMIT
             and self._is_member(session_id, connection.user_id)
         ):
-            self._recovered.append((connection, stream, offset))
+            self._joined.append((connection, SESSION + session_id, offset))
 
     async def advance(self) -> None:
         """Record what was written meanwhile; to be called often.
@@ -66,16 +68,16 @@ class PlainReceipts:
         Raises ``StorageUnavailable``, ``StorageFull``: the next call tries again.
         """
         sent, self._sent = self._sent, []
-        recovered, self._recovered = self._recovered, []
+        joined, self._joined = self._joined, []
         try:
-            while recovered:
-                connection, stream, offset = recovered[-1]
+            while joined:
+                connection, stream, offset = joined[-1]
                 if _is_written(connection):
                     at = self._clock.wall()
                     await self._store.advance(connection.user_id, stream, offset, at)
                 elif connection.websocket.is_open:
-                    self._recovered.append(recovered[-1])
-                recovered.pop()
+                    self._joined.append(joined[-1])
+                joined.pop()
             written: dict[str, list[str]] = {}
             for connection, message_id in sent:
                 if _is_written(connection):
@@ -85,7 +87,7 @@ class PlainReceipts:
                     ids = message_ids[start : start + AT_ONCE]
                     await self._store.record(user_id, ids, read=False, at=self._clock.wall())
         except BaseException:
-            self._recovered += recovered
+            self._joined += joined
             self._sent += sent  # recording twice changes nothing
             raise
         self._sent += [each for each in sent if _is_queued(each[0])]
