@@ -235,6 +235,7 @@ def build(
         notification_receipts=acknowledgements,
         removals=[remove_contents, remove_from_notices, *extensions.removals],
         user_tables=extensions.user_tables,
+        answer_notes=extensions.answer_notes,
         message_check=publish_hook,
     )
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
+from msgspec.json import encode
 
 from wsserver.errors import ValidationFailed
 from wsserver.extensions.quotas import store as module
 from wsserver.extensions.quotas.amounts import LARGEST_SUM, SCALE
+from wsserver.extensions.quotas.answer_usage import note
 from wsserver.extensions.quotas.extension import QUOTAS
 from wsserver.extensions.quotas.store import QuotaStore, Report, Wish
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.extension_schema import apply_steps
+from wsserver.storage.messages.answers import EndedAnswer
 
 NOW = 1_704_067_200.0
 """2024-01-01, 00:00 UTC."""
@@ -238,3 +243,50 @@ async def test_pages_by_scope(database: Database) -> None:
     assert [each.scope for each in await store.page("", 2)] == ["organization:a", "organization:b"]
     assert [each.scope for each in await store.page("organization:b", 2)] == ["user:c"]
     assert await store.total() == 3
+
+
+def ended(message_id: str = "m1", **usage: Any) -> EndedAnswer:
+    return EndedAnswer(message_id, "s1", "completed", NOW, encode(usage).decode())
+
+
+@pytest.mark.gen_test
+async def test_what_an_answer_has_used_is_counted_once_by_whoever_is_first(
+    database: Database,
+) -> None:
+    store = await opened(database)
+    await database.run(lambda db: note(db, ended(amount=3, unit="tokens")))
+    assert await store.uncounted() == []  # nobody has a quota
+    await store.put(O1, wish(unit="tokens"), "boss", NOW)
+    for answer in (ended(amount=3, unit="tokens"), ended("m2", amount=5, unit="points")):
+        await database.run(partial(again, answer=answer))
+    used, other = await store.uncounted()
+    assert await store.uncounted("m1") == [used]
+    counted = await asyncio.gather(
+        *[store.count_answer(used, report(used.amount), NOW) for _ in range(5)]
+    )
+    assert [each.is_new for each in counted if each is not None] == [True]
+    assert await store.count_answer(other, report(other.amount), NOW) is None  # another unit
+    assert await store.uncounted() == []
+    quota = await store.get(O1)
+    assert quota is not None
+    assert quota.used == 3 * SCALE
+
+
+@pytest.mark.gen_test
+async def test_what_an_answer_has_used_waits_if_it_cannot_be_counted(database: Database) -> None:
+    store = await opened(database)
+    await store.put(O1, wish(), "boss", NOW)
+    await store.count(report(LARGEST_SUM), NOW)
+    await database.run(lambda db: note(db, ended(amount=3, unit="tokens")))
+    (used,) = await store.uncounted()
+    with pytest.raises(ValidationFailed):
+        await store.count_answer(used, report(used.amount), NOW)
+    assert await store.uncounted() == [used]
+    assert await store.count_answer(used, None, NOW) is None
+    assert await store.uncounted() == []
+
+
+def again(db: Connection, answer: EndedAnswer) -> None:
+    """The transaction of an end may run twice."""
+    for _ in range(2):
+        note(db, answer)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.waiting import until
 from tests.support.web_server import API, Server, StartServer, token
+from wsserver.extensions.quotas.answer_usage import AnswerUsage
 from wsserver.extensions.quotas.pushes import UsageUpdatePush
 
 QUOTA = {"limit": 100, "unit": "tokens", "period": "month"}
@@ -289,6 +290,8 @@ async def test_the_usage_of_answers_counts_in_the_unit_of_the_quota(server: Serv
         return float((await server.get(f"/quotas/{ACME}")).json()["used"])
 
     await finish(amount=5, unit="points")
+    await finish(amount=5, unit="to\0kens")
+    await finish(amount=5, unit="t" * 100)
     await finish(total_tokens=5)
     for wrong in (-1, True, "5", 1e30, 0):
         await finish(amount=wrong, unit="tokens")
@@ -329,3 +332,37 @@ async def test_at_the_limit_answers_are_refused_and_growing_ones_interrupted(
     assert (await begin(server, "s2")).status == 200
     refused = await begin(server, "s2", sender={"user_id": "bot"})
     assert refused.json()["scope"] == "user:bot"
+
+
+@pytest.mark.gen_test
+async def test_the_usage_of_an_answer_outlasts_a_crash_after_its_end(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the process had been killed between the end and the count: the next one counts it."""
+    with monkeypatch.context() as patched:
+        patched.setattr(AnswerUsage, "ended", lambda self, event: None)
+        patched.setattr(AnswerUsage, "look", never)
+        server = await start_server()
+        await assign(server, "s1", "acme")
+        await put(server)
+        message_id = (await begin(server, "s1")).json()["message_id"]
+        await server.post(f"/answers/{message_id}/finish", usage={"amount": 2, "unit": "tokens"})
+        database = server.context.settings.data_dir / "wsserver.sqlite3"
+        await server.system.service.stop()
+    again = await start_server(database=database)
+
+    async def used() -> float:
+        return float((await again.get(f"/quotas/{ACME}")).json()["used"])
+
+    while await used() == 0:
+        await asyncio.sleep(0.01)
+    usage = {"amount": 2, "unit": "tokens"}
+    answer = await again.post(f"/answers/{message_id}/finish", usage=usage)
+    assert answer.status == 200
+    (report,) = (await again.get("/export/usage")).json()["usage"]
+    assert (report["amount"], report["message_id"]) == (2, message_id)
+    assert await used() == 2
+
+
+async def never(_: Any) -> None:
+    """In place of periodic work."""

@@ -18,6 +18,7 @@ from wsserver.realtime.operations.user_records import UserErased
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.extension_schema import Migration
 from wsserver.storage.maintenance.user_tables import UserTable
+from wsserver.storage.messages.answers import EndedAnswer
 from wsserver.web.api.answers import Answer, Listing
 from wsserver.web.api.endpoint import PUBLIC, SIGNED_IN, Call
 from wsserver.web.api.queries import PageQuery
@@ -32,6 +33,7 @@ __all__ = [
     "Command",
     "Connection",
     "ConnectionInfo",
+    "EndedAnswer",
     "Extension",
     "ExtensionContext",
     "ExtensionResource",

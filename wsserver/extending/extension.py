@@ -18,6 +18,7 @@ from wsserver.realtime.dispatcher import Handler
 from wsserver.realtime.operations.message_changes import RemoveContents
 from wsserver.storage.engine.extension_schema import ExtensionSchema, Migration
 from wsserver.storage.maintenance.user_tables import UserTable
+from wsserver.storage.messages.answers import NoteEnd
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Handle, Resource
 
@@ -90,6 +91,8 @@ class Extension:
     """Which rows of its tables are about a user: exported and erased with the user's data."""
     remove_contents: RemoveContents | None = None
     """Removes what its tables have of the contents of deleted messages, in their transaction."""
+    note_answer: NoteEnd | None = None
+    """Stores something in the transaction that ends an answer, so that no crash can lose it."""
 
     @property
     def schema(self) -> ExtensionSchema:

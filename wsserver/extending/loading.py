@@ -29,6 +29,7 @@ from wsserver.protocol.pushes import RESERVED_TYPES
 from wsserver.realtime.operations.message_changes import RemoveContents
 from wsserver.storage.engine.extension_schema import ExtensionSchema
 from wsserver.storage.maintenance.user_tables import UserTable
+from wsserver.storage.messages.answers import NoteEnd
 from wsserver.web.api.endpoint import PUBLIC, SIGNED_IN, Resource
 from wsserver.web.resources.routes import ENDPOINTS, TAGS
 
@@ -101,6 +102,11 @@ class Extensions:
     def removals(self) -> list[RemoveContents]:
         """What removes the contents of deleted messages from their tables."""
         return [each.remove_contents for each in self if each.remove_contents is not None]
+
+    @property
+    def answer_notes(self) -> list[NoteEnd]:
+        """What they store together with the end of an answer."""
+        return [each.note_answer for each in self if each.note_answer is not None]
 
     @property
     def schemas(self) -> list[ExtensionSchema]:

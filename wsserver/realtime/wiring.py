@@ -92,7 +92,7 @@ from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance.erasure import UserErasure
 from wsserver.storage.maintenance.user_data import UserData
 from wsserver.storage.maintenance.user_tables import UserTable
-from wsserver.storage.messages.answers import AnswerStore, end_deleted
+from wsserver.storage.messages.answers import AnswerStore, NoteEnd, end_deleted
 from wsserver.storage.messages.conversations import ConversationStore
 from wsserver.storage.messages.participant_store import ParticipantStore
 from wsserver.storage.messages.receipts import ReceiptStore
@@ -129,6 +129,7 @@ def build_live(
     notification_receipts: NotificationReceipts | None = None,
     removals: Sequence[RemoveContents] = (),
     user_tables: Sequence[UserTable] = (),
+    answer_notes: Sequence[NoteEnd] = (),
     message_check: MessageCheck | None = None,
 ) -> LiveSide:
     """Build the live side; nothing runs yet."""
@@ -211,7 +212,7 @@ def build_live(
         clock=clock,
         plain_receipts=plain_receipts,
     )
-    answer_store = AnswerStore(database, settings.node)
+    answer_store = AnswerStore(database, settings.node, answer_notes)
     followed = FollowedAnswers(hub, writer, control, answer_store, clock, tasks)
     watchers = AnswerWatchers(hub, followed, control, clock)
     broker.add_gap_listener(followed.refresh)

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.json import decode
+
 from wsserver.errors import WsServerError
 from wsserver.extensions.quotas.amounts import to_millionths
-from wsserver.extensions.quotas.model import ORGANIZATION
 from wsserver.extensions.quotas.service import Quotas
-from wsserver.extensions.quotas.store import QuotaStore, Report
+from wsserver.extensions.quotas.store import AnswerUse, QuotaStore, note_answer
+from wsserver.storage.engine.connection import Connection
+from wsserver.storage.messages.answers import EndedAnswer
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 MOST = 1e12
 SOURCE_LENGTH = 64
-REPORTED_BY = "answer"
-WAITS_S = (1.0, 5.0, 20.0)
-"""Before it is tried again to store what was used."""
+UNIT_LENGTH = 32
 
 
 class AnswerUsage:
     """Counts the ``usage`` that a finished answer has, if there is a quota in its unit.
 
-    ``ended`` takes the event ``answer_ended``, which the node emits that has ended the answer.
+    It is noted in the transaction that ends the answer (``note``), and counted soon after by the
+    node that has ended it, or by ``look`` if that was lost.
     """
 
     def __init__(self, quotas: Quotas, store: QuotaStore, tasks: Tasks) -> None:
@@ -35,49 +36,52 @@ class AnswerUsage:
         self._tasks = tasks
 
     def ended(self, event: Mapping[str, Any]) -> None:
-        """Count the usage of an answer, soon."""
-        usage = event.get("usage")
-        if not isinstance(usage, dict):
-            return
-        amount, unit = usage.get("amount"), usage.get("unit")
-        if isinstance(amount, bool) or not isinstance(amount, int | float):
-            return
-        if not 0 < amount <= MOST or not isinstance(unit, str):
-            return
-        source = usage.get("source")
-        report = Report(
-            "",
-            to_millionths(amount),
-            0,
-            source[:SOURCE_LENGTH] if isinstance(source, str) and source.isprintable() else "",
-            REPORTED_BY,
-            event["session_id"],
-            event["message_id"],
-            f"answer {event['message_id']}",
-        )
-        self._tasks.spawn(self._count_soon(report, unit), name="count usage")
+        """Count the usage of an answer that this node has ended."""
+        if "usage" in event:
+            self._tasks.spawn(self._count_one(event["message_id"]), name="count usage")
 
-    async def _count_soon(self, report: Report, unit: str) -> None:
-        for wait_s in (*WAITS_S, None):
-            try:
-                await self._count(report, unit)
-            except WsServerError as error:
-                if wait_s is None:
-                    log.warning(
-                        "usage of an answer not counted message_id=%s error=%s",
-                        report.message_id,
-                        error,
-                    )
-                    return
-                await asyncio.sleep(wait_s)
-            else:
-                return
+    async def look(self) -> None:
+        """Count what was noted and not counted. Raises ``StorageUnavailable``, ``StorageFull``."""
+        for used in await self._store.uncounted():
+            await self._quotas.count_answer(used)
 
-    async def _count(self, report: Report, unit: str) -> None:
-        organization = await self._quotas.organization_of(report.session_id or "")
-        if organization is None:
-            return
-        scope = ORGANIZATION + organization
-        quota = await self._store.get(scope)
-        if quota is not None and quota.unit == unit:
-            await self._quotas.count(report._replace(scope=scope))
+    async def _count_one(self, message_id: str) -> None:
+        try:
+            for used in await self._store.uncounted(message_id):
+                await self._quotas.count_answer(used)
+        except WsServerError as error:  # ``look`` tries again
+            log.warning(
+                "usage of an answer not counted yet message_id=%s error=%s", message_id, error
+            )
+
+
+def note(db: Connection, answer: EndedAnswer) -> None:
+    """Note what an answer has used, in the transaction of its end."""
+    used = use_of(answer)
+    if used is not None:
+        note_answer(db, used)
+
+
+def use_of(answer: EndedAnswer) -> AnswerUse | None:
+    """What an answer has used; None: its usage has no amount in a unit."""
+    usage = None if answer.usage is None else decode(answer.usage)
+    if not isinstance(usage, dict):
+        return None
+    amount, unit, source = usage.get("amount"), usage.get("unit"), usage.get("source")
+    if isinstance(amount, bool) or not isinstance(amount, int | float):
+        return None
+    if not 0 < amount <= MOST or not isinstance(unit, str) or not _is_unit(unit):
+        return None
+    return AnswerUse(
+        answer.message_id,
+        answer.session_id,
+        answer.ended_at,
+        unit,
+        to_millionths(amount),
+        source[:SOURCE_LENGTH] if isinstance(source, str) and source.isprintable() else "",
+    )
+
+
+def _is_unit(text: str) -> bool:
+    """Whether a quota could have such a unit."""
+    return 0 < len(text) <= UNIT_LENGTH and text.isprintable()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from wsserver.extending import Extension, ExtensionContext, Job, Part
-from wsserver.extensions.quotas.answer_usage import AnswerUsage
+from wsserver.extensions.quotas.answer_usage import AnswerUsage, note
 from wsserver.extensions.quotas.guard import QuotaGuard
 from wsserver.extensions.quotas.model import PUSH_INTERVAL_S
 from wsserver.extensions.quotas.options import QuotaOptions
@@ -19,6 +19,8 @@ from wsserver.realtime.observability.events import ANSWER_ENDED
 
 WARNING_INTERVAL_S = 5.0
 REFRESH_INTERVAL_S = 1.0
+ANSWERS_INTERVAL_S = 5.0
+"""Between two searches for answers whose usage a lost process has not counted."""
 PRUNE_INTERVAL_S = 3600.0
 DAY_S = 86_400.0
 
@@ -53,6 +55,7 @@ def build(context: ExtensionContext[QuotaOptions]) -> Part:
         jobs=(
             Job(name="pushes", period_s=PUSH_INTERVAL_S, work=push_rest),
             Job(name="warnings", period_s=WARNING_INTERVAL_S, work=warnings.look),
+            Job(name="answers", period_s=ANSWERS_INTERVAL_S, work=usage.look),
             Job(name="guard", period_s=REFRESH_INTERVAL_S, work=look, for_all=False),
             Job(name="prune", period_s=PRUNE_INTERVAL_S, work=prune),
         ),
@@ -66,6 +69,7 @@ QUOTAS: Final = Extension(
     options=QuotaOptions,
     migrations=MIGRATIONS,
     user_tables=USER_TABLES,
+    note_answer=note,
     permissions={MANAGE: ("admin",), REPORT: ("admin", "service")},
     resources=(RESOURCE,),
     errors=(QuotaExhausted,),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from wsserver.errors import BadRequest, NotFound, ValidationFailed
@@ -11,7 +12,7 @@ from wsserver.extensions.quotas.guard import QuotaGuard
 from wsserver.extensions.quotas.model import ORGANIZATION, USER, Quota
 from wsserver.extensions.quotas.options import QuotaOptions
 from wsserver.extensions.quotas.pushes import messages_of
-from wsserver.extensions.quotas.store import Counted, QuotaStore, Report, Wish
+from wsserver.extensions.quotas.store import AnswerUse, Counted, QuotaStore, Report, Wish
 from wsserver.extensions.quotas.views import (
     QuotaRequest,
     QuotasQuery,
@@ -29,9 +30,13 @@ from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.web.api.queries import moment_of, step_of
 
+log = logging.getLogger(__name__)
+
 MANAGE = "quotas:manage"
 REPORT = "quotas:report"
 READ = "stats:read"
+BY_ANSWER = "answer"
+"""``reported_by`` of what answers have used."""
 SERIES_POINTS = 10_000
 STEPS_LIMIT = 10_000
 _AT_ONCE = 1000
@@ -168,16 +173,47 @@ class Quotas:
         Raises ``StorageUnavailable``, ``StorageFull``.
         """
         counted = await self._store.count(report, self._clock.wall())
+        await self._tell(counted)
+        return counted
+
+    async def count_answer(self, used: AnswerUse) -> None:
+        """Count what an answer has used for the organization of its session; raises as ``count``.
+
+        Once, however many processes try, and if the organization has a quota in that unit.
+        """
+        organization_id = await self.organization_of(used.session_id)
+        report = None
+        if organization_id is not None:
+            report = Report(
+                ORGANIZATION + organization_id,
+                used.amount,
+                0,
+                used.source,
+                BY_ANSWER,
+                used.session_id,
+                used.message_id,
+                f"answer {used.message_id}",
+            )
+        now = self._clock.wall()
+        try:
+            counted = await self._store.count_answer(used, report, now)
+        except ValidationFailed as error:  # it would not be less next time
+            log.warning("usage not counted message_id=%s error=%s", used.message_id, error)
+            counted = await self._store.count_answer(used, None, now)
+        if counted is not None:
+            await self._tell(counted)
+
+    async def _tell(self, counted: Counted) -> None:
+        """Push and warn about what was counted."""
         before, after = counted.before, counted.after
         if after is None or before is None or not counted.is_new:
-            return counted
+            return
         if not after.push_due:
             await self.push(after)
         if after.is_exhausted and not before.is_exhausted:
-            await self._guard.spread(after, report.scope)
+            await self._guard.spread(after, after.scope)
         if after.has_news:
             self._warnings.tell_soon(after)
-        return counted
 
     async def push(self, quota: Quota) -> None:
         """Push what is used to the users of the scope and their managers."""

@@ -87,6 +87,21 @@ MIGRATIONS = (
             "CREATE INDEX quota_usage_hours_by_time ON quota_usage_hours (hour)",
         ),
     ),
+    Migration(
+        "0062_quota_answers",
+        (
+            """
+            CREATE TABLE quota_answers (
+                message_id TEXT PRIMARY KEY,
+                session_id TEXT NOT NULL,
+                at REAL NOT NULL,
+                unit TEXT NOT NULL,
+                amount INTEGER NOT NULL,
+                source TEXT NOT NULL
+            )
+            """,
+        ),
+    ),
 )
 
 _COLUMNS = (
@@ -163,6 +178,18 @@ class Report(NamedTuple):
     message_id: str | None = None
     request: str | None = None
     """Reports with the same one are the same report."""
+
+
+class AnswerUse(NamedTuple):
+    """What an answer has used, which is not counted yet."""
+
+    message_id: str
+    session_id: str
+    at: float
+    unit: str
+    amount: int
+    """Millionths."""
+    source: str
 
 
 class Counted(NamedTuple):
@@ -260,6 +287,27 @@ class QuotaStore:
         too large.
         """
         return await self._database.run(partial(_count, report, now))
+
+    async def uncounted(self, message_id: str | None = None) -> list[AnswerUse]:
+        """What answers have used and is not counted yet, some of it; or of one answer."""
+        where, values = ("", []) if message_id is None else ("WHERE message_id = ?", [message_id])
+        sql = (
+            f"SELECT message_id, session_id, at, unit, amount, source FROM quota_answers {where}"  # noqa: S608
+            " ORDER BY message_id LIMIT ?"
+        )
+        return await self._database.read(
+            lambda db: [AnswerUse(*row) for row in db.execute(sql, [*values, _AT_ONCE])]
+        )
+
+    async def count_answer(
+        self, used: AnswerUse, report: Report | None, now: float
+    ) -> Counted | None:
+        """Count what an answer has used, if it is not counted yet and the quota has its unit.
+
+        It is not found by ``uncounted`` any more then. ``report``: None: there is nobody to count
+        it for.
+        """
+        return await self._database.run(partial(_count_answer, used, report, now))
 
     async def page(self, after: str, limit: int) -> list[Quota]:
         """Quotas by scope, at most ``limit``, after one."""
@@ -407,6 +455,29 @@ class QuotaStore:
             return [_quota(row) for row in db.execute(f"{_SELECT} WHERE {rest}", values)]
 
         return await self._database.read(select)
+
+
+def note_answer(db: Connection, used: AnswerUse) -> None:
+    """Note what an answer has used, to be counted soon; without any quota it is not."""
+    if db.execute("SELECT 1 FROM quotas LIMIT 1").fetchone() is None:
+        return
+    db.execute(
+        "INSERT INTO quota_answers (message_id, session_id, at, unit, amount, source)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (message_id) DO NOTHING",
+        list(used),
+    )
+
+
+def _count_answer(
+    used: AnswerUse, report: Report | None, now: float, db: Connection
+) -> Counted | None:
+    deleted = db.execute("DELETE FROM quota_answers WHERE message_id = ?", [used.message_id])
+    if not deleted.rowcount or report is None:
+        return None
+    quota = _get(db, report.scope)
+    if quota is None or quota.unit != used.unit:
+        return None
+    return _count(report, now, db)
 
 
 def _count(report: Report, now: float, db: Connection) -> Counted:

@@ -200,16 +200,32 @@ class Closing(NamedTuple):
     ended_by: str | None
 
 
+class EndedAnswer(NamedTuple):
+    """An answer that is being ended, for what is stored in the same transaction."""
+
+    message_id: str
+    session_id: str
+    state: str
+    ended_at: float
+    usage: str | None
+    """JSON, as its producer has reported it."""
+
+
+NoteEnd = Callable[[Connection, EndedAnswer], None]
+"""Stores something together with the end of an answer; runs in the writing thread."""
+
+
 class AnswerStore:
     """The tables ``answers`` and ``answer_texts``.
 
     All methods raise ``StorageUnavailable``; those that write also ``StorageFull``, and then
-    nothing is stored. ``node``: name of this node.
+    nothing is stored. ``node``: name of this node; ``notes``: what is stored with each end.
     """
 
-    def __init__(self, database: Database, node: str) -> None:
+    def __init__(self, database: Database, node: str, notes: Sequence[NoteEnd] = ()) -> None:
         self._database = database
         self._node = node
+        self._notes = notes
         self.owner = database.process
         """The owner of this process's answers."""
 
@@ -240,7 +256,7 @@ class AnswerStore:
         """
         id_, generation, progress, *end = closing
 
-        def require(db: Connection) -> None:
+        def require(db: Connection) -> str:
             row = _row(db, id_)
             if row is None:
                 raise NotFound("answer", id_)
@@ -249,10 +265,14 @@ class AnswerStore:
             if (row.owner, row.generation) != (self.owner, generation):
                 raise AnswerMoved(f"answer {id_} is another process's")
             check(db, row)
+            return row.session_id
 
-        def write(db: Connection, _: object, record: Appended) -> None:
+        def write(db: Connection, session_id: str, record: Appended) -> None:
             db.execute(_END, [*progress, *end, record.offset, id_])
             db.execute("DELETE FROM answer_texts WHERE message_id = ?", [id_])
+            ended = EndedAnswer(id_, session_id, closing.state, closing.ended_at, closing.usage)
+            for note in self._notes:
+                note(db, ended)
 
         return TransactionHook(require, write)
 
