@@ -286,7 +286,7 @@ def build_live(
         followed,
         watchers,
         visits,
-        plain_receipts,
+        None if plain_receipts is None else plain_receipts.joined,
         settings.replay_budget_bytes,
     )
     dispatcher = Dispatcher(settings.rate, statistics, clock, tasks)

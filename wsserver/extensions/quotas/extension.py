@@ -13,7 +13,8 @@ from wsserver.extensions.quotas.pushes import USAGE_UPDATE, UsageUpdatePush
 from wsserver.extensions.quotas.routes import RESOURCE
 from wsserver.extensions.quotas.service import MANAGE, REPORT, Quotas
 from wsserver.extensions.quotas.stop import AnswerStop, QuotaExhausted
-from wsserver.extensions.quotas.store import MIGRATIONS, USER_TABLES, QuotaStore
+from wsserver.extensions.quotas.store import MIGRATIONS, QuotaStore
+from wsserver.extensions.quotas.user_tables import USER_TABLES
 from wsserver.extensions.quotas.warnings import QUOTA_CROSSED, QuotaWarnings
 from wsserver.realtime.observability.events import ANSWER_ENDED
 

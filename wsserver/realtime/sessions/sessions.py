@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,6 @@ from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery import event_cursors
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.delivery.router import Router
-from wsserver.realtime.inbox.plain_receipts import PlainReceipts
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.events import EventBus
@@ -55,11 +54,14 @@ class Sessions:
         answers: FollowedAnswers,
         watchers: AnswerWatchers,
         visits: SessionVisits,
-        plain_receipts: PlainReceipts | None,
+        note_join: Callable[[ConnectionInfo, str, int], None] | None,
         replay_budget: int,
     ) -> None:
-        """``replay_budget``: bytes that may be queued for a connection."""
-        self._plain_receipts = plain_receipts
+        """``replay_budget``: bytes that may be queued for a connection.
+
+        ``note_join`` gets each join: the connection, the session, and where its stream ends.
+        """
+        self._note_join = note_join
         self.access = access
         self.positions = positions
         self._visits = visits
@@ -157,8 +159,8 @@ class Sessions:
                 self.positions.joined(connection.user_id, session_id, recovery.offset)
             self._presence.joins(connection, session_id)
         self._hub.join(connection, session_id)
-        if self._plain_receipts is not None:
-            self._plain_receipts.joined(connection, session_id, recovery.offset)
+        if self._note_join is not None:
+            self._note_join(connection, session_id, recovery.offset)
         if is_new:
             self._watchers.came(connection, session_id)
             done = partial(self._joined, connection, session_id)
