@@ -11,7 +11,9 @@ from wsctl.formatting import byte_size, plural
 from wsctl.times import epoch, rfc3339
 
 KIND = "wsserver-client-report"
-LARGEST_BYTES = 8 * 1024 * 1024
+RECORDING = "wsserver-recording"
+"""What ``wsctl record`` writes: times are the server's, and events have whole texts."""
+LARGEST_BYTES = 64 * 1024 * 1024
 BEFORE_S = 60.0
 AFTER_S = 60.0
 """Connects and disconnects within this time of the message are part of its story."""
@@ -90,14 +92,16 @@ def parse_report(text: str) -> ClientReport:
         document = json.loads(text)
     except (ValueError, RecursionError):
         raise ReportError("it is not JSON") from None
-    if not isinstance(document, dict) or document.get("kind") != KIND:
-        raise ReportError("it is not what client.report() returns")
+    if not isinstance(document, dict) or document.get("kind") not in (KIND, RECORDING):
+        raise ReportError("it is neither what client.report() returns nor a recording")
     clocks = {
         _text(connection.get("connection_id")): clock
         for connection in _objects(document.get("connections"))
         if isinstance(clock := connection.get("clock"), dict)
     }
     last = next(reversed(clocks.values()), {})
+    if document.get("kind") == RECORDING:
+        last = {"offset_ms": 0.0, "error_ms": 0.0}
     return ClientReport(
         user_id=_text(document.get("user_id")),
         version=_text(document.get("version")),
@@ -105,8 +109,38 @@ def parse_report(text: str) -> ClientReport:
         made_at=_text(document.get("made_at")),
         offset_s=_seconds(last.get("offset_ms")),
         error_s=_seconds(last.get("error_ms")),
-        events=_corrected(list(_objects(document.get("events"))), clocks),
+        events=_corrected([_with_ids(each) for each in _objects(document.get("events"))], clocks),
     )
+
+
+def _with_ids(event: dict[str, Any]) -> dict[str, Any]:
+    """An event with the fields of its text beside it, as those of a client's report have them."""
+    frame = event.get("frame")
+    if not isinstance(frame, dict):
+        return event
+    ids, ref = frame.get("ids"), frame.get("ref")
+    if isinstance(frame.get("messages"), list):
+        ids = _ids_of(frame)
+    streams = frame.get("streams")
+    found = {
+        **frame,
+        "ids": ids,
+        "count": len(ids) if isinstance(ids, list) else None,
+        # Refs of several connections may be the same.
+        "ref": None if ref is None else f"{event.get('connection')} {ref}",
+        "streams": [
+            {"stream": stream, "ids": _ids_of(position)}
+            for stream, position in streams.items()
+            if isinstance(position, dict)
+        ]
+        if isinstance(streams, dict)
+        else None,
+    }
+    return {**found, **{name: value for name, value in event.items() if name != "frame"}}
+
+
+def _ids_of(holder: Mapping[str, Any]) -> list[Any]:
+    return [each.get("id") for each in _objects(holder.get("messages"))]
 
 
 def _corrected(events: list[dict[str, Any]], clocks: Mapping[Any, Any]) -> list[Event]:

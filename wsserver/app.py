@@ -369,6 +369,7 @@ def build(
         manager=live.manager,
         telemetry=telemetry,
         command_channels=live.command_channels,
+        recordings=live.recordings,
         poller=poller,
         admin_queries=live.admin_queries,
         publishing=live.publishing,

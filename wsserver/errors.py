@@ -64,6 +64,7 @@ MEANINGS: dict[str, Meaning] = {
     "rate_limited": Meaning(429, None, True, "Rate limited"),
     "connection_limit": Meaning(429, 4504, False, "Connection limit reached"),
     "session_limit": Meaning(429, None, False, "Session limit reached"),
+    "recording_limit": Meaning(429, None, True, "Too many recordings"),
     "internal_error": Meaning(500, 1011, True, "Internal error"),
     "server_full": Meaning(503, 1013, True, "Server full"),
     "starting": Meaning(503, 1013, True, "Server starting"),
@@ -359,6 +360,10 @@ class Starting(WsServerError):
 
 class Draining(WsServerError):
     """The server is stopping and accepts no connections."""
+
+
+class RecordingLimit(WsServerError):
+    """As many recordings run as may do at the same time."""
 
 
 class NodeUnreachable(WsServerError):

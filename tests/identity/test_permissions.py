@@ -16,6 +16,7 @@ monitor                 yes yes -   -
 stats:read              yes yes yes -
 connections:read        yes yes yes -
 connections:disconnect  yes -   -   -
+connections:record      yes -   -   -
 sessions:manage         yes yes -   -
 sessions:any            yes -   -   -
 messages:read           yes yes yes -

@@ -45,6 +45,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
     outbox = WebhookOutbox(server.context.webhooks.outbox._database)
     await outbox.add([Posting("hook_1", "https://a.example/x", "alert_raised", b"{}", 1e9)])
     task = await server.post("/tasks", title="t", steps=[], assignee={"role": "user"})
+    recording = await server.post("/recordings", user_id="u1")
     ids = {
         "delivery_id": "hook_1",
         "notification_id": sent.json()["notification_id"],
@@ -53,6 +54,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
         "session_id": "s1",
         "message_id": kept.json()["message_id"],
         "node": server.context.nodes.own,
+        "recording_id": recording.json()["recording_id"],
         "scope": "organization:o1",
         "task_id": task.json()["task_id"],
     }

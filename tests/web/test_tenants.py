@@ -133,6 +133,7 @@ def test_every_route_that_names_something_is_in_the_matrix() -> None:
     patterns = [re.sub("X|s_mine|mine|{ours}", r"[^/]+", path) + "$" for path in in_it]
     exempt = {f"{API}/webhooks/deliveries/{{delivery_id}}"}
     exempt |= {f"{path}/retry" for path in exempt}
+    exempt.add(f"{API}/recordings/{{recording_id}}")  # tests/web/test_recordings.py
     exempt.add(f"{API}/nodes/{{node}}/drain")  # refused to all who are confined
     exempt.add(f"{API}/accounts/{{account}}/retry")  # only those of the configuration
     exempt |= {"/intake/gewe/{account}", "/intake/webhook/{account}"}  # a key, no token

@@ -41,15 +41,9 @@ TEMPLATES = (
 ACTIONS = (
     *("broadcast", "publish", "batch", "disconnect", "drain", "members", "revoke"),
     *("answer", "answer_cancel", "retry_account"),
-    *(
-        "contacts",
-        "preferences",
-        "notify",
-        "retry_notification",
-        "cancel_notification",
-        "retry_webhooks",
-    ),
-    *("session", "holder", "edit_message", "delete_message", "erase", "export_user_data"),
+    *("contacts", "preferences", "notify", "retry_notification", "cancel_notification"),
+    *("retry_webhooks", "record", "record_stop", "session", "holder"),
+    *("edit_message", "delete_message", "erase", "export_user_data"),
     "retry_account",
     *("create_task", "update_task", "set_quota", "delete_quota", "report_usage"),
 )
@@ -62,6 +56,7 @@ EVENTS = (
     *("message_received", "message_published", "message_delivered", "typing_status_changed"),
     *("notification_sent", "notification_failed", "alert_raised", "alert_cleared"),
     *("holder_changed", "session_state_changed", "session_updated", "answer_ended"),
+    *("recording_started", "recording_ended"),
     *("account_status_changed", "account_message_sent"),
     *("task_updated", "task_overdue", "quota_crossed", "rule_fired"),
     *("call_started", "call_answered", "call_ended"),

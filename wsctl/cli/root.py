@@ -21,6 +21,7 @@ COMMANDS = {
     "why-unread": "wsctl.commands.conversations:why_unread",
     "top": "wsctl.commands.top:top",
     "monitor": "wsctl.commands.monitor:monitor",
+    "record": "wsctl.commands.record:record",
     "ping": "wsctl.commands.ping:ping",
     "broadcast": "wsctl.commands.publish:broadcast",
     "send": "wsctl.commands.publish:send",

@@ -13,6 +13,7 @@ ALL_PERMISSIONS = frozenset(
         "stats:read",
         "connections:read",
         "connections:disconnect",
+        "connections:record",  # what goes over the wires of users
         "sessions:manage",  # member lists
         "sessions:any",  # enter any session without being named
         "messages:read",

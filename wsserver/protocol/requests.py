@@ -159,6 +159,15 @@ class DisconnectRequest(Request):
     connection_id: Id | UnsetType = UNSET
 
 
+class RecordingRequest(Request):
+    """Record what goes over the wires of a user or a session: exactly one of them."""
+
+    user_id: UserId | UnsetType = UNSET
+    session_id: Id | UnsetType = UNSET
+    duration_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
+    contents: bool = False
+
+
 class PingRequest(Request):
     """Ping all connections of a user and wait for the answers."""
 

@@ -26,6 +26,7 @@ from wsserver.realtime.connections.connection_limit import (
 from wsserver.realtime.connections.expiry import TokenExpiry
 from wsserver.realtime.connections.heartbeat import Heartbeat
 from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.connections.openings import Openings
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.event_streams import EventStreams, EventStreamStart
 from wsserver.realtime.inbox.inboxes import Inboxes
@@ -86,6 +87,7 @@ class Connector:
         writer: ConnectionWriter,
         heartbeat: Heartbeat,
         expiry: TokenExpiry,
+        openings: Openings,
         monitors: Monitors,
         statistics: Statistics,
         opened: Callable[[ConnectionInfo, Change], None],
@@ -106,6 +108,7 @@ class Connector:
         self._writer = writer
         self._heartbeat = heartbeat
         self._expiry = expiry
+        self._openings = openings
         self._monitors = monitors
         self._statistics = statistics
         self._opened = opened
@@ -208,10 +211,13 @@ class Connector:
         else:
             start = self._event_streams.start(connection, state, request.cursor, waiting)
             established = self._established(connection, state, channel=str(start.channel))
+            pushes = [established, *waiting]
             stream = self._event_streams.open(start, fd, response, established)
             stream.needs_token = not request.is_by_ticket
             connection.websocket = stream
         self._hub.add(connection)
+        for listener in self._openings.listeners:
+            listener(connection, pushes)
         self._on_claims(connection.claims)
         self._statistics.connects += 1
         self._statistics.messages_sent += 1 + len(waiting)

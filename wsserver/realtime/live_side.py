@@ -31,6 +31,7 @@ from wsserver.realtime.operations.answers import Answers
 from wsserver.realtime.operations.command_channels import CommandChannels
 from wsserver.realtime.operations.message_changes import MessageChanges
 from wsserver.realtime.operations.publishing import Publishing
+from wsserver.realtime.operations.recordings import Recordings
 from wsserver.realtime.operations.searching import Search, SearchIndexer
 from wsserver.realtime.operations.session_actions import SessionActions
 from wsserver.realtime.operations.user_records import UserRecords
@@ -128,3 +129,4 @@ class LiveSide:
     search_indexer: SearchIndexer
     tracing: Tracing
     command_channels: CommandChannels
+    recordings: Recordings

@@ -29,6 +29,7 @@ from wsserver.realtime.connections.drain_plan import drain_order, reconnect_time
 from wsserver.realtime.connections.expiry import TokenExpiry
 from wsserver.realtime.connections.heartbeat import Heartbeat
 from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.connections.openings import Openings
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.dispatcher import Dispatcher
@@ -75,6 +76,7 @@ class WebSocketManager:
         sessions: Sessions,
         inboxes: Inboxes,
         event_streams: EventStreams,
+        openings: Openings,
         connect_states: ConnectStateLoader,
         dispatcher: Dispatcher,
         on_claims: Callable[[Claims], None],
@@ -117,6 +119,7 @@ class WebSocketManager:
             writer=writer,
             heartbeat=heartbeat,
             expiry=self._expiry,
+            openings=openings,
             monitors=monitors,
             statistics=statistics,
             opened=self._opened,

@@ -37,6 +37,7 @@ from wsserver.realtime.commands.stream_commands import StreamCommands
 from wsserver.realtime.connect_state import ConnectStateLoader
 from wsserver.realtime.connections.heartbeat import Heartbeat
 from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.connections.openings import Openings
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter, LocalDelivery
 from wsserver.realtime.delivery.published import PublishedMessages
 from wsserver.realtime.delivery.router import Router
@@ -74,6 +75,7 @@ from wsserver.realtime.operations.message_changes import (
 from wsserver.realtime.operations.node_actions import NodeActions
 from wsserver.realtime.operations.node_queries import NodeQueries
 from wsserver.realtime.operations.publishing import Publishing
+from wsserver.realtime.operations.recordings import NodeRecordings, Recordings
 from wsserver.realtime.operations.searching import Search, SearchIndexer
 from wsserver.realtime.operations.session_actions import SessionActions
 from wsserver.realtime.operations.user_records import PositionsErased, UserRecords
@@ -290,6 +292,7 @@ def build_live(
         settings.replay_budget_bytes,
     )
     dispatcher = Dispatcher(settings.rate, statistics, clock, tasks)
+    openings = Openings()
     manager = WebSocketManager(
         hub=hub,
         connections=connections,
@@ -314,6 +317,7 @@ def build_live(
             session_limit=settings.sessions_per_connection,
             silence_s=settings.heartbeat.timeout_s,
         ),
+        openings=openings,
         connect_states=ConnectStateLoader(
             streams,
             inboxes,
@@ -366,6 +370,8 @@ def build_live(
         nodes,
     )
     NodeActions(manager, tenancy).register(control)
+    NodeRecordings(hub, poller, tenancy, openings, events, clock, settings.node).register(control)
+    recordings = Recordings(control, nodes, permissions, tenancy, audit, events, clock)
     session_actions = SessionActions(conversations, control, permissions, tenancy, audit, clock)
     access_changes = AccessChanges(
         AccessChangeStore(database),
@@ -521,7 +527,8 @@ def build_live(
         search=search,
         search_indexer=SearchIndexer(search_store, clock),
         tracing=tracing,
-        command_channels=CommandChannels(control, nodes, hub, dispatcher),
+        command_channels=CommandChannels(control, nodes, hub, dispatcher, poller),
+        recordings=recordings,
     )
 
 

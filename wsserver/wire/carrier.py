@@ -108,9 +108,15 @@ class Carrier:
         """Send after what is queued already."""
         if transport.state is not OPEN:
             return False
+        if transport.outbox is None and self.cork.hold(transport, frame):
+            return True
+        return self.send_now(transport, frame)
+
+    def send_now(self, transport: Transport, frame: bytes) -> bool:
+        """The same, and without waiting for the end of the loop's turn."""
+        if transport.state is not OPEN:
+            return False
         if transport.outbox is None:
-            if self.cork.hold(transport, frame):
-                return True
             # Collected frames go first, in the same system call.
             self._open_outbox(transport).append(frame)
             self.push(transport)

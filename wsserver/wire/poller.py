@@ -33,6 +33,7 @@ from wsserver.wire.frames import (
 from wsserver.wire.parser import FAILURE, Event, FrameParser, is_utf8, parse_small_text
 from wsserver.wire.readiness import BROKEN, READ, WRITE, Loop, OnReady, Readiness, best_readiness
 from wsserver.wire.sockets import set_nodelay, set_user_timeout
+from wsserver.wire.tap import Tap
 from wsserver.wire.transport import CLOSED, LEAVING, OPEN, Owner, Transport
 from wsserver.wire.writers import Writer, best_writer
 
@@ -94,6 +95,9 @@ class Poller:
             carrier.hold,
             carrier.drop,
         )
+        self._queue_limit_bytes = queue_limit_bytes
+        self._taps: dict[Transport, Tap] = {}
+        """Connections that are observed or disturbed; usually none."""
         self._closed = False
         self._waiters: set[asyncio.Future[None]] = set()
 
@@ -196,6 +200,10 @@ class Poller:
         may leave up to ``coalesce_s`` later; the order on each connection includes ``send``.
         """
         self._carrier.cork.flush()  # the fan-out does not check for frames that the cork holds
+        if self._taps:
+            tapped, transports = self._divide(transports)
+            sent = sum([transport.send(frame) for transport in tapped])
+            return sent + self._fanout.send_many(transports, frame)
         return self._fanout.send_many(transports, frame)
 
     def is_encoded(self, size: int) -> bool:
@@ -217,11 +225,57 @@ class Poller:
     def send_encoded(self, encodings: Encodings) -> int:
         """Like ``send_many``, for a message whose bytes differ between its recipients."""
         self._carrier.cork.flush()
+        if self._taps:
+            sent = 0
+            others: Encodings = []
+            for transports, frame in encodings:
+                tapped, rest = self._divide(transports)
+                sent += sum([transport.send(frame) for transport in tapped])
+                others.append((rest, frame))
+            return sent + self._fanout.send_encoded(others)
         return self._fanout.send_encoded(encodings)
 
     def cork(self) -> None:
         """Combine each connection's frames into one write until the loop's next turn."""
         self._carrier.cork.put_in()
+
+    # -- observing
+
+    def tap(self, transport: Transport) -> Tap | None:
+        """The tap of a connection, inserted if there is none; None: the connection has ended."""
+        tap = self._taps.get(transport)
+        if tap is None and transport.owner is not None:
+            tap = self._taps[transport] = Tap(
+                transport,
+                self._carrier,
+                self._loop,
+                self._clock,
+                self._queue_limit_bytes,
+                self._tap_ended,
+            )
+        return tap
+
+    def tap_of(self, transport: Transport) -> Tap | None:
+        """The tap of a connection, if it has one."""
+        return self._taps.get(transport)
+
+    def untap(self, transport: Transport) -> None:
+        """Remove the tap of a connection, unless it is still used."""
+        tap = self._taps.get(transport)
+        if tap is not None and tap.is_idle:
+            del self._taps[transport]
+            tap.remove()
+
+    def _tap_ended(self, transport: Transport) -> None:
+        self._taps.pop(transport, None)
+
+    def _divide(self, transports: Iterable[Transport]) -> tuple[list[Transport], list[Transport]]:
+        """Those with a tap, and the others: the fan-out writes past taps."""
+        tapped: list[Transport] = []
+        others: list[Transport] = []
+        for transport in transports:
+            (tapped if transport in self._taps else others).append(transport)
+        return tapped, others
 
     # -- shutting down
 

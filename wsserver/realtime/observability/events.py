@@ -34,6 +34,8 @@ NOTIFICATION_SENT = "notification_sent"
 NOTIFICATION_FAILED = "notification_failed"
 HOLDER_CHANGED = "holder_changed"
 SESSION_STATE_CHANGED = "session_state_changed"
+RECORDING_STARTED = "recording_started"
+RECORDING_ENDED = "recording_ended"
 ALERT_RAISED = "alert_raised"
 ALERT_CLEARED = "alert_cleared"
 

@@ -21,6 +21,7 @@ from wsserver.realtime.connections.channel import Channel
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.wire.event_stream import EventStream
+from wsserver.wire.poller import Poller
 
 PATIENCE_S: Final = 30.0
 """Time that another node has for the commands of one request."""
@@ -51,11 +52,14 @@ class RunCommands(Request[CommandReplies], frozen=True):
 class CommandChannels:
     """Passes commands on to the node of their event stream, and returns the replies."""
 
-    def __init__(self, control: Control, nodes: Nodes, hub: Hub, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, control: Control, nodes: Nodes, hub: Hub, dispatcher: Dispatcher, poller: Poller
+    ) -> None:
         self._control = control
         self._nodes = nodes
         self._hub = hub
         self._dispatcher = dispatcher
+        self._poller = poller
         control.add_handler(RunCommands, self._run)
 
     async def run(
@@ -96,6 +100,10 @@ class CommandChannels:
             replies.append(reply)
             self._dispatcher.receive(connection, command, partial(_resolve, reply))
         answered = CommandReplies([await reply for reply in replies])
+        tap = self._poller.tap_of(stream)
+        if tap is not None:
+            for command, text in zip(request.commands, answered.replies, strict=True):
+                tap.note_command(command, text)
         if stream.cursor != before:
             stream.send_cursor()  # a session was joined or left: the browser has to know
         return answered

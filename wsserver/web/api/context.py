@@ -26,6 +26,7 @@ from wsserver.realtime.operations.command_channels import CommandChannels
 from wsserver.realtime.operations.message_changes import MessageChanges
 from wsserver.realtime.operations.message_exports import ArchiveExports
 from wsserver.realtime.operations.publishing import Publishing
+from wsserver.realtime.operations.recordings import Recordings
 from wsserver.realtime.operations.searching import Search
 from wsserver.realtime.operations.session_actions import SessionActions
 from wsserver.realtime.operations.user_records import UserRecords
@@ -74,6 +75,7 @@ class WebContext:
     nodes: Nodes
     manager: WebSocketManager
     command_channels: CommandChannels
+    recordings: Recordings
     telemetry: Telemetry
     poller: Poller
     """Also serves the sockets of clients that are refused with a close code."""

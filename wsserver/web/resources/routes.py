@@ -28,6 +28,7 @@ from wsserver.web.resources import (
     nodes,
     notification_preferences,
     notifications,
+    recordings,
     search,
     sessions,
     stats,
@@ -48,6 +49,7 @@ _RESOURCES: tuple[ModuleType, ...] = (
     notification_preferences,
     diagnostics,
     nodes,
+    recordings,
     webhooks,
     exports,
     event_streams,
@@ -77,6 +79,7 @@ TAGS = {
     "Event streams": "Server-Sent Events instead of a WebSocket: the commands of their clients.",
     "Tokens": "Tickets for the handshake, revocation, identity and permissions of a token.",
     "Server": "Health, metrics, diagnostics, audit trail, API description.",
+    "Recordings": "What goes over the wires of a user or a session, for a while.",
     "Webhooks": "Events posted to other servers: pending and failed deliveries.",
     "Exports": "Stored rows in commit order, for programs that fetch new rows regularly.",
 }

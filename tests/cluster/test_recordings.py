@@ -1,0 +1,35 @@
+"""Recordings: connections of every node are in them, whichever node is asked."""
+
+from __future__ import annotations
+
+from tests.support.running_server import RunningServer
+from tests.support.tokens import token
+from tests.support.waiting import poll
+from tests.support.websocket_clients import open_client
+
+Two = tuple[RunningServer, RunningServer]
+
+
+def test_connections_of_all_nodes_are_recorded(two: Two) -> None:
+    n1, n2 = two
+    started = n1.post("/recordings", {"user_id": "recorded"}).json()
+    path = f"/recordings/{started['recording_id']}"
+    clients = []
+    for node in two:
+        client = open_client(node, bearer=token("recorded", sessions=["s1"]))
+        client.push("connection_established")
+        client.call("join_session", session_id="s1")
+        clients.append(client)
+    found = poll(
+        lambda: n2.get(f"{path}?limit=1000").json(),
+        lambda found: [e["type"] for e in found["events"]].count("session_joined") >= 2,
+    )
+    assert {each["node"] for each in found["connections"]} == {"n1", "n2"}
+    cursor = found["next_cursor"]
+    clients[0].call("ping")
+    rest = n2.get(f"{path}?limit=1000&cursor={cursor}").json()
+    assert [event["type"] for event in rest["events"]][-2:] == ["ping", "pong"]
+    assert n2.delete(path).status == 200
+    assert n1.get(path).status == 404
+    for client in clients:
+        client.close()
