@@ -28,7 +28,7 @@ MUST_EXIST = {"session", "message", "notification", "connection", "task"} | {
 }
 """Kinds whose unused ids are 404 in a path, for all roles."""
 NOT_FOR_A_SERVICE = (
-    *("DELETE /connections", "POST /users/disconnect", "POST /tokens/revoke"),
+    *("DELETE /connections", "POST /users/disconnect", "POST /tokens/revoke", "POST /recordings"),
     *("PUT /quotas", "GET /quotas", "GET /users/X/data", "DELETE /users/X/data"),
 )
 

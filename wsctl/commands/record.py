@@ -53,7 +53,7 @@ def record(
 
     Commands and pushes of all their connections on all nodes, with their times, also of those that
     open meanwhile. Credentials are left out; texts are masked unless --contents is given. It ends
-    by itself after 20,000 messages or 8 MiB on a node. The file is read by wsctl replay, by
+    by itself after 20,000 messages or 4 MiB on a node. The file is read by wsctl replay, by
     wsctl trace --with, and by WsReplay of the browser client. Recordings are in the audit trail.
     Needs connections:record.
 

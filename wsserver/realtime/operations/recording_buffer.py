@@ -14,7 +14,7 @@ from wsserver.realtime.operations.recorded_frames import read_text, redacted
 from wsserver.wire.sent_texts import texts_in_events, texts_in_frames
 
 EVENTS_LIMIT: Final = 20_000
-BYTES_LIMIT: Final = 8 * 1024 * 1024
+BYTES_LIMIT: Final = 4 * 1024 * 1024
 """Of one recording on one node; it ends there."""
 FRAME_LIMIT: Final = 256 * 1024
 """Of a longer text only type and size are recorded."""

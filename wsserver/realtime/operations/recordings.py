@@ -44,7 +44,7 @@ from wsserver.wire.poller import Poller
 log = logging.getLogger(__name__)
 
 PERMISSION: Final = "connections:record"
-RECORDINGS_LIMIT: Final = 10
+RECORDINGS_LIMIT: Final = 20
 KEPT_S: Final = 300.0
 """How long a recording that has ended can be read."""
 
