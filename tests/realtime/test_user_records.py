@@ -148,6 +148,19 @@ async def test_traces_do_not_name_them_any_more(live: Live) -> None:
 
 
 @pytest.mark.gen_test
+async def test_traces_do_not_name_them_while_they_are_connected(live: Live) -> None:
+    mine = await live.in_session("u1")
+    other = await live.in_session("u2")
+    said = await say(other, "hello")
+    assert "u1" in str(await live.tracing.trace(live.actor(), said["message_id"]))
+    await erase(live)
+    assert "u1" not in str(await live.tracing.trace(live.actor(), said["message_id"]))
+    later = await say(other, "and again")
+    assert "u1" in str(await live.tracing.trace(live.actor(), later["message_id"]))
+    assert mine.info.is_alive
+
+
+@pytest.mark.gen_test
 async def test_others_are_served_meanwhile_and_a_second_erasure_waits(live: Live) -> None:
     mine = await live.in_session("u1")
     other = await live.in_session("u2")

@@ -415,6 +415,7 @@ def build_live(
         revisions,
         receipts,
         traces,
+        hub,
         permissions,
         tenancy,
         audit,

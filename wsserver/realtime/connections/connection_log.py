@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -107,8 +108,13 @@ class ConnectionLog:
         while intervals and (intervals[0].to_tick or 0) < tick:
             intervals.popleft()
 
-    def forget_user(self, user_id: str) -> None:
-        """Drop the intervals of a user: a trace does not list their former connections any more."""
+    def forget_user(self, user_id: str, connections: Iterable[ConnectionInfo]) -> None:
+        """Drop the intervals of a user: no trace lists them as a recipient of what was delivered.
+
+        ``connections``: their open ones, which begin anew.
+        """
+        for connection in connections:
+            self.renewed(connection)
         self._intervals = deque([each for each in self._intervals if each.user_id != user_id])
 
     def _note(

@@ -14,6 +14,7 @@ from wsserver.clock import Clock
 from wsserver.cluster.broker import Publication
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import Target, TargetType
+from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.connection_log import ConnectionLog
 
 NOBODY: frozenset[str] = frozenset()
@@ -150,10 +151,10 @@ class TraceBuffer:
             return None
         return entry
 
-    def forget_user(self, user_id: str) -> None:
+    def forget_user(self, user_id: str, connections: Iterable[ConnectionInfo] = ()) -> None:
         """Remove a user as publisher and as recipient; messages to them cannot be traced any more.
 
-        Some 10 ms with a full buffer.
+        ``connections``: their open ones. Some 10 ms with a full buffer.
         """
         for entry in self._entries:
             if entry.target.type is TargetType.USER and entry.target.id == user_id:
@@ -163,7 +164,7 @@ class TraceBuffer:
             if entry.marks is not None:
                 kept = {who: marks for who, marks in entry.marks.items() if who[0] != user_id}
                 entry.marks = kept
-        self._connection_log.forget_user(user_id)
+        self._connection_log.forget_user(user_id, connections)
 
     def wall_of(self, monotonic: float) -> float:
         """Convert a time of the monotonic clock to seconds since the epoch."""

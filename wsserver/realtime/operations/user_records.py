@@ -16,6 +16,7 @@ from wsserver.identity.permissions import Permissions
 from wsserver.protocol.types import JsonObject
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.tenancy import Tenancy
+from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.inbox.receipt_recorder import ReceiptRecorder
 from wsserver.realtime.operations.message_changes import (
@@ -80,6 +81,7 @@ class UserRecords:
         revisions: Revisions,
         receipts: ReceiptRecorder,
         traces: TraceBuffer,
+        hub: Hub,
         permissions: Permissions,
         tenancy: Tenancy,
         audit: Audit,
@@ -97,6 +99,7 @@ class UserRecords:
         self._revisions = revisions
         self._receipts = receipts
         self._traces = traces
+        self._hub = hub
         self._permissions = permissions
         self._tenancy = tenancy
         self._audit = AuditRecorder(audit, clock)
@@ -233,7 +236,7 @@ class UserRecords:
     # Notices
 
     def _forget(self, notice: UserErased) -> None:
-        self._traces.forget_user(notice.user_id)
+        self._traces.forget_user(notice.user_id, self._hub.of_user(notice.user_id))
 
     def _drop(self, notice: MessagesRemoved) -> None:
         for name in notice.streams:
