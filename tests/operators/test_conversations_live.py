@@ -91,6 +91,13 @@ def test_conversations_of_a_user(ctl: Run, session: str) -> None:
     assert listed.stderr == "2 conversations, 2 unread in all\n"
     rows = [line.split() for line in listed.stdout.splitlines()]
     assert [row[0] for row in rows[-2:]] == [f"{session}.b", f"{session}.a"]
+    assert ctl("take", f"{session}.b", "--user", "sales").exit_code == 0
+    assert [row.split()[3:5] for row in ctl("conversations", user).stdout.splitlines()[-2:]] == [
+        ["user", "sales"],
+        ["-", "0/1"],
+    ]
+    listed = ctl("sessions", "--holder", "user:sales").stdout.splitlines()
+    assert [row.split()[:4] for row in listed[-1:]] == [[f"{session}.b", "open", "user", "sales"]]
     one = ctl("conversations", user, "--limit", "1")
     assert one.stderr == "1 of 2 conversations, 2 unread in all\n"
     assert document(ctl, "conversations", user, "--state", "closed") == []

@@ -53,7 +53,7 @@ _CONNECTIONS = [
 _SESSIONS = [
     Column("SESSION", "session_id", is_id=True),
     Column("STATE", "state"),
-    Column("HOLDER", "holder", held_by),
+    Column("HOLDER", "holder"),
     Column("USERS", "names"),
     Column("CONNECTIONS", "connections", right=True),
     Column("OFFSET", "offset", plain, right=True),
@@ -146,7 +146,10 @@ def sessions(
     query = {"node": node, "state": state, "holder": holder}
     rows = list(environment.client.pages("/sessions", "sessions", query, limit))
     if environment.output.is_table:
-        rows = [{**row, "names": _names(row.get("users"))} for row in rows]
+        rows = [
+            {**row, "names": _names(row.get("users")), "holder": held_by(row.get("holder"))}
+            for row in rows
+        ]
     is_any = state is None and holder is None
     environment.output.rows(_SESSIONS, rows, empty="no active sessions" if is_any else "none")
 

@@ -30,7 +30,7 @@ _CONVERSATIONS = [
     Column("SESSION", "session_id", is_id=True),
     Column("UNREAD", "unread", right=True),
     Column("STATE", "state"),
-    Column("HOLDER", "holder", held_by),
+    Column("HOLDER", "holder"),
     Column("TITLE", "title"),
     Column("READ TO", "read", right=True, is_detail=True),
     Column("LAST MESSAGE", "at", day_time, is_detail=True),

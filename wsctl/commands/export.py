@@ -234,7 +234,7 @@ def messages(
 
 @command()
 @click.argument("user", shell_complete=completion.users)
-@_format_option
+@click.option("--format", "format_", type=click.Choice(_FORMATS), help="Default: ndjson.")
 @_out_option
 @pass_environment
 def user_data(
@@ -242,8 +242,8 @@ def user_data(
 ) -> None:
     """Export what is stored about a user.
 
-    Columns: table, row (JSON). The default format is ndjson. Messages that the user has sent, and
-    those of the inbox, are rows of the table messages. Needs users:erase.
+    Columns: table, row (JSON). Messages that the user has sent, and those of the inbox, are rows of
+    the table messages. Needs users:erase.
 
     Examples:
     wsctl export user-data u1 --out u1.ndjson
