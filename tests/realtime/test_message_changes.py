@@ -344,10 +344,13 @@ async def test_a_reply_to_nothing_is_not_stored(live: Live) -> None:
     client = await live.in_session("u1", sessions="*")
     await client.call("join_session", session_id="s2")
     elsewhere = await client.call("send_message", session_id="s2", content="x")
-    for message_id in ("msg_none", elsewhere["message_id"]):
+    said = await say(client)
+    await change(client, "edit_message", said, content="hi")
+    record = (await history(client, changes=True))[-1]["id"]
+    for message_id in ("msg_none", elsewhere["message_id"], record):
         code = await client.error("send_message", session_id="s1", content="y", reply_to=message_id)
         assert code == "not_found"
-    assert await history(client) == []
+    assert [each["id"] for each in await history(client)] == [said]
     assert (
         await client.error("send_message", session_id="s1", content="y", reply_to="a b")
         == "bad_request"

@@ -30,6 +30,8 @@ _SELECT_IDS = (
     f" FROM messages m JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
     " WHERE m.message_id IN (SELECT value FROM json_each(?))"
 )
+_SELECT_MESSAGES = f"{_SELECT_IDS} AND m.subject IS NULL"
+"""Without change records, which are no messages."""
 _SELECT_DEDUP = (
     'SELECT key, message_id, stream, epoch, "offset", at FROM dedup'
     " WHERE scope = ? AND key IN (SELECT value FROM json_each(?))"
@@ -234,13 +236,13 @@ def _without_subject(db: Connection, new: Sequence[Append]) -> list[Append]:
         return []
     known = {
         (stream, message_id)
-        for message_id, stream, *_ in db.execute(_SELECT_IDS, [db.listed(replies)])
+        for message_id, stream, *_ in db.execute(_SELECT_MESSAGES, [db.listed(replies)])
     }
     missing = []
     for item in new:
         if item.replies_to is not None and item.replies_to not in known:
             missing.append(item)
-        else:
+        elif item.revision is None:
             known.add((item.stream, item.message_id))
     return missing
 
