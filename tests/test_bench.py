@@ -114,6 +114,7 @@ def test_a_small_run_of_readers_and_lists_is_answered(tmp_path: Path) -> None:
         (figures,) = results[name]["wsserver"]
         assert figures["missing"] == 0
         assert figures["p99_ms"] >= figures["p50_ms"] > 0
+    assert figures["alone_p99_ms"] >= figures["alone_p50_ms"] > 0
 
 
 @needs_clients

@@ -276,10 +276,10 @@ class Load:
         return await self._senders.send(messages, window, timeout_s)
 
     async def send_commands(
-        self, command: str, count: int, window: int, timeout_s: float
+        self, command: str, count: int, window: int, timeout_s: float, senders: int | None = None
     ) -> dict[str, Any]:
-        """Have each sender send so many commands about its session, ``window`` at a time."""
-        return await self._senders.send(count, window, timeout_s, command)
+        """Have each sender, or the first ones, send so many commands, ``window`` at a time."""
+        return await self._senders.send(count, window, timeout_s, command, senders)
 
     async def pushed(self, each: int, timeout_s: float) -> dict[str, Any]:
         """Wait until each sender has got so many messages of its session."""

@@ -140,19 +140,25 @@ class Senders:
         await self._wait(lambda: all(each.is_joined for each in self._all), timeout_s)
 
     async def send(
-        self, messages: int, window: int, timeout_s: float, command: str = "send_message"
+        self,
+        messages: int,
+        window: int,
+        timeout_s: float,
+        command: str = "send_message",
+        senders: int | None = None,
     ) -> dict[str, Any]:
         """Have each send so many; return times from send to answer in µs, and the last one's time.
 
-        What they send is a message, or another command.
+        What they send is a message, or another command. ``senders``: only the first ones send.
         """
-        for sender in self._all:
+        sending = self._all[:senders]
+        for sender in sending:
             sender.send(messages, window, command)
         try:
-            await self._wait(lambda: all(each.is_done for each in self._all), timeout_s)
+            await self._wait(lambda: all(each.is_done for each in sending), timeout_s)
         except TimeoutError:
             pass  # what did not come is missing in the figures
-        micros = [value for each in self._all for value in each.micros]
+        micros = [value for each in sending for value in each.micros]
         return {"completed_ns": time.monotonic_ns(), "micros": micros}
 
     async def pushed(self, each: int, timeout_s: float) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from scripts.benchmark.workloads import COLLECT_TIMEOUT_S, SETTLE_S, Figures, Si
 
 BATCH_PATH = "/api/v1/websocket/messages/batch"
 SESSIONS_PATH = "/api/v1/websocket/sessions"
-CONVERSATIONS = 100
-"""Of each user who lists them."""
+SETTING_UP = 8
+"""Requests at the same time that make conversations."""
 BATCH = 1000
 WINDOW = 100
 """Messages of one connection that are sent and not acknowledged yet."""
@@ -62,17 +62,34 @@ async def mark_read(stage: Stage, size: Size) -> Figures:
 
 
 async def conversations(stage: Stage, size: Size) -> Figures:
-    """Everyone lists conversations again and again, each being in ``CONVERSATIONS`` of them."""
+    """Lists of conversations, again and again: first by one user alone, then by all at once."""
     users = await stage.crew.open_senders(size.connections)
-    sessions = [f"conversation-{number}" for number in range(CONVERSATIONS)]
     members = json.dumps({"user_ids": users}).encode()
     message = json.dumps({"type": "new_message", "content": CONTENT}).encode()
-    async with stage.client() as client:
-        for session in sessions:
-            await client.put(f"{SESSIONS_PATH}/{session}/members", members)
-            await client.post(f"{SESSIONS_PATH}/{session}/messages", message)
+    numbers = iter(range(size.sessions))
+
+    async def make() -> None:
+        async with stage.client() as client:
+            for number in numbers:
+                path = f"{SESSIONS_PATH}/conversation-{number}"
+                await client.put(f"{path}/members", members)
+                await client.post(f"{path}/messages", message)
+
+    await asyncio.gather(*(make() for _ in range(SETTING_UP)))
     each = size.messages // size.connections
-    return await _commands(stage, "conversations", each, 1, size)
+    alone = await stage.crew.workers[0].ask(
+        "send_commands",
+        command="conversations",
+        count=each,
+        window=1,
+        timeout_s=COLLECT_TIMEOUT_S,
+        senders=1,
+    )
+    return {
+        "alone_p50_ms": percentile_ms(alone["micros"], 50),
+        "alone_p99_ms": percentile_ms(alone["micros"], 99),
+        **await _commands(stage, "conversations", each, 1, size),
+    }
 
 
 async def _commands(stage: Stage, command: str, each: int, window: int, size: Size) -> Figures:

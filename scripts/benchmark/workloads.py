@@ -29,6 +29,7 @@ class Size:
     seconds: float = 0.0
     publishers: int = 1
     rate: float | None = None
+    sessions: int = 0
 
 
 async def fan_out(stage: Stage, size: Size) -> Figures:
