@@ -96,8 +96,8 @@ def test_conversations_of_a_user(ctl: Run, session: str) -> None:
         ["user", "sales"],
         ["-", "0/1"],
     ]
-    listed = ctl("sessions", "--holder", "user:sales").stdout.splitlines()
-    assert [row.split()[:4] for row in listed[-1:]] == [[f"{session}.b", "open", "user", "sales"]]
+    held = ctl("sessions", "--holder", "user:sales").stdout.splitlines()
+    assert [row.split()[:4] for row in held[-1:]] == [[f"{session}.b", "open", "user", "sales"]]
     one = ctl("conversations", user, "--limit", "1")
     assert one.stderr == "1 of 2 conversations, 2 unread in all\n"
     assert document(ctl, "conversations", user, "--state", "closed") == []
