@@ -95,6 +95,7 @@ NO_BODIES: list[Any] = [[], None, "x", 1]
         (MembersRequest, {}, "user_ids"),
         (MembersRequest, {"user_ids": ["u"] * 10_001}, "user_ids"),
         (RevokeRequest, {"jti": ""}, "jti"),
+        (RevokeRequest, {"jti": "a\0b"}, "jti"),
         (TicketRequest, {"ttl_s": 1}, "ttl_s"),
     ],
 )

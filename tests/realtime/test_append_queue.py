@@ -178,6 +178,19 @@ async def test_an_unexpected_error_is_logged_and_raised(
 
 
 @pytest.mark.gen_test
+async def test_an_unexpected_error_of_one_fails_no_other(
+    line: Line, caplog: pytest.LogCaptureFixture
+) -> None:
+    poison = drafts(2)
+    line.store.poison = poison[1].message_id
+    before, bad, after = map(line.queue.append, (drafts(1), poison, drafts(1)))
+    with caplog.at_level(logging.ERROR), pytest.raises(ZeroDivisionError):
+        await bad
+    assert [(await each)[0].offset for each in (before, after)] == [1, 2]
+    assert line.batches == [4, 1, 2, 1]
+
+
+@pytest.mark.gen_test
 async def test_a_commit_that_was_said_to_have_failed_is_announced_once(line: Line) -> None:
     line.store.fails_after_commit = True
     line.store.failures.append(StorageUnavailable("outcome unknown"))

@@ -237,6 +237,19 @@ async def test_the_same_client_message_id_gives_one_message_and_the_same_answer(
 
 
 @pytest.mark.gen_test
+async def test_a_client_message_id_may_have_any_character(live: Live) -> None:
+    """PostgreSQL has no NUL in texts."""
+    client = await live.in_session("u1")
+    for id_ in ("a\0b", "a\\0b\n", "你好"):
+        said = {"session_id": "s1", "content": "x", "client_message_id": id_}
+        first, again = [await client.call("send_message", **said) for _ in range(2)]
+        assert first["type"] == "ack", first
+        assert first["offset"] == again["offset"]
+    (new, *_) = [each for each in await client.rest() if each["type"] == "new_message"]
+    assert new["message"]["client_message_id"] == "a\0b"
+
+
+@pytest.mark.gen_test
 async def test_a_client_message_id_is_that_of_a_user_of_one_organization(live: Live) -> None:
     ours = await live.in_session("u1", "s1", organization_id="o1")
     theirs = await live.in_session("u1", "s2", organization_id="o2")

@@ -103,6 +103,12 @@ def test_a_draft_has_what_storage_wants_to_know() -> None:
     assert make().origin == "{}"
 
 
+def test_its_key_can_be_stored_anywhere() -> None:
+    keys = [make(dedup=("user u1", key)).dedup for key in ("a\0b", "a\0c", "a")]
+    assert keys == [("user u1", "a\\0b"), ("user u1", "a\\0c"), ("user u1", "a")]
+    assert make().dedup is None
+
+
 def test_its_audience_is_kept_too() -> None:
     assert make().readers is None
     assert make().audience is None

@@ -72,6 +72,8 @@ class FakeStore(StreamStore):
         """The other calls."""
         self.failures: deque[Exception] = deque()
         """What the next calls of ``append`` raise."""
+        self.poison = ""
+        """Id of a message that cannot be stored, nor what is in one batch with it."""
         self.read_failures: deque[Exception] = deque()
         self.fails_after_commit = False
         self._gates: dict[str, Gate] = {}
@@ -97,6 +99,8 @@ class FakeStore(StreamStore):
         await self._pass("append")
         if self.failures and not self.fails_after_commit:
             raise self.failures.popleft()
+        if any(item.message_id == self.poison for item in batch):
+            raise ZeroDivisionError("a fault in the program")
         answers = [self._append(item) for item in batch]
         await self._pass("committed")
         if self.failures:

@@ -31,6 +31,8 @@ MAX_MEMBERS = 10_000
 MAX_METADATA_BYTES = 4096
 """Of a session, or of an answer."""
 MAX_TTL_S = 366 * 86_400
+NO_NUL = r"^[^\x00]*$"
+"""PostgreSQL stores no text with NUL."""
 BODY = "body"
 """The field of a fault of the whole body, such as an array."""
 
@@ -238,5 +240,5 @@ class TicketRequest(Request):
 class RevokeRequest(Request):
     """The tokens to revoke: exactly one of ``jti`` and ``user_id``."""
 
-    jti: Annotated[str, Meta(min_length=1, max_length=256)] | UnsetType = UNSET
+    jti: Annotated[str, Meta(min_length=1, max_length=256, pattern=NO_NUL)] | UnsetType = UNSET
     user_id: UserId | UnsetType = UNSET

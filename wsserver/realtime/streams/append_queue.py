@@ -132,7 +132,7 @@ class AppendQueue:
     async def _run(self) -> None:
         """Store group after group; while one is being stored, announce the one before it."""
         groups: list[_Group] = []
-        stored: tuple[list[_Group], list[Appended]] | None = None
+        stored: _Stored | None = None
         try:
             while self._waiting or stored is not None:
                 groups = self._take()
@@ -141,8 +141,7 @@ class AppendQueue:
                     await self._announce_groups(*stored)
                     stored = None
                 if storing is not None:
-                    appended = await storing
-                    stored = (groups, appended) if appended is not None else None
+                    stored = await storing
         except asyncio.CancelledError:  # the promises have to end, or publishers wait forever
             self._is_finished = True
             self._abandon([*(stored[0] if stored is not None else ()), *groups])
@@ -176,13 +175,13 @@ class AppendQueue:
         self._waiting_count -= count
         return groups
 
-    async def _store_groups(self, groups: list[_Group]) -> list[Appended] | None:
-        """Store all; None: failed, and the promises are rejected."""
+    async def _store_groups(self, groups: list[_Group]) -> _Stored | None:
+        """Store all; what was stored. None: nothing. The promises of the others are rejected."""
         batch = [draft for drafts, _ in groups for draft in drafts]
         give_up_at = self._clock.monotonic() + RETRY_WITHIN_S
         for delay_s in (*RETRY_DELAYS_S, None):
             try:
-                return _own(batch, await self._store.append(batch))
+                return groups, _own(batch, await self._store.append(batch))
             except StorageUnavailable as error:
                 if delay_s is None or self._clock.monotonic() > give_up_at:
                     self._fail(groups, error)
@@ -190,10 +189,22 @@ class AppendQueue:
             except Exception as error:
                 if not isinstance(error, WsServerError):
                     log.exception("messages not stored count=%d", len(batch))
+                    if len(groups) > 1:  # it is the fault of one of them
+                        return await self._store_one_by_one(groups)
                 self._fail(groups, error)
                 return None
             await asyncio.sleep(delay_s)
         return None
+
+    async def _store_one_by_one(self, groups: list[_Group]) -> _Stored | None:
+        kept: list[_Group] = []
+        places: list[Appended] = []
+        for group in groups:
+            stored = await self._store_groups([group])
+            if stored is not None:
+                kept.append(group)
+                places += stored[1]
+        return (kept, places) if kept else None
 
     def _fail(self, groups: list[_Group], error: Exception) -> None:
         for drafts, outcomes in groups:
@@ -272,6 +283,8 @@ class AppendQueue:
 
 
 _Group = tuple[Sequence[Draft], Outcomes]
+_Stored = tuple[list[_Group], list[Appended]]
+"""Groups and the places of all their drafts."""
 
 
 class _OpenGroup:

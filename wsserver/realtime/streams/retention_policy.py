@@ -162,7 +162,7 @@ def draft_of(
         expires_at=at + lifetime_s,
         has_ttl=has_ttl,
         sender=message.sender,
-        dedup=message.dedup,
+        dedup=None if message.dedup is None else _storable(*message.dedup),
         origin=write_origin(message.origin),
         audience=write_audience(readers),
         replies_to=message.replies_to,
@@ -171,6 +171,11 @@ def draft_of(
         message=message,
         readers=readers,
     )
+
+
+def _storable(scope: str, key: str) -> tuple[str, str]:
+    """A pair without NUL, which texts of PostgreSQL cannot have."""
+    return scope, key.replace("\0", "\\0") if "\0" in key else key
 
 
 def _audience_of(message: Message) -> Audience | None:
