@@ -55,6 +55,47 @@ async def test_a_task_is_taken_through_its_states(console: Console, server: Serv
 
 
 @pytest.mark.gen_test
+async def test_a_task_is_created_and_goes_on_step_by_step(console: Console, server: Server) -> None:
+    async with console.page("/tasks", requests_fail=True) as page:
+        await page.get_by_role("button", name="New task").click()
+        dialog = page.locator("dialog")
+        await dialog.get_by_label("Title").fill(HOSTILE)
+        await dialog.get_by_label("Steps").fill("Call\n\n  Visit \n")
+        await expect(dialog.get_by_label("Assignee")).to_be_hidden()
+        await dialog.get_by_label("Assigned to").select_option("user")
+        await dialog.get_by_label("Assignee").fill("no id!")
+        await dialog.get_by_label("Session").fill("bad session")
+        await dialog.get_by_label("Due").fill("2030-01-15T14:30")
+        await dialog.get_by_role("button", name="Create").click()
+        problem = dialog.get_by_role("alert")
+        await expect(problem).to_contain_text("assignee.user: ")
+        await expect(problem).to_contain_text("session_id: ")
+        await dialog.get_by_label("Assignee").fill("nils")
+        await dialog.get_by_label("Session").fill("s1")
+        await dialog.get_by_role("button", name="Create").click()
+        await expect(page.locator(".steps li")).to_have_text(["Call", "Visit"])
+        await expect(page.locator("main")).to_contain_text("2030")
+        await page.get_by_role("button", name="→ running").click()
+        await dialog.locator("button[type=submit]").click()
+        await page.get_by_role("button", name="Progress…").click()
+        await dialog.get_by_label("Current step").select_option("1")
+        await dialog.get_by_label("Progress in percent").fill("40")
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(page.locator(".steps [aria-current]")).to_have_text("Visit")
+        await expect(page.locator("main")).to_contain_text("40 %")
+    (task,) = [
+        each
+        for each in (await server.get("/tasks")).json()["tasks"]
+        if [step["title"] for step in each["steps"]] == ["Call", "Visit"]
+    ]
+    assert (task["title"], task["assignee"], task["session_id"]) == (
+        HOSTILE,
+        {"user": "nils"},
+        "s1",
+    )
+
+
+@pytest.mark.gen_test
 async def test_quotas_are_shown_edited_and_deleted(console: Console, server: Server) -> None:
     await make_quota(server)
     async with console.page("/quotas") as page:

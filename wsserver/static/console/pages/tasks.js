@@ -22,6 +22,7 @@ import { count, shortJson } from "../parts/format.js";
 import { poll } from "../parts/polling.js";
 import { pathTo } from "../parts/router.js";
 import { toast } from "../parts/toasts.js";
+import { createTask, editProgress } from "./task_forms.js";
 import { t } from "./work_texts.js";
 
 const KINDS = {
@@ -45,7 +46,7 @@ export function show(context) {
   return context.id === null ? showAll(context) : showOne(context);
 }
 
-function showAll({ root, query, signal, router, shell }) {
+function showAll({ root, query, signal, account, router, shell }) {
   const table = new CursorTable({
     label: t("tasks"),
     path: "/tasks",
@@ -87,7 +88,14 @@ function showAll({ root, query, signal, router, shell }) {
     signal,
     shell,
   });
-  root.append(heading(t("tasks")), table.element);
+  const create = async () => {
+    const made = await createTask(account);
+    if (made) router.go(pathTo("tasks", made.task_id));
+  };
+  root.append(
+    heading(t("tasks"), { actions: [button(t("new_task"), create)] }),
+    table.element,
+  );
   table.start();
 }
 
@@ -116,6 +124,7 @@ async function showOne({ root, id: taskId, signal, shell }) {
     const next = TRANSITIONS[task.state] ?? [];
     fill(
       actions,
+      next.length ? button(t("edit_progress"), progress) : null,
       next.map((each) =>
         button(
           `→ ${stateName(each)}`,
@@ -128,6 +137,8 @@ async function showOne({ root, id: taskId, signal, shell }) {
     fill(steps, stepsOf(task));
     fill(history, historyOf(task.history));
   }
+
+  const progress = async () => (await editProgress(task)) && reload();
 
   async function change(to) {
     const note = area("note", { rows: 2, maxLength: 2000, className: "prose" });
@@ -174,7 +185,7 @@ function factsOf(task) {
   return facts([
     [t("progress"), bar(task.progress)],
     [t("assigned"), assignee(task.assignee)],
-    [t("due"), task.due_at && when(task.due_at)],
+    [t("due"), task.due_at && [at(task.due_at), " · ", when(task.due_at)]],
     [t("session"), task.session_id && sessionLink(task.session_id)],
     [t("organization"), task.organization_id],
     [t("created"), [at(task.created_at), " ", userLink(task.created_by)]],

@@ -1,6 +1,7 @@
 /** Dialogs: one that shows something, and one that asks before an action, with its preview. */
 
 import { fill, h } from "./dom.js";
+import { showFaults } from "./forms.js";
 import { t } from "./texts.js";
 
 let counter = 0;
@@ -69,7 +70,7 @@ export function confirmAction({ title, confirm, isDanger = false, preview, field
     try {
       result = await act(new FormData(form));
     } catch (error) {
-      problem.textContent = error.message;
+      showFaults(problem, error);
       button.disabled = false;
       return;
     }

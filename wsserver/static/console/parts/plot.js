@@ -59,6 +59,7 @@ export class Plot {
       icon("table"),
     );
     table.setAttribute("aria-label", t("as_table_of", { title: options.title }));
+    this.#svg.setAttribute("aria-label", options.title); // until there is something to describe
     this.element = h(
       "figure",
       { className: "plot" },
