@@ -129,6 +129,7 @@ setup(
             "static/**/*",
             "notifications/texts/*.toml",
             "extensions/*/texts/*.toml",
+            "extensions/*/console/*",
         ],
         "wsctl": ["py.typed"],
     },

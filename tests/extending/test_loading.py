@@ -13,7 +13,15 @@ from msgspec import Meta, Struct
 
 from wsserver.config import ConfigFaults, Fault, Settings, load_settings, masked, secret_texts
 from wsserver.errors import Meaning, WsServerError
-from wsserver.extending import Command, Extension, ExtensionResource, Job, Migration, Part
+from wsserver.extending import (
+    Command,
+    ConsolePage,
+    Extension,
+    ExtensionResource,
+    Job,
+    Migration,
+    Part,
+)
 from wsserver.extending.loading import conflicts_of, find, load
 from wsserver.extension_registry import BUILT_IN, find_extensions, load_extensions
 from wsserver.workers.worker_settings import from_json, to_json
@@ -65,6 +73,24 @@ def faults_of(names: dict[str, str], toml: str = "", **environ: str) -> list[tup
 
 def test_the_built_in_ones_can_be_loaded_and_do_not_contradict_each_other() -> None:
     assert [each.name for each in load_extensions(Settings())] == list(BUILT_IN)
+
+
+def test_pages_of_the_console_are_checked(tmp_path: Path) -> None:
+    (tmp_path / "a.js").touch()
+    page = ConsolePage(name="a", title=("A", "甲"), module=tmp_path / "a.js")
+    assert list(conflicts_of([replace(ONE, pages=(page,))])) == []
+    wrong = (
+        replace(page, name="A/../b"),
+        replace(page, name="b", permission="no:such"),
+        replace(page, name="c", module=tmp_path / "none.js"),
+    )
+    faults = list(
+        conflicts_of([replace(ONE, pages=(page, *wrong)), replace(OF_MANY, pages=(page,))])
+    )
+    assert [fault.split(":")[0] for fault in faults] == ["one", "one", "one", "accounts"]
+    assert "the page b needs an unknown permission no:such" in faults[1]
+    assert "the page c has no module" in faults[2]
+    assert "the page a is one of the extension one already" in faults[3]
 
 
 def test_a_disabled_one_is_not_imported() -> None:

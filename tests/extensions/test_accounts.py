@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -185,10 +186,23 @@ async def test_what_fails_for_good_is_reported_and_can_be_sent_again(
         status = await bob.push("message_status_update")
     assert status["reason"] == "ret 500: bad ***"
     (main, _) = (await server.get("/accounts")).json()["accounts"]
-    assert (main["failed"], main["pending"]) == (1, 0)
+    assert (main["failed"], main["pending"], main["last_sent_at"]) == (1, 0, None)
+    whole = (await server.get("/accounts/main")).json()
+    assert (whole["members"], whole["failed"]) == (["bob"], 1)
+    (unsent,) = whole["unsent"]
+    assert (unsent["state"], unsent["contact"], unsent["sender"]) == ("failed", "wxid_ann", "bob")
+    assert (unsent["attempts"], unsent["due_at"]) == (1, None)
+    assert unsent["detail"] == "ret 500: bad ***"
+    stranger = token("m", "manager", organization_id="org_2")
+    assert (await server.get("/accounts/main", bearer=stranger)).code == "not_found"
+    assert (await server.get("/accounts/none")).code == "not_found"
     gewe.answer_with(200, b'{"ret":200,"data":{}}')
     assert (await server.post("/accounts/main/retry")).json() == {"retried": 1}
     await until(lambda: len(gewe.requests) == 2)
+    while (whole := (await server.get("/accounts/main")).json())["unsent"]:
+        await asyncio.sleep(0.01)
+    assert whole["sent"] == 1
+    assert whole["last_sent_at"] == unsent["at"]
 
 
 @pytest.mark.gen_test

@@ -250,6 +250,37 @@ async def test_after_three_failures_a_human_is_wanted(server: Server, provider: 
     (notification,) = listed["notifications"]
     assert KEY not in str(notification)
     assert "wrong key ***" in str(notification)
+    shown = (await server.get("/responders/bot")).json()
+    assert [each["session_id"] for each in shown["failures"]] == ["s1"] * 3
+    assert "wrong key ***" in shown["failures"][0]["reason"]
+    assert (shown["due"], shown["queue"]) == (0, [])
+
+
+@pytest.mark.gen_test
+async def test_operators_see_what_waits(server: Server, provider: AiProvider) -> None:
+    ann = await customer(server)
+    await say(ann, "hello")
+    await provider.request()
+    (listed,) = (await server.get("/responders")).json()["responders"]
+    assert (listed["responder"], listed["kind"], listed["model"]) == ("bot", "openai", "m")
+    assert (listed["due"], listed["failing"], listed["unit"]) == (1, 0, "tokens")
+    shown = (await server.get("/responders/bot")).json()
+    (turn,) = shown["queue"]
+    assert (turn["session_id"], turn["is_answering"], turn["failures"]) == ("s1", True, 0)
+    assert listed["waiting_since"] == turn["since"]
+    assert KEY not in str(shown)
+    assert (await server.get("/responders/none")).code == "not_found"
+
+
+@pytest.mark.gen_test
+async def test_the_latest_failures_are_kept(server: Server) -> None:
+    store = server.context.extensions["responders"]._store
+    for number in range(25):
+        await store.note_failure("bot", f"s{number}", "why", float(number))
+        await store.note_failure("other", "s", "why", 0.0)
+    kept = await store.failures("bot")
+    assert [each.session_id for each in kept] == [f"s{number}" for number in range(24, 4, -1)]
+    assert len(await store.failures("other")) == 20
 
 
 @pytest.mark.gen_test

@@ -20,6 +20,7 @@ from wsserver.storage.engine.extension_schema import Migration
 from wsserver.storage.maintenance.user_tables import UserTable
 from wsserver.storage.messages.answers import EndedAnswer
 from wsserver.web.api.answers import Answer, Listing
+from wsserver.web.api.console_pages import ConsolePage
 from wsserver.web.api.endpoint import PUBLIC, SIGNED_IN, Call
 from wsserver.web.api.queries import PageQuery
 
@@ -33,6 +34,7 @@ __all__ = [
     "Command",
     "Connection",
     "ConnectionInfo",
+    "ConsolePage",
     "EndedAnswer",
     "Extension",
     "ExtensionContext",

@@ -19,6 +19,7 @@ from wsserver.realtime.operations.message_changes import RemoveContents
 from wsserver.storage.engine.extension_schema import ExtensionSchema, Migration
 from wsserver.storage.maintenance.user_tables import UserTable
 from wsserver.storage.messages.answers import NoteEnd
+from wsserver.web.api.console_pages import ConsolePage
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Handle, Resource
 
@@ -93,6 +94,8 @@ class Extension:
     """Removes what its tables have of the contents of deleted messages, in their transaction."""
     note_answer: NoteEnd | None = None
     """Stores something in the transaction that ends an answer, so that no crash can lose it."""
+    pages: tuple[ConsolePage, ...] = ()
+    """Its pages of the console."""
 
     @property
     def schema(self) -> ExtensionSchema:

@@ -39,6 +39,7 @@ GROUP = "wsserver.extensions"
 """Entry points of this group are extensions; the name of each is that of its extension."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _PERMISSION = re.compile(r"[a-z][a-z_]{0,31}:[a-z][a-z_]{0,31}")
+_PAGE = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _PUSH = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 
 Load = Callable[[], Any]
@@ -200,6 +201,7 @@ def conflicts_of(extensions: Iterable[Extension]) -> Iterator[str]:
         "push": dict.fromkeys(RESERVED_TYPES, "the server"),
         "permission": dict.fromkeys(ALL_PERMISSIONS, "the server"),
         "error": dict.fromkeys(MEANINGS, "the server"),
+        "page": {},
     }
     names: set[str] = set()
     for extension in extensions:
@@ -226,6 +228,7 @@ def _claims(extension: Extension) -> Iterator[tuple[str, Iterable[Any]]]:
     yield "push", extension.pushes
     yield "permission", extension.permissions
     yield "error", [each.code for each in extension.errors]
+    yield "page", [each.name for each in extension.pages]
 
 
 def _own_faults(extension: Extension) -> Iterator[str]:
@@ -249,6 +252,13 @@ def _own_faults(extension: Extension) -> Iterator[str]:
             yield f"{name!r}: a push type is at most 64 of a-z 0-9 _ ., a letter first"
     if extension.commands.keys() != extension.replies.keys():
         yield "each command has a reply, and each reply a command"
+    for page in extension.pages:
+        if _PAGE.fullmatch(page.name) is None:
+            yield f"{page.name!r}: the name of a page is at most 32 of a-z 0-9 -, a letter first"
+        if page.permission is not None and page.permission not in known:
+            yield f"the page {page.name} needs an unknown permission {page.permission}"
+        if not page.module.is_file():
+            yield f"the page {page.name} has no module {page.module}"
     names = [step.name for step in extension.migrations]
     if len(set(names)) < len(names):
         yield "two migrations have the same name"

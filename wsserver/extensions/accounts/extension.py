@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
-from wsserver.extending import Extension, ExtensionContext, Job, Part
+from wsserver.extending import ConsolePage, Extension, ExtensionContext, Job, Part
 from wsserver.extensions.accounts.options import AccountOptions, check_options
 from wsserver.extensions.accounts.outgoing import AccountQueue, Collector
 from wsserver.extensions.accounts.routes import INTAKE, RESOURCE
@@ -55,5 +56,13 @@ ACCOUNTS: Final = Extension(
     remove_contents=remove_contents,
     permissions={READ: ("admin", "service", "manager"), MANAGE: ("admin", "service")},
     resources=(INTAKE, RESOURCE),
+    pages=(
+        ConsolePage(
+            name="accounts",
+            title=("Accounts", "账号"),
+            module=Path(__file__).parent / "console" / "accounts.js",
+            permission=READ,
+        ),
+    ),
     events=(ACCOUNT_STATUS, "account_message_sent"),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from wsserver.extending import Answer, ExtensionResource
 from wsserver.extensions.accounts.service import MANAGE, READ, Accounts
+from wsserver.web.api.answers import Time
 from wsserver.web.api.endpoint import PUBLIC, Call
 
 INTAKE = ExtensionResource(
@@ -39,12 +40,36 @@ class Account(Answer):
     pending: int
     sent: int
     failed: int
+    last_sent_at: Annotated[Time | None, Meta(description="when the message was written")]
 
 
 class AccountList(Answer):
     """The accounts of the configuration."""
 
     accounts: list[Account]
+
+
+class UnsentMessage(Answer):
+    """A message for a contact that waits to be sent, or was given up."""
+
+    message_id: str
+    session_id: str
+    contact: str
+    sender: str | None
+    at: Time
+    state: Literal["pending", "failed"]
+    attempts: int
+    due_at: Annotated[Time | None, Meta(description="of the next attempt")]
+    detail: Annotated[str, Meta(description="why the last attempt failed")]
+
+
+class WholeAccount(Account, kw_only=True):
+    """An account with its configuration, and what was not sent."""
+
+    members: list[str]
+    default_holder: str | None
+    rate_per_minute: float
+    unsent: Annotated[list[UnsentMessage], Meta(description="the latest 100, newest first")]
 
 
 class Retried(Answer):
@@ -87,6 +112,12 @@ async def take_webhook(accounts: Accounts, call: Call) -> Any:
 async def list_accounts(accounts: Accounts, call: Call) -> Any:
     """Accounts of messengers, and what waits to be sent."""
     return {"accounts": await accounts.listing(call.caller)}
+
+
+@RESOURCE.endpoint("GET /accounts/{account}", READ, WholeAccount, errors=("not_found",))
+async def show_account(accounts: Accounts, call: Call) -> Any:
+    """An account of a messenger, with what waits or was given up."""
+    return await accounts.one(call.caller, call.path["account"])
 
 
 @RESOURCE.endpoint(

@@ -9,6 +9,8 @@ from typing import Any
 from msgspec import DecodeError
 from msgspec.json import decode
 
+from wsserver.clock import rfc3339
+from wsserver.cluster.control import Notice
 from wsserver.errors import BadRequest, NotFound, OrganizationSet, WsServerError
 from wsserver.extending.context import ExtensionContext
 from wsserver.extending.secrets import secret_of
@@ -44,6 +46,13 @@ READ, MANAGE = "accounts:read", "accounts:manage"
 ACCOUNT_STATUS = "account_status_changed"
 
 
+class StatusHeard(Notice, frozen=True):
+    """A messenger has reported the status of an account to one of the nodes."""
+
+    account: str
+    status: str
+
+
 class Accounts:
     """The accounts of the configuration."""
 
@@ -61,8 +70,9 @@ class Accounts:
         self._collector = collector
         self._keys = {name: secret_of(each, "key") for name, each in self._options.items()}
         self._statuses: dict[str, str] = {}
-        """As this node has heard them."""
+        """As this node, or another one since it started, has heard them."""
         if self._options:
+            context.control.add_listener(StatusHeard, self._heard)
             context.events.add_event_handler("message_published", self._published)
             context.events.add_event_handler("answer_ended", self._published)
 
@@ -154,6 +164,7 @@ class Accounts:
         if former == status:
             return
         self._statuses[account] = status
+        self._context.control.notify(StatusHeard(account, status))
         self._context.events.emit(ACCOUNT_STATUS, account=account, status=status, former=former)
         if status == "reconnecting":
             return
@@ -174,6 +185,9 @@ class Accounts:
         except WsServerError as error:
             log.warning("account status not told account=%s error=%s", account, error)
 
+    def _heard(self, notice: StatusHeard) -> None:
+        self._statuses[notice.account] = notice.status
+
     # -- outgoing
 
     async def _published(self, event: Event) -> None:
@@ -187,6 +201,7 @@ class Accounts:
         """The accounts that the requester may see, with what is in their outboxes."""
         organization = self._context.access.scope(actor, READ).organization_id
         counts = await self._outbox.counts()
+        last_sent = await self._outbox.last_sent()
         return [
             {
                 "account": name,
@@ -196,17 +211,44 @@ class Accounts:
                 "pending": counts.get((name, "pending"), 0),
                 "sent": counts.get((name, "sent"), 0),
                 "failed": sum(counts.get((name, state), 0) for state in ("failed", "dead")),
+                "last_sent_at": rfc3339(last_sent[name]) if name in last_sent else None,
             }
             for name, options in sorted(self._options.items())
             if organization in (None, options.organization_id)
         ]
 
-    async def retry(self, actor: Actor, account: str) -> int:
-        """Send again what was given up; returns the number. Raises ``NotFound``."""
-        organization = self._context.access.scope(actor, MANAGE).organization_id
+    async def one(self, actor: Actor, account: str) -> dict[str, Any]:
+        """An account with what waits to be sent or was given up. Raises ``NotFound``."""
+        self._find(actor, account, READ)
+        (shown,) = [each for each in await self.listing(actor) if each["account"] == account]
+        options = self._options[account]
+        unsent = [
+            {
+                **each._asdict(),
+                "at": rfc3339(each.at),
+                "due_at": rfc3339(each.due_at) if each.state == "pending" else None,
+                "state": "pending" if each.state == "pending" else "failed",
+            }
+            for each in await self._outbox.unsent(account)
+        ]
+        return {
+            **shown,
+            "members": list(options.members),
+            "default_holder": options.default_holder,
+            "rate_per_minute": options.rate_per_minute,
+            "unsent": unsent,
+        }
+
+    def _find(self, actor: Actor, account: str, permission: str) -> None:
+        """Raise ``NotFound`` for an account that is unknown, or outside of the scope."""
+        organization = self._context.access.scope(actor, permission).organization_id
         options = self._options.get(account)
         if options is None or organization not in (None, options.organization_id):
             raise NotFound("account", account)
+
+    async def retry(self, actor: Actor, account: str) -> int:
+        """Send again what was given up; returns the number. Raises ``NotFound``."""
+        self._find(actor, account, MANAGE)
         count = await self._outbox.retry(account, self._context.clock.wall())
         self._collector.kick(account)
         self._context.access.audit.record(actor, "retry_account", f"account:{account}", count=count)

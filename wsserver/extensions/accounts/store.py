@@ -17,6 +17,7 @@ KEPT_S = 30 * 86_400.0
 """Retention of ids and of messages that were sent or given up."""
 RECENT_S = 86_400.0
 """Sessions that are looked at after a start: what was written before it may not have been sent."""
+QUEUE_SHOWN = 100
 _BATCH_ROWS = 300
 
 MIGRATIONS = (
@@ -95,6 +96,10 @@ _ADD = (
     " (message_id, account, session_id, contact, sender, content, at, due_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message_id) DO NOTHING"
 )
+_SELECT_UNSENT = (
+    "SELECT message_id, session_id, contact, sender, at, state, attempts, due_at, detail"
+    " FROM account_outbox WHERE account = ? AND state <> 'sent' ORDER BY id DESC LIMIT ?"
+)
 _PRUNED = {
     "account_messages": "at < ?",
     "account_outbox": "at < ? AND state != 'pending'",
@@ -135,6 +140,21 @@ class Outgoing(NamedTuple):
     sender: str | None
     content: bytes
     """Content and its type, as JSON."""
+
+
+class Unsent(NamedTuple):
+    """A message for a contact that was not sent: it waits, or was given up."""
+
+    message_id: str
+    session_id: str
+    contact: str
+    sender: str | None
+    at: float
+    state: str
+    attempts: int
+    due_at: float
+    detail: str
+    """Why the last attempt failed."""
 
 
 class ClaimedSend(NamedTuple):
@@ -189,6 +209,22 @@ class AccountOutbox(LeasedTable[ClaimedSend]):
             ).fetchall()
         )
         return {(account, state): count for account, state, count in rows}
+
+    async def unsent(self, account: str) -> list[Unsent]:
+        """The latest messages that wait or were given up, newest first."""
+        rows = await self._database.read(
+            lambda db: db.execute(_SELECT_UNSENT, [account, QUEUE_SHOWN]).fetchall()
+        )
+        return list(map(Unsent._make, rows))
+
+    async def last_sent(self) -> dict[str, float]:
+        """When a message that was sent last was written, by account."""
+        rows = await self._database.read(
+            lambda db: db.execute(
+                "SELECT account, max(at) FROM account_outbox WHERE state = 'sent' GROUP BY account"
+            ).fetchall()
+        )
+        return dict(rows)
 
     async def retry(self, account: str, now: float) -> int:
         """Send again what was given up; returns the number."""

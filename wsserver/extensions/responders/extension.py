@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
-from wsserver.extending import Extension, ExtensionContext, Job, Part
+from wsserver.extending import ConsolePage, Extension, ExtensionContext, Job, Part
 from wsserver.extensions.responders.options import ResponderOptions, check_options
+from wsserver.extensions.responders.routes import READ, RESOURCE
 from wsserver.extensions.responders.service import Responders
 from wsserver.extensions.responders.store import LEASE_S, MIGRATIONS, USER_TABLES, TurnStore
 
@@ -35,5 +37,16 @@ RESPONDERS: Final = Extension(
     options=dict[str, ResponderOptions],
     check_options=check_options,
     migrations=MIGRATIONS,
+    permissions={READ: ("admin", "service")},
+    resources=(RESOURCE,),
+    pages=(
+        ConsolePage(
+            name="responders",
+            title=("AI responders", "AI 应答器"),
+            module=Path(__file__).parent / "console" / "responders.js",
+            permission=READ,
+            is_unconfined=True,
+        ),
+    ),
     user_tables=USER_TABLES,
 )

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from wsserver.clock import rfc3339
 from wsserver.cluster.control import Notice
 from wsserver.config.channels import webhook_reach
-from wsserver.errors import StorageFull, StorageUnavailable, WsServerError
+from wsserver.errors import NotFound, StorageFull, StorageUnavailable, WsServerError
 from wsserver.extending.context import ExtensionContext
 from wsserver.extending.secrets import secret_of
 from wsserver.extensions.responders.conversation import Seen, seen_in
@@ -17,7 +18,7 @@ from wsserver.extensions.responders.options import ResponderOptions
 from wsserver.extensions.responders.pieces import Failure
 from wsserver.extensions.responders.provider import Outcome, Prompt, Provider
 from wsserver.extensions.responders.reply import Reply, Stopped, Who, cancel_answer
-from wsserver.extensions.responders.store import Claim, TurnStore
+from wsserver.extensions.responders.store import Claim, TurnStore, Waiting
 from wsserver.notifications.delivery_policy import Sending
 from wsserver.notifications.recipients import Recipients
 from wsserver.protocol.ids import new_id
@@ -111,6 +112,53 @@ class Responders:
         return {
             "answering": len(self._runs) - sum(self._waiting.values()),
             "waiting": sum(self._waiting.values()),
+        }
+
+    # -- for operators
+
+    async def listing(self) -> list[dict[str, Any]]:
+        """The responders of the configuration, and what they have to answer on all nodes."""
+        waiting = await self._store.waiting()
+        shown = []
+        for name, options in sorted(self._options.items()):
+            found = waiting.get(name, Waiting())
+            who = self._who[name]
+            shown.append(
+                {
+                    "responder": name,
+                    "kind": options.kind,
+                    "model": options.model,
+                    "sender": {"user_id": who.user_id, "username": who.username},
+                    "unit": options.usage_unit,
+                    "concurrency": options.concurrency,
+                    "on_interrupt": options.on_interrupt,
+                    "due": found.due,
+                    "failing": found.failing,
+                    "waiting_since": None if found.since is None else rfc3339(found.since),
+                }
+            )
+        return shown
+
+    async def one(self, name: str) -> dict[str, Any]:
+        """A responder with its queue and its latest failures. Raises ``NotFound``."""
+        if name not in self._options:
+            raise NotFound("responder", name)
+        (shown,) = [each for each in await self.listing() if each["responder"] == name]
+        return {
+            **shown,
+            "queue": [
+                {
+                    "session_id": each.session_id,
+                    "since": rfc3339(each.due_at),
+                    "failures": each.failures,
+                    "is_answering": each.is_answering,
+                }
+                for each in await self._store.queue(name, self._clock.wall())
+            ],
+            "failures": [
+                {**each._asdict(), "at": rfc3339(each.at)}
+                for each in await self._store.failures(name)
+            ],
         }
 
     # -- what is to be answered
@@ -310,6 +358,7 @@ class Responders:
             failure.reason,
         )
         self._show(session_id, "failed", detail=failure.reason)
+        await self._store.note_failure(name, session_id, failure.reason, self._clock.wall())
         if failures < FAILURES_TO_PENDING:
             await self._store.end(session_id, run.due, failures)
             return

@@ -16,6 +16,9 @@ LEASE_S = 15.0
 PENDING_AT_ONCE = 100
 KEPT_S = 30 * 86_400.0
 """How long the row of a session stays without messages."""
+FAILURES_KEPT = 20
+"""Latest failures of each responder."""
+QUEUE_SHOWN = 100
 _BATCH_ROWS = 300
 
 MIGRATIONS = (
@@ -38,6 +41,21 @@ MIGRATIONS = (
             """,
             "CREATE INDEX responder_turns_due ON responder_turns (due_at) WHERE due > answered",
             "CREATE INDEX responder_turns_by_time ON responder_turns (due_at)",
+        ),
+    ),
+    Migration(
+        "0071_responder_failures",
+        (
+            """
+            CREATE TABLE responder_failures (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                responder TEXT NOT NULL,
+                session_id TEXT NOT NULL,
+                at REAL NOT NULL,
+                reason TEXT NOT NULL
+            )
+            """,
+            "CREATE INDEX responder_failures_by_name ON responder_failures (responder, id)",
         ),
     ),
 )
@@ -82,6 +100,49 @@ DELETE FROM responder_turns WHERE session_id IN (
     SELECT session_id FROM responder_turns WHERE due_at < ? AND owner IS NULL LIMIT ?
 )
 """
+
+
+_COUNT = """
+SELECT responder, count(*), sum(CASE WHEN failures > 0 THEN 1 ELSE 0 END), min(due_at)
+FROM responder_turns WHERE due > answered GROUP BY responder
+"""
+_QUEUE = """
+SELECT session_id, due_at, failures, owner IS NOT NULL AND lease_until >= ? FROM responder_turns
+WHERE due > answered AND responder = ? ORDER BY due_at LIMIT ?
+"""
+_TRIM_FAILURES = """
+DELETE FROM responder_failures WHERE responder = ?1 AND id NOT IN (
+    SELECT id FROM responder_failures WHERE responder = ?1 ORDER BY id DESC LIMIT ?2
+)
+"""
+
+
+class Waiting(NamedTuple):
+    """What a responder has to answer, on all nodes."""
+
+    due: int = 0
+    """Sessions."""
+    failing: int = 0
+    """Those of them whose last answers have failed."""
+    since: float | None = None
+    """The oldest."""
+
+
+class Turn(NamedTuple):
+    """A session that is to be answered, or is being answered."""
+
+    session_id: str
+    due_at: float
+    failures: int
+    is_answering: bool
+
+
+class FailureRow(NamedTuple):
+    """An answer that failed."""
+
+    session_id: str
+    at: float
+    reason: str
 
 
 class Claim(NamedTuple):
@@ -164,6 +225,45 @@ class TurnStore:
         return await self._database.read(
             lambda db: [id_ for (id_,) in db.execute(_PENDING, [now, PENDING_AT_ONCE]).fetchall()]
         )
+
+    async def note_failure(self, responder: str, session_id: str, reason: str, at: float) -> None:
+        """Note why an answer failed; the latest ``FAILURES_KEPT`` stay."""
+
+        def note(db: Connection) -> None:
+            db.execute(
+                "INSERT INTO responder_failures (responder, session_id, at, reason)"
+                " VALUES (?, ?, ?, ?)",
+                [responder, session_id, at, reason],
+            )
+            db.execute(_TRIM_FAILURES, [responder, FAILURES_KEPT])
+
+        await self._database.run(note)
+
+    async def waiting(self) -> dict[str, Waiting]:
+        """What is to be answered, by responder."""
+        rows = await self._database.read(lambda db: db.execute(_COUNT).fetchall())
+        return {name: Waiting(*counts) for name, *counts in rows}
+
+    async def queue(self, responder: str, now: float) -> list[Turn]:
+        """The sessions that a responder has to answer, the longest waiting first."""
+        rows = await self._database.read(
+            lambda db: db.execute(_QUEUE, [now, responder, QUEUE_SHOWN]).fetchall()
+        )
+        return [
+            Turn(session_id, due_at, failures, bool(is_leased))
+            for session_id, due_at, failures, is_leased in rows
+        ]
+
+    async def failures(self, responder: str) -> list[FailureRow]:
+        """The latest failures of a responder, newest first."""
+        rows = await self._database.read(
+            lambda db: db.execute(
+                "SELECT session_id, at, reason FROM responder_failures WHERE responder = ?"
+                " ORDER BY id DESC",
+                [responder],
+            ).fetchall()
+        )
+        return list(map(FailureRow._make, rows))
 
     async def prune(self, now: float) -> None:
         """Delete the rows of sessions without messages for ``KEPT_S``, in batches."""

@@ -10,13 +10,14 @@ import { Router } from "./parts/router.js";
 import { Shell } from "./parts/shell.js";
 import { askToSignIn, useTicket } from "./parts/sign_in.js";
 import { t } from "./parts/texts.js";
-import { PAGES } from "./pages.js";
+import { allPages, labelOf } from "./pages.js";
 
 applyTheme();
 translate(document, t);
 const account = new Account();
 const feed = new Feed();
 let shown = null; // AbortController of the page that is shown
+let pages = []; // those of the server and its extensions
 let shell = null;
 let router = null;
 let renewal = null; // the sign-in that requests wait for
@@ -36,7 +37,8 @@ async function start() {
     }
   }
   onSignedOut(signInAgain);
-  shell = new Shell(account, PAGES.filter(isShown), signOut);
+  pages = allPages(account);
+  shell = new Shell(account, pages.filter(isShown), signOut);
   router = new Router(showPage);
   if (account.may("monitor") && !account.isConfined) {
     feed.addEventListener("state", () => onFeedState());
@@ -86,12 +88,12 @@ function showPage(name, id, query) {
   shown?.abort();
   shown = new AbortController();
   feed.want();
-  const page = PAGES.find((each) => each.name === name && !each.href);
+  const page = pages.find((each) => each.name === name && !each.href);
   const root = byId("page");
   shell.mark(page?.name ?? null);
   if (!page || !isShown(page))
     return fill(root, h("h1", {}, t(page ? "not_permitted" : "not_found")));
-  document.title = `${t(page.title)} – wsserver`;
+  document.title = `${labelOf(page)} – wsserver`;
   mount(page, id, query, root, shown.signal);
 }
 
@@ -103,8 +105,8 @@ function isShown(page) {
 
 async function mount(page, id, query, root, signal) {
   const isFirst = !root.querySelector("h1");
-  fill(root, h("h1", {}, t(page.title)), h("p", { className: "hint loading" }, t("loading")));
-  const has = (name) => PAGES.some((each) => each.name === name && isShown(each));
+  fill(root, h("h1", {}, labelOf(page)), h("p", { className: "hint loading" }, t("loading")));
+  const has = (name) => pages.some((each) => each.name === name && isShown(each));
   const context = { root, id, query, signal, account, feed, router, shell, has };
   try {
     const { show } = await page.load();
@@ -116,7 +118,7 @@ async function mount(page, id, query, root, signal) {
     const retry = () => router.go(location.pathname + location.search);
     fill(
       root,
-      h("h1", {}, t(page.title)),
+      h("h1", {}, labelOf(page)),
       h("p", { className: "problem", role: "alert" }, t("failed", { reason: error.message })),
       h("button", { type: "button", onclick: retry }, t("retry")),
     );

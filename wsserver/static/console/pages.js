@@ -1,5 +1,8 @@
 /** The table of pages: address, title, and who may see them. */
 
+import { LANGUAGE } from "./parts/i18n.js";
+import { t } from "./parts/texts.js";
+
 /**
  * `name`: the first segment of the address below `/console`; `permission`: null for every role;
  * `group`: where it is in the navigation; those without one are reached by links;
@@ -125,3 +128,21 @@ export const PAGES = [
   },
   { name: "api", title: "page_api", group: "server", permission: null, href: "/api/v1/docs" },
 ];
+
+/** All pages of a server, with those that its extensions add. */
+export function allPages(account) {
+  const added = account.pages
+    .filter(({ name }) => !PAGES.some((each) => each.name === name))
+    .map(({ name, title: [english, chinese], permission, is_unconfined, module }) => ({
+      name,
+      label: LANGUAGE === "en" ? english : chinese,
+      group: "work",
+      permission,
+      isUnconfined: is_unconfined,
+      load: () => import(module),
+    }));
+  return [...PAGES, ...added];
+}
+
+/** The name of a page for people. */
+export const labelOf = ({ label, title }) => label ?? t(title);

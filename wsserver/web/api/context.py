@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.telemetry.spans import Telemetry
 from wsserver.web.api.access_log import AccessLog
+from wsserver.web.api.console_pages import ConsolePage
 from wsserver.web.api.console_sessions import ConsoleSessions
 from wsserver.web.api.metric_sources import MetricSource
 from wsserver.web.http.headers import Headers
@@ -112,6 +113,8 @@ class WebContext:
     """Of this process, or of all workers of this machine."""
     extensions: Mapping[str, Any] = field(default_factory=dict)
     """By name, the object that the handlers of an extension's endpoints get."""
+    console_pages: Mapping[str, Sequence[ConsolePage]] = field(default_factory=dict)
+    """Pages of the console, by the name of their extension."""
     traffic: Traffic = field(default_factory=Traffic)
     access_log: AccessLog = field(init=False)
     unsent: HeldBytes = field(default_factory=HeldBytes)

@@ -27,7 +27,7 @@ def make_application(context: WebContext, routes: RouteTable) -> Application:
         for each in table
     ]
     return Application(
-        routes.rules() + sockets + console_rules() + asset_rules(),
+        routes.rules() + sockets + console_rules() + asset_rules(context.console_pages),
         default_handler_class=NotFoundHandler,
         log_function=log_request,
         # BaseHandler checks origins. Tornado's check, on by default from 6.7 on, would refuse

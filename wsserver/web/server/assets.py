@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tornado.routing import PathMatches, Rule
 from tornado.web import RequestHandler
 
 from wsserver.errors import MethodNotAllowed
+from wsserver.web.api.console_pages import ConsolePage
 from wsserver.web.api.handlers import BaseHandler
 from wsserver.web.api.problems import PathNotFound
 from wsserver.web.http.replies import PAGE_POLICY
@@ -34,9 +36,10 @@ CHAT = "console/chat/index.html"
 class AssetHandler(BaseHandler):
     """Serves one file; browsers cache it, and revalidate it each time (ETag)."""
 
-    def initialize(self, route: str, name: str = "") -> None:
-        """Set the file's name, unless it is in the path (Tornado's hook)."""
+    def initialize(self, route: str, assets: Mapping[str, Path], name: str = "") -> None:
+        """Set the files, and the name of this one unless it is in the path (Tornado's hook)."""
         self.route = route
+        self._assets = assets
         self._name = name
 
     async def check(self) -> None:
@@ -50,7 +53,7 @@ class AssetHandler(BaseHandler):
             self.set_status(204)
             self.set_header("Allow", ", ".join(self.allowed_methods))
             return
-        path = ASSETS.get(self._name or self.path_kwargs.get("name", ""))
+        path = self._assets.get(self._name or self.path_kwargs.get("name", ""))
         if path is None:
             raise PathNotFound("no such file")
         self.set_header("Content-Type", TYPES[path.suffix])
@@ -63,12 +66,26 @@ class AssetHandler(BaseHandler):
         return RequestHandler.compute_etag(self) if self.get_status() == 200 else None
 
 
-def asset_rules() -> list[Rule]:
+def page_assets(pages: Mapping[str, Sequence[ConsolePage]]) -> dict[str, Path]:
+    """The files of the console pages of extensions, by name."""
+    return {
+        f"{page.prefix(extension)}/{path.relative_to(folder)}": path
+        for extension, of_extension in pages.items()
+        for page in of_extension
+        for folder in [page.module.parent]
+        for path in folder.rglob("*")
+        if path.suffix in TYPES
+    }
+
+
+def asset_rules(pages: Mapping[str, Sequence[ConsolePage]]) -> list[Rule]:
     """``/console`` with all addresses of its pages, and ``/static/`` with the files they load."""
-    console = {"route": "/console", "name": CONSOLE}
-    chat = {"route": "/console/chat", "name": CHAT}
+    assets = {**ASSETS, **page_assets(pages)}
+    console = {"route": "/console", "assets": assets, "name": CONSOLE}
+    chat = {"route": "/console/chat", "assets": assets, "name": CHAT}
+    static = {"route": "/static/{name}", "assets": assets}
     return [
         Rule(PathMatches(r"/console/chat/?"), AssetHandler, chat),
         Rule(PathMatches(r"/console(?:/.*)?"), AssetHandler, console),
-        Rule(PathMatches(r"/static/(?P<name>[^?]+)"), AssetHandler, {"route": "/static/{name}"}),
+        Rule(PathMatches(r"/static/(?P<name>[^?]+)"), AssetHandler, static),
     ]

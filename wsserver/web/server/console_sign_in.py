@@ -109,11 +109,16 @@ class ConsoleSignIn(BaseHandler):
         return await context.tickets.use(body.ticket)
 
     def _answer(self, user_id: str | None, ends_at: float | None) -> None:
-        """Who is signed in, until when; and which extensions there are, as they have pages."""
+        """Who is signed in, until when; which extensions there are, and the pages they add."""
         session = {
             "user_id": user_id,
             "ends_at": None if ends_at is None else rfc3339(ends_at),
             "extensions": sorted(self.context.extensions),
+            "pages": [
+                page.view(name)
+                for name, pages in self.context.console_pages.items()
+                for page in pages
+            ],
         }
         self.write_reply(json_reply(session))
 

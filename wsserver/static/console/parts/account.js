@@ -10,11 +10,14 @@ export class Account {
   identity = null;
   /** Names of the server's extensions. */
   extensions = [];
+  /** Pages that they add, as the server describes them. */
+  pages = [];
 
   /** Read who is signed in; returns false where nobody is. */
   async load() {
     const session = await request("GET", SESSION, { isSignIn: true });
     this.extensions = session.extensions ?? [];
+    this.pages = session.pages ?? [];
     if (session.user_id === null) return false;
     this.identity = await request("GET", "/whoami", { isSignIn: true });
     return true;

@@ -1,5 +1,6 @@
 /** The frame of the console: navigation by permission, account, state of the live feed, notices. */
 
+import { labelOf } from "../pages.js";
 import { byId, fill, h, setText } from "./dom.js";
 import { dateTime } from "./format.js";
 import { LANGUAGE, chooseLanguage } from "./i18n.js";
@@ -100,7 +101,7 @@ export class Shell {
     const link = h(
       "a",
       { href: page.href ?? pathTo(...(page.name ? [page.name] : [])) },
-      t(page.title),
+      labelOf(page),
     );
     if (page.href) link.dataset.reload = "";
     this.#links.set(page.name, link);
