@@ -395,7 +395,7 @@ def build(
         documents=api_documents(routes),
         health=service.health,
         extensions={name: part.service for name, part in parts.items()},
-        console_pages={each.name: each.pages for each in extensions},
+        console_pages=extensions.pages,
         histograms=partial(_histograms, live.statistics, database, metrics),
         metrics=OwnMetrics() if worker is None else WorkerMetrics(control, worker),
     )

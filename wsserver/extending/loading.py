@@ -30,6 +30,7 @@ from wsserver.realtime.operations.message_changes import RemoveContents
 from wsserver.storage.engine.extension_schema import ExtensionSchema
 from wsserver.storage.maintenance.user_tables import UserTable
 from wsserver.storage.messages.answers import NoteEnd
+from wsserver.web.api.console_pages import ConsolePage
 from wsserver.web.api.endpoint import PUBLIC, SIGNED_IN, Resource
 from wsserver.web.resources.routes import ENDPOINTS, TAGS
 
@@ -108,6 +109,11 @@ class Extensions:
     def answer_notes(self) -> list[NoteEnd]:
         """What they store together with the end of an answer."""
         return [each.note_answer for each in self if each.note_answer is not None]
+
+    @property
+    def pages(self) -> dict[str, tuple[ConsolePage, ...]]:
+        """Their pages of the console, by name; none of those whose table of tables is empty."""
+        return {each.name: each.pages for each, options in self.options.items() if options != {}}
 
     @property
     def schemas(self) -> list[ExtensionSchema]:

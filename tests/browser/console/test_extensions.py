@@ -160,9 +160,9 @@ async def test_nothing_stands_in_the_way_of_a_screen_reader(
 
 
 @pytest.mark.gen_test
-async def test_without_the_extensions_there_are_no_such_pages(
+async def test_without_an_account_there_is_no_such_page(
     chromium: Browser, start_server: StartServer
 ) -> None:
-    off = await start_server(disabled_extensions=("accounts", "responders"))
+    off = await start_server()
     async with Console(chromium, off).page("/accounts") as page:
         await expect(page.locator("main h1")).to_have_text("There is no such page")
