@@ -36,6 +36,7 @@ SLOW = (
     "test_contributing.py",
     "test_conversation_docs.py",
     "test_database_docs.py",
+    "test_demo.py",
     "test_deployment.py",
     "test_development.py",
     "test_docs.py",

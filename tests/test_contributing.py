@@ -106,6 +106,7 @@ def test_its_scripts_exist_and_accept_their_arguments(command: str) -> None:
         "scripts/memory": ["scripts.benchmark.memory", *args, "--help"],
         "scripts/torture": ["scripts.reliability", *args, "--help"],
         "scripts/serve-cluster": ["scripts.local_cluster", *args, "--help"],
+        "scripts/demo": ["scripts.customer_demo", *args, "--help"],
         "scripts/serve": ["wsserver", "serve", *args, "--help"],
         "scripts/screenshots": ["scripts.pictures", *args, "--help"],
         "scripts/manual": ["scripts.manual_page", "--check"],

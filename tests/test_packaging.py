@@ -91,6 +91,7 @@ def test_setuptools_is_new_enough_for_static_globs_and_old_enough_for_the_tests(
     [
         "scripts/serve",
         "scripts/serve-cluster",
+        "scripts/demo",
         "scripts/test",
         "scripts/bench",
         "scripts/memory",
