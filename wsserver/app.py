@@ -75,6 +75,7 @@ from wsserver.storage.maintenance.pruning import DAY_S, RetentionJob
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
 from wsserver.storage.messages.conversations import ConversationStore
 from wsserver.storage.messages.message_exports import MessageExports
+from wsserver.storage.messages.participant_pruning import ParticipantPruning
 from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
 from wsserver.storage.notifications.away import remove_contents as remove_from_notices
 from wsserver.storage.notifications.contacts import ContactStore
@@ -185,6 +186,7 @@ def build(
         outbox,
         console_sessions,
         ConversationStore(database),
+        ParticipantPruning(database),
         snapshot_retention_days=settings.snapshot_retention_days,
         notification_retention_days=settings.notification_retention_days,
     )

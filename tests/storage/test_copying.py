@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.backends.postgres import PostgresServer
+from tests.support.built_in import EXTENSIONS
 from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import message, offsets, several
 from tests.support.notification_rows import LEASE, NOW, claim, delivery, notification, outcome
@@ -25,7 +27,12 @@ from wsserver.storage.engine.postgres.connecting import Server
 from wsserver.storage.engine.postgres.database import PostgresDatabase
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance.copying import copy_database
-from wsserver.storage.messages.conversations import ConversationStore, Holder, HolderWish
+from wsserver.storage.messages.conversations import (
+    ConversationStore,
+    Holder,
+    HolderWish,
+    log_visits,
+)
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.search import Query, SearchStore
 from wsserver.storage.messages.streams import Append, StreamStore
@@ -95,6 +102,7 @@ async def fill(database: Database, clock: FakeClock) -> None:
     await snapshots.add(snapshot(clock.wall(), 9))
     await WebhookOutbox(database).add([Posting("hook_1", "http://x/", "e", b"{}", NOW)])
     await ConversationStore(database).hold("s1", HolderWish(Holder("ai", "fastgpt")), "admin", NOW)
+    await database.run(lambda db: log_visits(db, [("s1", NOW, "u1", "joined")]))
     await database.settle()
 
 
@@ -130,6 +138,7 @@ async def test_a_copy_has_all_rows_and_goes_on_where_the_file_ended(
         export = await Exports(file).audit(ExportRange())
     made = copy_database(path, Server(target), clock)
     assert made.rows["messages"] == 3
+    assert (made.rows["participants"], made.rows["conversation_changes"]) == (2, 3)
     async with opened(PostgresDatabase(target, clock=clock)) as copy:
         assert await copy.read(everything) == before
         again = await Exports(copy).audit(ExportRange(export.position))
@@ -222,3 +231,24 @@ async def test_messages_are_found_in_a_copy(path: Path, target: str, clock: Fake
             pass
         query = Query(["apple"], None, LARGEST_INT, NOW, 9)
         assert [hit.snippet for hit in (await store.find(query)).hits] == ["an apple"]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_numbers_of_the_outbox_of_accounts_go_on(
+    path: Path, target: str, clock: FakeClock
+) -> None:
+    def add(db: Connection, message_id: str) -> list[Any]:
+        columns = "message_id, account, session_id, contact, content, at, due_at"
+        db.insert("account_outbox", columns, [[message_id, "a", "s", "ann", b"{}", NOW, NOW]])
+        rows = db.execute("SELECT id, message_id FROM account_outbox ORDER BY id").fetchall()
+        return list(map(tuple, rows))
+
+    async with opened(SqliteDatabase(path, clock=clock)) as file:
+        await file.run(lambda db: apply_steps(db, file.KIND, EXTENSIONS.schemas, NOW))
+        for name in ("m1", "m2"):
+            await file.run(partial(add, message_id=name))
+    made = copy_database(path, Server(target), clock, EXTENSIONS.schemas)
+    assert made.rows["account_outbox"] == 2
+    async with opened(PostgresDatabase(target, clock=clock)) as copy:
+        rows = await copy.run(partial(add, message_id="m3"))
+    assert rows == [(1, "m1"), (2, "m2"), (3, "m3")]

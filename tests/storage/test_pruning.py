@@ -72,6 +72,7 @@ async def test_every_table_loses_what_is_old_and_the_file_its_size_if_wanted(
         "webhook_outbox": 0,
         "console_sessions": 0,
         "conversation_changes": 0,
+        "participants": 0,
         "messages": 2 + 3 + 1,
         "dedup": 0,
         "streams": 1,

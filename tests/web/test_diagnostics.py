@@ -82,6 +82,8 @@ async def test_diagnostics_tell_limits_and_condition(server: Server) -> None:
     assert body["heartbeat"] == {"interval_s": 30.0, "timeout_s": 60.0}
     assert body["database"]["file_bytes"] > 0
     assert body["streams"] == {"streams": 0, "messages": 0, "late": 0}
+    assert body["conversations"]["participants"] == 0
+    assert body["conversations"]["changes"] >= 0  # the start of the server is one
     assert [n for n, channel in body["channels"].items() if channel["configured"]] == ["websocket"]
 
 
@@ -92,4 +94,5 @@ async def test_diagnostics_come_also_while_nothing_can_be_read(server: Server) -
     assert answer.status == 200
     body = answer.json()
     assert (body["streams"], body["channels"], body["database"]["free_bytes"]) == (None, None, None)
+    assert body["conversations"] is None
     assert body["descriptors"]["open"] > 0

@@ -30,7 +30,7 @@ FINDINGS = 20
 """Problems of one kind that are listed; one is reason enough to restore a backup."""
 LITTLE_SPACE_BYTES = 256 * 1024 * 1024
 LARGE_WAL_BYTES = 256 * 1024 * 1024
-TIMES = ("at", "hour", "claimed_at", "added_at", "touched_at", "created_at")
+TIMES = ("at", "hour", "claimed_at", "added_at", "touched_at", "created_at", "read_at")
 """Columns with the time of a row; the first that a table has is used."""
 
 COMPARE = (

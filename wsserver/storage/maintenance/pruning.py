@@ -17,6 +17,7 @@ from wsserver.storage.engine.sql_leases import Fence
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance.database_report import free_bytes
 from wsserver.storage.messages.conversations import ConversationStore
+from wsserver.storage.messages.participant_pruning import ParticipantPruning
 from wsserver.storage.messages.search import SearchStore
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.known_users import KnownUserStore
@@ -43,6 +44,7 @@ class RetentionJob:
         webhooks: WebhookOutbox,
         console_sessions: ConsoleSessionStore,
         conversations: ConversationStore,
+        participants: ParticipantPruning,
         *,
         snapshot_retention_days: float,
         notification_retention_days: float,
@@ -55,6 +57,7 @@ class RetentionJob:
         self._webhooks = webhooks
         self._console_sessions = console_sessions
         self._conversations = conversations
+        self._participants = participants
         self._snapshot_retention_days = snapshot_retention_days
         self._notifications_kept_s = notification_retention_days * DAY_S
 
@@ -76,6 +79,7 @@ class RetentionJob:
             "webhook_outbox": await self._webhooks.prune(now),
             "console_sessions": await self._console_sessions.prune(now),
             "conversation_changes": await self._conversations.prune(now),
+            "participants": await self._participants.run(now),
         }
 
 
@@ -147,6 +151,7 @@ async def delete_expired(
         WebhookOutbox(database),
         ConsoleSessionStore(database),
         ConversationStore(database),
+        ParticipantPruning(database),
         snapshot_retention_days=limits.snapshot_days,
         notification_retention_days=limits.notification_days,
     )

@@ -37,6 +37,10 @@ class StorageCounts(NamedTuple):
     messages: int
     late: int
     """Kept messages that expired over ``LATE_S`` ago and are still stored."""
+    participants: int
+    """Read positions: one of each user in each session."""
+    changes: int
+    """Of conversations, visits of users included."""
     channels: dict[str, ChannelBacklog]
 
 
@@ -61,6 +65,8 @@ def _read(db: Connection, folder: Path | None, now: float) -> StorageCounts:
         streams=_count(db, "SELECT count(*) FROM streams"),
         messages=_count(db, "SELECT count(*) FROM messages"),
         late=_count(db, "SELECT count(*) FROM messages WHERE expires_at < ?", now - LATE_S),
+        participants=_count(db, "SELECT count(*) FROM participants"),
+        changes=_count(db, "SELECT count(*) FROM conversation_changes"),
         channels=_channels(db, now),
     )
 

@@ -95,6 +95,13 @@ class KeptStreams(Answer):
     late: Annotated[int, Meta(description="not pruned although due for over an hour")]
 
 
+class KeptConversations(Answer):
+    """What is kept of conversations besides their messages."""
+
+    participants: Annotated[int, Meta(description="read positions: of each user in each session")]
+    changes: Annotated[int, Meta(description="of the last 90 days, with the visits of users")]
+
+
 class ChannelState(Answer):
     """A channel of notifications and its queue."""
 
@@ -142,6 +149,7 @@ class Diagnostics(ClusterAnswer):
     database: Disk
     clocks: ClockDifferences
     streams: Annotated[KeptStreams | None, Meta(description="null: database unreadable")]
+    conversations: KeptConversations | None
     channels: Annotated[
         dict[str, ChannelState] | None, Meta(description="by name; null: database unreadable")
     ]
@@ -250,5 +258,7 @@ async def diagnostics_of(context: WebContext, _: ReadDiagnostics) -> dict[str, A
         "clocks": msgspec.structs.asdict(await context.clocks.read()),
         "streams": stored
         and {"streams": stored.streams, "messages": stored.messages, "late": stored.late},
+        "conversations": stored
+        and {"participants": stored.participants, "changes": stored.changes},
         "channels": stored and _channels(context, stored),
     }
