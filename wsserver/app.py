@@ -55,6 +55,7 @@ from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access.actor import AuditRecorder
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.answers.owned_answers import AnswerSettings
+from wsserver.realtime.commands.message_check import MessageChecks
 from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub, HubRecords
@@ -215,6 +216,7 @@ def build(
     acknowledgements = Acknowledgements(AcknowledgementStore(database), metrics, clock, tasks)
     telemetry = telemetry_of(settings)
     publish_hook = publish_hook_of(settings, clock, telemetry)
+    message_checks = MessageChecks()
     live = build_live(
         live_settings(settings, extensions.reserved_pushes),
         clock=clock,
@@ -238,7 +240,7 @@ def build(
         removals=[remove_contents, remove_from_notices, *extensions.removals],
         user_tables=extensions.user_tables,
         answer_notes=extensions.answer_notes,
-        message_check=publish_hook,
+        message_check=message_checks,
     )
 
     # Notifications by several channels, and webhooks
@@ -321,6 +323,12 @@ def build(
     for part in parts.values():
         for provider in part.push_providers:
             push_channel.add_provider(provider)
+        for check in part.message_checks:
+            message_checks.add(check)
+        if part.erase_user is not None:
+            live.user_records.add_eraser(part.erase_user)
+    if publish_hook is not None:
+        message_checks.add(publish_hook)  # decides on contents as they are going to be stored
 
     # Start, periodic work, stop
     service = Service(

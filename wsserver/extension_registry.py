@@ -19,6 +19,7 @@ BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
         "mobile_push": "wsserver.extensions.mobile_push.extension:MOBILE_PUSH",
         "calls": "wsserver.extensions.calls.extension:CALLS",
         "quotas": "wsserver.extensions.quotas.extension:QUOTAS",
+        "files": "wsserver.extensions.files.extension:FILES",
     }
 )
 """Name → ``module:attribute``; a new one is one line here and one package."""

@@ -173,6 +173,11 @@ CASES: tuple[Case, ...] = (
     case("user", 403, "POST /usage", {"scope": "user:X", "amount": 1}),
     case("user", 403, "GET /usage?scope=user:X"),
     case("organization", 403, "GET /usage?scope=organization:X"),
+    case("user", 403, "GET /files?user_id=X"),
+    case("session", 403, "GET /files?session_id=X"),
+    case("organization", 403, "GET /files?organization_id=X"),
+    case("file", 404, "GET /files/X"),
+    case("file", 404, "GET /files/X/url"),
     case("task", 404, "GET /tasks/X"),
     case("task", 404, "PATCH /tasks/X", {"note": "n"}),
     case("message", 404, "GET /messages/X"),
@@ -184,6 +189,7 @@ CASES: tuple[Case, ...] = (
     *_everywhere("connection"),
     # These change the tenants, so they come last.
     case("session", 404, "PUT /sessions/X/members", {"user_ids": ["mine"]}),
+    case("file", 404, "DELETE /files/X"),
     case("connection", 404, "DELETE /connections/X"),
     case("token", 403, "POST /tokens/revoke", {"jti": "X"}),
     case("user", 403, "POST /users/disconnect", {"user_id": "X"}),
@@ -199,6 +205,7 @@ LISTS = (
     "/sessions?holder=none",
     "/notifications",
     "/tasks",
+    "/files",
     "/quotas",
     "/usage",
     "/export/usage",
@@ -243,7 +250,7 @@ async def make_tenants(server: Server) -> Tenants:
         await sockets[user].push("ack")
     await server.connect("mine", organization_id="o1", jti="jti_second")
     connections = {user: socket.greeting["connection_id"] for user, socket in sockets.items()}
-    messages, notifications, tasks = {}, {}, {}
+    messages, notifications, tasks, files = {}, {}, {}, {}
     answers: dict[str, list[str]] = {}
     for user, organization_id in people.items():
         sent = await server.post(f"/users/{user}/messages", **{**NOTE, "keep": True})
@@ -258,6 +265,10 @@ async def make_tenants(server: Server) -> Tenants:
         notifications[user] = answer.json()["notification_id"]
         task = await server.post("/tasks", **TASK, assignee={"user": user})
         tasks[user] = task.json()["task_id"]
+        bearer = token(user, "user", organization_id=organization_id)
+        about = {"Tus-Resumable": "1.0.0", "Upload-Length": "0"}
+        file = await server.post("/files", bearer=bearer, headers=about)
+        files[user] = file.json()["file_id"]
     for user in ("mine_gone", "theirs_gone"):
         id_ = connections[user]
         await server.request("DELETE", f"{API}/connections/{id_}", bearer=token())
@@ -279,6 +290,7 @@ async def make_tenants(server: Server) -> Tenants:
                 p: notifications.get(user, "notify_unknown") for p, user in by_place.items()
             },
             "task": {p: tasks.get(user, "task_unknown") for p, user in by_place.items()},
+            "file": {p: files.get(user, "file_unknown") for p, user in by_place.items()},
             "connection": {
                 p: connections.get(user, "conn_unknown") for p, user in by_place.items()
             },

@@ -58,7 +58,7 @@ EVENTS = (
     *("holder_changed", "session_state_changed", "session_updated", "answer_ended"),
     *("recording_started", "recording_ended"),
     *("account_status_changed", "account_message_sent"),
-    *("task_updated", "task_overdue", "quota_crossed", "rule_fired"),
+    *("task_updated", "task_overdue", "quota_crossed", "rule_fired", "file_uploaded"),
     *("call_started", "call_answered", "call_ended"),
     *("event", "stats_update", "user_status_update", "message_status_update"),
 )

@@ -120,6 +120,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Without an append for so long an answer is interrupted."""
     answer_rollup_ms: Annotated[float, Meta(ge=0)] = 40.0
     """Appends within this time are pushed together."""
+    max_file_bytes: Annotated[int, Meta(ge=1, le=2**53)] = 104_857_600
+    file_retention_days: Annotated[float, Meta(gt=0)] = 30.0
+    """From the end of the upload on."""
+    file_quota_bytes: Annotated[int, Meta(ge=0, le=2**53)] = 10_737_418_240
+    """Of all files of an organization; 0: no limit."""
+    file_upload_expiry_s: Seconds = 86_400.0
+    """From the beginning of an upload; one that is unfinished then is deleted."""
+    file_uploads_per_user: Count = 20
+    """Unfinished ones."""
     default_holder: str | None = None
     """The AI responder that holds new sessions; None: nobody does."""
     turn_url: tuple[str, ...] = ()

@@ -99,6 +99,11 @@ class Access:
         """Whether the bearer of a token has a permission."""
         return self._permissions.allows(claims, permission)
 
+    async def may_enter(self, claims: Claims, session_id: str) -> bool:
+        """Whether the bearer of a token may enter a session. Raises ``StorageUnavailable``."""
+        await self.sessions.prepare(claims, session_id)
+        return self.sessions.allows(claims, session_id)
+
     def scope(self, actor: Actor, permission: str) -> Scope:
         """What the requester may see and change: everything, or one organization.
 

@@ -14,8 +14,10 @@ from wsserver.extending.context import ExtensionContext
 from wsserver.notifications.channels.base import PushProvider
 from wsserver.notifications.templates import TemplateFiles
 from wsserver.protocol.commands import Command
+from wsserver.realtime.commands.message_check import MessageCheck
 from wsserver.realtime.dispatcher import Handler
 from wsserver.realtime.operations.message_changes import RemoveContents
+from wsserver.realtime.operations.user_records import EraseUser
 from wsserver.storage.engine.extension_schema import ExtensionSchema, Migration
 from wsserver.storage.maintenance.user_tables import UserTable
 from wsserver.storage.messages.answers import NoteEnd
@@ -46,6 +48,10 @@ class Part:
     jobs: Sequence[Job] = ()
     push_providers: Sequence[PushProvider] = ()
     """Push platforms for the channel ``push`` of notifications."""
+    message_checks: Sequence[MessageCheck] = ()
+    """Decide on messages of clients before they are stored, and may replace their contents."""
+    erase_user: EraseUser | None = None
+    """Removes what is stored about a user and is no row of ``user_tables``, such as files."""
     start: Callable[[], Awaitable[None]] | None = None
     """Called when storage is open, before clients are admitted. What it raises ends the start."""
     stop: Callable[[], Awaitable[None]] | None = None

@@ -86,6 +86,10 @@ class PublishHook:
         self._failures_in_a_row = 0
         self.metrics = HookMetrics()
 
+    def concerns(self, content_type: str | None) -> bool:
+        """Every message is asked about."""
+        return True
+
     async def check(self, message: Unchecked) -> Content:
         """The content to be stored; raises ``Rejected`` or ``HookFailed``."""
         self.metrics.asked += 1

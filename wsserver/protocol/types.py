@@ -78,6 +78,8 @@ Title = Annotated[
 Term = Annotated[int, Meta(ge=0, le=2**53, description="rises by 1 with each holder")]
 SessionState = Literal["open", "pending", "closed"]
 """``pending``: a human is wanted."""
+FILE_TYPE = "application/vnd.wsserver.file+json"
+"""The content type of a message that is a file."""
 MAX_FOUND = 50
 """Messages on one page of a search."""
 SearchText = Annotated[
@@ -105,6 +107,7 @@ class Position(Struct, forbid_unknown_fields=True):
 
 __all__ = [
     "ACTION_URL_PATTERN",
+    "FILE_TYPE",
     "ID_PATTERN",
     "MAX_FOUND",
     "PHONE_PATTERN",

@@ -1558,7 +1558,16 @@ export type ServerErrorCode =
   | "nobody_to_call"
   | "too_many_to_call"
   | "signal_too_large"
-  | "quota_exhausted";
+  | "quota_exhausted"
+  | "file_too_large"
+  | "file_quota_exhausted"
+  | "file_upload_limit"
+  | "file_uploads_busy"
+  | "file_locked"
+  | "offset_mismatch"
+  | "checksum_mismatch"
+  | "tus_version_unsupported"
+  | "range_not_satisfiable";
 
 /** Those where trying again can help. */
 export type TemporaryErrorCode =
@@ -1576,7 +1585,12 @@ export type TemporaryErrorCode =
   | "keys_unavailable"
   | "hook_failed"
   | "storage_unavailable"
-  | "storage_full";
+  | "storage_full"
+  | "file_upload_limit"
+  | "file_uploads_busy"
+  | "file_locked"
+  | "offset_mismatch"
+  | "checksum_mismatch";
 
 /** The close codes of the server. */
 export type CloseCode =

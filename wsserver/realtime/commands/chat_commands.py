@@ -94,7 +94,7 @@ class ChatCommands:
         check has to decide before, the connection's next commands wait for it.
         """
         _require_joined(connection, command.session_id)
-        if self._check is not None:
+        if self._check is not None and self._check.concerns(command.content_type):
             return self._send_checked(connection, command, self._check)
         return self._send(connection, command)
 

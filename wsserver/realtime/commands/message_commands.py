@@ -46,7 +46,7 @@ class MessageCommands:
     ) -> Answer:
         """Replace the content of a message, which is checked as a new message is."""
         actor, message_id, content = _actor(connection), command.message_id, command.content
-        if self._check is not None:
+        if self._check is not None and self._check.concerns(None):
             session_id = await self._changes.session_of(actor, message_id)
             unchecked = Unchecked(
                 sender=connection.claims, session_id=session_id, content=content, edits=message_id

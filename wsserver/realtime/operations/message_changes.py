@@ -16,7 +16,7 @@ from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
 from wsserver.protocol.origin import read_origin
 from wsserver.protocol.revisions import deleted_message, message_in, replace_message
-from wsserver.protocol.types import Content
+from wsserver.protocol.types import FILE_TYPE, Content
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Tenancy
@@ -221,6 +221,8 @@ def _edited(subject: Subject, content: Content, stamp: dict[str, str]) -> Revise
     message = decode(message_in(subject.payload), type=dict[str, Raw])
     if "state" in message and decode(message["state"]) == "growing":
         raise Forbidden("this answer still grows; it can be edited once it has ended")
+    if decode(message.get("content_type", Raw(b"null"))) == FILE_TYPE:
+        raise Forbidden("a file cannot be edited; delete the message and send another one")
     changed = {**message, "content": content, **stamp}
     return Revised(replace_message(subject.payload, encode(changed)))
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from functools import partial
 from typing import Any
 
@@ -63,6 +70,10 @@ class MessagesRemoved(Notice, frozen=True):
     streams: Sequence[str]
 
 
+EraseUser = Callable[[str], Awaitable[Mapping[str, int]]]
+"""Removes what is stored about a user besides rows; returns how much, by kind. Repeatable."""
+
+
 class UserRecords:
     """Exports and erases users.
 
@@ -107,9 +118,14 @@ class UserRecords:
         self._clock = clock
         self._retention = retention
         self._removals = removals
+        self._erasers: list[EraseUser] = []
         self._running: SingleFlight[dict[str, int]] = SingleFlight(tasks)
         control.add_listener(UserErased, self._forget)
         control.add_listener(MessagesRemoved, self._drop)
+
+    def add_eraser(self, erase: EraseUser) -> None:
+        """Add what removes more than rows, during the start."""
+        self._erasers.append(erase)
 
     async def export(self, actor: Actor, user_id: str) -> AsyncGenerator[bytes, None]:
         """All that is stored about a user, as lines of JSON, some at a time.
@@ -171,6 +187,8 @@ class UserRecords:
         self._control.notify(UserErased(user_id))
         erased = await self._erasure.erase(user_id, self._clock.wall())
         self._control.notify(PositionsErased(user_id))
+        for erase in self._erasers:
+            erased.update(await erase(user_id))
         erased["messages"] = messages
         return dict(sorted(erased.items()))
 

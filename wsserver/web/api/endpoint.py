@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -52,7 +52,26 @@ class Call:
 
 
 Handle = Callable[[WebContext, Call], Awaitable[Any]]
-"""Handler of an endpoint; returns a ``Reply``, or an object to encode as JSON."""
+"""Handler of an endpoint; returns a ``Reply``, or an object to encode as JSON.
+
+That of an endpoint with ``receives`` returns a ``BodyReceiver``.
+"""
+
+
+class BodyReceiver(Protocol):
+    """Takes the body of a request while it arrives."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Take a part; the next one is read after it. What it raises ends the request."""
+        ...
+
+    async def finish(self) -> Any:
+        """Return the answer, as a handler does: the body is complete."""
+        ...
+
+    async def abort(self) -> None:
+        """Clean up: the body broke off, or ``write`` has raised. Not called after ``finish``."""
+        ...
 
 
 class NoQuery(Struct, forbid_unknown_fields=True):
@@ -105,6 +124,16 @@ class Endpoint:
     """An HTML page or style sheet, sent with a Content-Security-Policy."""
     is_streamed: bool = False
     """The reply may have chunks. Such an endpoint is left to Tornado."""
+    receives: str = ""
+    """Media type of a body that is taken while it arrives: the handler, called before it is read,
+    returns a ``BodyReceiver``. Such an endpoint is left to Tornado, and its body has no limit of
+    size and duration but its own."""
+    is_overridable: bool = False
+    """A POST with its method in ``X-HTTP-Method-Override`` is answered as one of that method."""
+    answer_headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of every answer, errors included."""
+    option_headers: Callable[[WebContext], Mapping[str, str]] | None = None
+    """Headers of the answer to OPTIONS for its path."""
     is_secret: bool = False
     """The answer has a secret: it is not stored for a repeated idempotency key."""
     action: str = ""
@@ -131,6 +160,11 @@ class Endpoint:
     def takes_idempotency_key(self) -> bool:
         """Whether ``Idempotency-Key`` counts: keys belong to callers, whom a public one has not."""
         return self.method == "POST" and self.access != PUBLIC
+
+    @property
+    def is_received(self) -> bool:
+        """Whether the body is taken while it arrives."""
+        return bool(self.receives)
 
     @property
     def name(self) -> str:
@@ -225,4 +259,4 @@ def pattern_of(path: str) -> str:
 def allowed_methods(methods: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
     """Value of ``Allow`` for a path with these methods."""
     extra = ("HEAD", "OPTIONS") if "GET" in methods else ("OPTIONS",)
-    return (*sorted(methods), *extra)
+    return tuple(dict.fromkeys((*sorted(methods), *extra)))

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from tornado.iostream import StreamClosedError
@@ -23,7 +23,7 @@ from wsserver.errors import (
     WsServerError,
 )
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import Endpoint, allowed_methods, pattern_of
+from wsserver.web.api.endpoint import BodyReceiver, Endpoint, allowed_methods, pattern_of
 from wsserver.web.api.pipeline import Exchange, RequestInfo, announces_body, identify, note_failure
 from wsserver.web.api.problems import (
     ERRORS_BY_STATUS,
@@ -40,8 +40,12 @@ BODY_LIMIT_BYTES = 1024 * 1024
 DISCARD_LIMIT_BYTES = 16 * 1024 * 1024
 """Read and discarded after a refusal, so that the client can read the answer."""
 
+RECEIVER_PATIENCE_S = 30.0
+"""Longest time without a byte of a body that is taken while it arrives."""
+
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _NO_LIMIT = 2**62
+_NO_LIMIT_S = 30 * 86_400.0
 
 
 @stream_request_body
@@ -59,6 +63,9 @@ class BaseHandler(RequestHandler):
     route = "*"
     """Path template, as label of the request metrics."""
     allowed_methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS")
+
+    own_headers: Mapping[str, str] = MappingProxyType({})
+    """Headers of every answer, errors included."""
 
     request_id: str
     remote_ip: str
@@ -209,9 +216,10 @@ class BaseHandler(RequestHandler):
         self.is_routine = reply.is_routine
         self.set_status(reply.status)
         self.set_header("Content-Type", reply.content_type)
-        for name, value in reply.headers.items():
+        for name, value in (*self.own_headers.items(), *reply.headers.items()):
             self.set_header(name, value)
-        self.write(reply.body)
+        if reply.body:  # Tornado takes an empty one for a body, too, which a 204 must not have
+            self.write(reply.body)
 
     # Headers and errors
 
@@ -332,6 +340,7 @@ class ApiHandler(BaseHandler):
         """Set the path template and its endpoints by method (Tornado hook)."""
         self.route = route
         self.endpoints = endpoints
+        self._receiver: BodyReceiver | None = None
         self.allowed_methods = allowed_methods(endpoints)
         self.takes_any_host = any(each.takes_any_host for each in endpoints.values())
 
@@ -341,10 +350,10 @@ class ApiHandler(BaseHandler):
         request = self.request
         if request.method == "OPTIONS":
             return
-        method = "GET" if request.method == "HEAD" else request.method
-        endpoint = self.endpoints.get(method or "")
+        endpoint = self._endpoint()
         if endpoint is None:
             raise MethodNotAllowed(f"{request.method} is not allowed for this path")
+        self.own_headers = endpoint.answer_headers
         info = RequestInfo(
             method=request.method or "",
             path=request.path,
@@ -357,11 +366,72 @@ class ApiHandler(BaseHandler):
         )
         self._exchange = Exchange(self.context, endpoint, info)
         await self._exchange.check()
+        if endpoint.is_received:
+            self._receiver = await self._exchange.receive()
+
+    def _endpoint(self) -> Endpoint | None:
+        """The endpoint of the method, which a POST may name in a header where that is allowed."""
+        request = self.request
+        named = request.headers.get("X-HTTP-Method-Override", "")
+        if request.method == "POST" and named:
+            other = self.endpoints.get(named)
+            if other is not None and other.is_overridable:
+                request.method = named
+        method = request.method or ""
+        found = self.endpoints.get(method)
+        return self.endpoints.get("GET") if found is None and method == "HEAD" else found
+
+    # A body that is taken while it arrives
+
+    async def _expect_body(self) -> None:
+        if self._receiver is None:
+            await super()._expect_body()
+            return
+        connection = self.request.connection
+        connection.set_max_body_size(_NO_LIMIT)  # type: ignore[union-attr]
+        connection.set_body_timeout(_NO_LIMIT_S)  # type: ignore[union-attr]
+        self.context.traffic.end(self)  # a stop does not wait for what can last for hours
+        self._rearm()
+
+    async def data_received(self, chunk: bytes) -> None:
+        """Receive a chunk of the body (Tornado hook)."""
+        receiver = self._receiver
+        if receiver is None:
+            await super().data_received(chunk)
+            return
+        self._rearm()
+        try:
+            await receiver.write(chunk)
+        except WsServerError as error:
+            self._receiver = None
+            await receiver.abort()
+            self._stop_timer()
+            self._exchange_failed(error)
+            await self._answer_early(error)
+
+    def _exchange_failed(self, error: WsServerError) -> None:
+        if self._exchange is not None:
+            self._exchange.failed(error)
+
+    def _rearm(self) -> None:
+        """Allow another while without a byte; then the connection is closed."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(RECEIVER_PATIENCE_S, self._cut)
+
+    def _end(self) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            self.context.tasks.spawn(receiver.abort(), name="broken-off body")
+        super()._end()
 
     async def respond(self) -> None:
         """Run the endpoint, or answer OPTIONS."""
         if self._exchange is None:
             self._answer_options()
+        elif self._receiver is not None:
+            receiver, self._receiver = self._receiver, None
+            self.write_reply(await self._exchange.finish(receiver))
         else:
             reply = await self._exchange.respond(self.body)
             if reply.chunks is None:
@@ -398,6 +468,10 @@ class ApiHandler(BaseHandler):
     def _answer_options(self) -> None:
         self.set_status(204)
         self.set_header("Allow", ", ".join(self.allowed_methods))
+        for endpoint in self.endpoints.values():
+            if endpoint.option_headers is not None:
+                for name, value in endpoint.option_headers(self.context).items():
+                    self.set_header(name, value)
         headers = self.request.headers
         if "Origin" in headers and "Access-Control-Request-Method" in headers:
             for name, value in cors.preflight_headers(self.allowed_methods).items():

@@ -45,6 +45,7 @@ from wsserver.web.api.endpoint import (
     PUBLIC,
     REQUEST_ID,
     SIGNED_IN,
+    BodyReceiver,
     Call,
     Endpoint,
     NoBody,
@@ -122,6 +123,36 @@ class Exchange:
         self._span.end({"http.response.status_code": reply.status})
         return reply
 
+    async def receive(self) -> BodyReceiver:
+        """Run the handler of an endpoint that takes its body while it arrives; after ``check``."""
+        info = self._info
+        try:
+            if self._refusal is not None:
+                raise self._refusal
+            call = Call(self._actor, info.parts, self._query, None, info.peer, info.headers)
+            with within(self._span.context):
+                receiver: BodyReceiver = await self._endpoint.handle(self._context, call)
+        except BaseException as error:
+            self._end_span(error)
+            raise
+        return receiver
+
+    async def finish(self, receiver: BodyReceiver) -> Reply:
+        """The reply of such an endpoint, once its body is complete."""
+        try:
+            with within(self._span.context):
+                answer = await receiver.finish()
+        except BaseException as error:
+            self._end_span(error)
+            raise
+        reply = answer if isinstance(answer, Reply) else json_reply(answer)
+        self._span.end({"http.response.status_code": reply.status})
+        return reply
+
+    def failed(self, error: WsServerError) -> None:
+        """Note the error of a body that is not taken any further."""
+        self._end_span(error)
+
     def _begin_span(self) -> Span:
         endpoint, info = self._endpoint, self._info
         if endpoint.path in QUIET_ROUTES:
@@ -144,7 +175,7 @@ class Exchange:
         if self._context.manager.is_starting and not endpoint.is_served_at_start:
             raise Starting
         self._actor = await self._authenticate()
-        if endpoint.takes_body and self._context.manager.is_draining:
+        if (endpoint.takes_body or endpoint.is_received) and self._context.manager.is_draining:
             # The connections that the request would reach are being closed.
             raise Draining("the server is about to stop", retry_after_s=2)
         bad_ids = [

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-EXPOSED = "X-Request-ID, Idempotency-Replayed, Retry-After, Allow"
+EXPOSED = (
+    "X-Request-ID, Idempotency-Replayed, Retry-After, Allow, Location, Content-Disposition, "
+    "Content-Range, ETag, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
+    "Tus-Checksum-Algorithm, Upload-Offset, Upload-Length, Upload-Metadata, Upload-Expires"
+)
 REQUEST_HEADERS = (
-    "Authorization, Content-Type, Idempotency-Key, X-Request-ID, X-Wsserver-Channel, Last-Event-ID"
+    "Authorization, Content-Type, Idempotency-Key, X-Request-ID, X-Wsserver-Channel, "
+    "Last-Event-ID, Range, If-Range, If-None-Match, Tus-Resumable, Upload-Length, Upload-Offset, "
+    "Upload-Metadata, Upload-Checksum, X-HTTP-Method-Override"
 )
 PREFLIGHT_AGE_S = 600
 

@@ -29,6 +29,8 @@ DESCRIPTION = """Errors are problem documents (RFC 9457) with a `code` to branch
 WebSocket endpoints are described under `x-websockets`, event streams under `x-event-streams`."""
 
 _TOKEN_ERRORS = ("token_missing", "token_invalid", "token_expired", "token_revoked")
+_BARE = (204, 304)
+"""Statuses of answers without a body."""
 _BODY_ERRORS = ("bad_json", "bad_unicode", "too_deep", "body_too_large", "unsupported_media_type")
 
 
@@ -138,6 +140,9 @@ def _operation(endpoint: Endpoint, errors: Mapping[str, Meaning]) -> dict[str, A
             "required": not endpoint.is_body_optional,
             "content": {JSON_TYPE: content},
         }
+    elif endpoint.is_received:
+        binary = {"schema": {"type": "string", "format": "binary"}}
+        operation["requestBody"] = {"required": False, "content": {endpoint.receives: binary}}
     return operation
 
 
@@ -222,8 +227,10 @@ def _responses(endpoint: Endpoint, errors: Mapping[str, Meaning]) -> dict[str, A
         if endpoint.answer_example is not None:
             content["example"] = endpoint.answer_example
         answer["content"] = {JSON_TYPE: content}
+    bare = {"headers": answer["headers"]}
     responses = {
-        str(status): {"description": text, **answer} for status, text in endpoint.statuses.items()
+        str(status): {"description": text, **(bare if status in _BARE else answer)}
+        for status, text in endpoint.statuses.items()
     }
     for status, codes in sorted(_errors(endpoint, errors).items()):
         if endpoint.tag == "Server" and status == 503 and "draining" in endpoint.errors:

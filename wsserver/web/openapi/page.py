@@ -99,7 +99,9 @@ def _operation(
         parts.append(_table(("parameter", "in", "type", ""), rows))
     if "requestBody" in operation:
         parts.append(_content("Body", operation["requestBody"]["content"], schemas))
-    parts.append(_content("Answer", operation["responses"]["200"]["content"], schemas))
+    answer = next(each for status, each in operation["responses"].items() if status < "300")
+    if "content" in answer:
+        parts.append(_content("Answer", answer["content"], schemas))
     errors = [
         f"{status}: {_inline(answer['description'])}"
         for status, answer in operation["responses"].items()

@@ -48,7 +48,7 @@ class Listener:
         routes: RouteTable = application.settings["routes"]
         self._fast_path = FastPath(
             self._context,
-            Paths(each for each in routes.endpoints if not each.is_streamed),
+            Paths(each for each in routes.endpoints if not (each.is_streamed or each.is_received)),
             self._serve_by_tornado,
         )
         self._is_stopped = False

@@ -1,0 +1,80 @@
+"""``Blobs``: where the bytes of files are; implemented by ``FolderBlobs``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+
+class BlobBusy(Exception):
+    """Another request, maybe of another process, is appending to the blob."""
+
+
+class BlobMoved(Exception):
+    """A blob is at another size than the one to append at."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the blob has {size} bytes")
+        self.size = size
+
+
+class Appender(Protocol):
+    """Appends to a blob; ends with ``keep`` or ``discard``."""
+
+    async def write(self, data: bytes) -> None:
+        """Append. Raises ``StorageFull`` or ``StorageUnavailable``."""
+        ...
+
+    def digest(self) -> bytes:
+        """SHA-256 of what was appended."""
+        ...
+
+    async def keep(self) -> None:
+        """End: what was written stays. Raises as ``write`` does."""
+        ...
+
+    async def discard(self) -> None:
+        """End: the blob gets the size back that it had before. Never raises."""
+        ...
+
+
+class Blobs(Protocol):
+    """Bytes by id. All methods raise ``StorageUnavailable`` if the storage cannot be reached.
+
+    What was written survives the end of the process at any point: ``size`` says how much it is.
+    """
+
+    async def open(self) -> None:
+        """Prepare the storage, at the start of the server."""
+        ...
+
+    async def close(self) -> None:
+        """End what belongs to this process. Idempotent."""
+        ...
+
+    async def size(self, blob_id: str) -> int:
+        """The bytes that are stored; 0 for an unknown blob."""
+        ...
+
+    async def append(self, blob_id: str, offset: int, *, cut: bool = False) -> Appender:
+        """Begin to append at ``offset``, the size of the blob; ``cut``: reduce it to that before.
+
+        Raises ``BlobBusy`` while another appender of the blob is open, ``BlobMoved``.
+        """
+        ...
+
+    async def complete(self, blob_id: str) -> None:
+        """Note that nothing is appended any more. Repeatable."""
+        ...
+
+    async def sha256(self, blob_id: str) -> bytes:
+        """SHA-256 of the whole blob, read for it."""
+        ...
+
+    def read(self, blob_id: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """The bytes from ``start`` to before ``end``, some at a time."""
+        ...
+
+    async def remove(self, blob_id: str) -> None:
+        """Remove a blob; no effect on an unknown one."""
+        ...

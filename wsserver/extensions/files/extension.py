@@ -1,0 +1,70 @@
+"""The extension ``files``: everything that it adds to the server."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from wsserver.extending import Extension, ExtensionContext, Job, Part
+from wsserver.extensions.files import errors
+from wsserver.extensions.files.addresses import Addresses
+from wsserver.extensions.files.downloads import MANAGE, Downloads
+from wsserver.extensions.files.folder import FolderBlobs
+from wsserver.extensions.files.messages import FileMessages
+from wsserver.extensions.files.routes import RESOURCE
+from wsserver.extensions.files.service import Files
+from wsserver.extensions.files.table import MIGRATIONS, USER_TABLES, FileTable
+from wsserver.extensions.files.uploads import FILE_UPLOADED, Uploads
+
+EXPIRE_INTERVAL_S = 600.0
+FOLDER = "files"
+"""In ``data_dir``."""
+
+
+def build(context: ExtensionContext[Any]) -> Part:
+    """Connect the parts of the extension."""
+    settings, clock = context.settings, context.clock
+    table = FileTable(context.database)
+    blobs = FolderBlobs(settings.data_dir / FOLDER, is_durable=settings.synchronous == "full")
+    addresses = Addresses(table, clock)
+    uploads = Uploads(context, table, blobs)
+    downloads = Downloads(context, table, blobs, addresses)
+    files = Files(context, table, uploads, downloads)
+
+    async def start() -> None:
+        await blobs.open()
+        await addresses.open()
+
+    async def stop() -> None:
+        await uploads.close()
+        await blobs.close()
+
+    return Part(
+        service=files,
+        jobs=(Job(name="expire", period_s=EXPIRE_INTERVAL_S, work=files.expire),),
+        message_checks=(FileMessages(table, addresses, clock),),
+        erase_user=files.erase,
+        start=start,
+        stop=stop,
+    )
+
+
+FILES: Final = Extension(
+    name="files",
+    build=build,
+    migrations=MIGRATIONS,
+    user_tables=USER_TABLES,
+    permissions={MANAGE: ("admin", "service", "manager")},
+    errors=(
+        errors.FileTooLarge,
+        errors.FileQuotaExhausted,
+        errors.FileUploadLimit,
+        errors.FileUploadsBusy,
+        errors.FileLocked,
+        errors.OffsetMismatch,
+        errors.ChecksumMismatch,
+        errors.TusVersionUnsupported,
+        errors.RangeNotSatisfiable,
+    ),
+    resources=(RESOURCE,),
+    events=(FILE_UPLOADED,),
+)
