@@ -261,6 +261,7 @@ def build(
             locale=settings.default_locale,
             inbox_retention_s=settings.inbox_retention_s,
             reach=push_reach(settings),
+            replay_budget_bytes=settings.queue_limit_bytes // 8 * 7,
             away_notify_s=settings.away_notify_s,
             away_channels=settings.away_channels,
         ),
@@ -277,6 +278,11 @@ def build(
         clock=clock,
         tasks=tasks,
         organization_of=organizations.get,
+        receipts=live.receipts,
+        deliver=live.delivery.signal,
+        control=control,
+        broker=broker,
+        hub=hub,
     )
     live.dispatcher.add_handlers(notifications.commands.table())
     live.statistics.add_source("notifications", metrics.view)
@@ -392,6 +398,7 @@ def build(
         tracing=live.tracing,
         notifications=notifications.api,
         notification_preferences=notifications.preferences,
+        notification_feed=notifications.feed,
         webhooks=WebhookApi(webhooks, outbox, permissions, audit, clock),
         push_key=push_key_of(settings),
         snapshots=snapshots,

@@ -269,3 +269,26 @@ def test_a_client_of_a_killed_node_goes_on_at_another(
     assert ack(again, *ids) == 1
     again.rest()
     assert note(again) == ("first", True)
+
+
+def test_a_feed_is_in_step_on_devices_of_two_nodes(two: Two, users: Users) -> None:
+    phone, desk = users.connect(two[0], "u"), users.connect(two[1], "u")
+    body = {"user_ids": [users.name("u")], "title": "T", "message": "M"}
+    name = two[0].post("/notify", body).json()["notification_id"]
+    for device in (phone, desk):
+        assert device.await_push("notification")["notification"]["id"] == name
+        assert until_unread(device, 1)["notification_ids"] == []
+    assert desk.call("mark_notifications", up_to=name, read=True)["unread"] == 0
+    for device in (phone, desk):
+        push = until_unread(device, 0)
+        assert (push["notification_ids"], push["read"]) == ([name], True)
+
+
+def until_unread(device: Client, count: int) -> dict[str, Any]:
+    """The first ``notifications_changed`` with this number."""
+
+    def found() -> list[dict[str, Any]]:
+        device.call("ping")
+        return [push for push in device.feed_changes if push["unread"] == count]
+
+    return poll(found, bool)[0]

@@ -75,7 +75,8 @@ async def test_an_acknowledgement_calls_off_the_escalation_and_nothing_else(
         "n1_sms": "cancelled",
     }
     assert await receipts.acknowledge([ack("n1_msg")]) == []
-    assert await receipts.acknowledge([ack("n1_msg", read=True)]) == [Acknowledged("n1_msg", None)]
+    read = Acknowledged("n1_msg", None, ("u1", "n1"))
+    assert await receipts.acknowledge([ack("n1_msg", read=True)]) == [read]
     assert await receipts.acknowledge([ack("n1_msg")]) == []
     found = await store.get("n1")
     assert found is not None

@@ -16,6 +16,7 @@ from wsserver.storage.notifications.acknowledgements import (
     AcknowledgementStore,
 )
 from wsserver.storage.notifications.deliveries import DeliveryStore
+from wsserver.storage.notifications.feed import FeedStore, Marking
 from wsserver.storage.notifications.notification_rows import Filters
 from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
@@ -57,6 +58,12 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
     await receipts.reconcile()
     await receipts.acknowledge([Acknowledgement("u1", ["m1"], "read", NOW)])
     await receipts.messages_of("u1", ["n1"])
+    feed = FeedStore(database)
+    for is_archived, is_unread in ((False, False), (False, True), (True, False)):
+        await feed.page("u1", 10, None, is_archived=is_archived, is_unread=is_unread)
+    await feed.unread_of(["u1", "u2"])
+    await feed.mark("u1", Marking(["n1"], None, False, True), NOW)
+    await feed.mark("u1", Marking(None, "n1", True, False), NOW)
     await store.get("n1")
     await store.retry("n1", NOW)
     await store.cancel("n1")

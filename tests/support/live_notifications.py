@@ -115,6 +115,11 @@ class LiveNotifications:
             database=live.database,
             clock=clock,
             tasks=live.tasks,
+            receipts=live.receipts,
+            deliver=live.delivery.signal,
+            control=live.control,
+            broker=live.broker,
+            hub=live.hub,
         )
         self.queue, self.metrics, self.directory = parts.queue, parts.metrics, parts.directory
         self.finder, self.service = parts.finder, parts.service

@@ -145,7 +145,7 @@ class Live:
         self.statistics, self.events, self.traces = live.statistics, live.events, live.traces
         self.tenancy, self.store, self.receipt_store = live.tenancy, live.store, live.receipt_store
         self.streams, self.router, self.writer = live.streams, live.router, live.writer
-        self.revisions, self.unread = live.revisions, live.unread
+        self.revisions, self.unread, self.delivery = live.revisions, live.unread, live.delivery
         self.receipts, self.inboxes, self.statuses = live.receipts, live.inboxes, live.statuses
         self.plain_receipts = live.plain_receipts
         self.expirer, self.dispatcher, self.manager = live.expirer, live.dispatcher, live.manager
@@ -272,6 +272,7 @@ class Client:
         """Pushes that came while ``call`` waited for its reply, pings excepted."""
         self.pings: list[dict[str, Any]] = []
         self.unread_changes: list[dict[str, Any]] = []
+        self.feed_changes: list[dict[str, Any]] = []
         self.wire_pings: list[bytes] = []
         self._ref = 0
 
@@ -337,6 +338,8 @@ class Client:
             message: dict[str, Any] = json.loads(payload)
             if message["type"] == "unread_changed":  # comes when the server gets to it
                 self.unread_changes.append(message)
+            elif message["type"] == "notifications_changed":  # the same
+                self.feed_changes.append(message)
             elif message["type"] == "ping":
                 self.pings.append(message)
             else:

@@ -94,6 +94,8 @@ CASES: tuple[Case, ...] = (
     case("user", 404, "POST /ping/X", {"timeout_s": 0.01}),
     case("user", 404, "GET /users/X/contacts"),
     case("user", 404, "PUT /users/X/contacts", {"locale": "en"}),
+    case("user", 404, "GET /users/X/notifications"),
+    case("user", 404, "PATCH /users/X/notifications", {"ids": ["n1"], "read": True}),
     case("user", 404, "GET /users/X/preferences"),
     case("user", 404, "PATCH /users/X/preferences", {"quiet_hours": None}),
     case("user", 404, "POST /users/X/messages", NOTE),

@@ -36,6 +36,8 @@ class Client:
         self.heartbeats: list[dict[str, Any]] = []
         self.unread_changes: list[dict[str, Any]] = []
         """Pushes ``unread_changed``, which come when the server gets to it, among the others."""
+        self.feed_changes: list[dict[str, Any]] = []
+        """Pushes ``notifications_changed``, which do so too."""
         self.established: dict[str, Any] = {}
         self._ref = 0
 
@@ -152,6 +154,8 @@ class Client:
             self.heartbeats.append(message)
         elif message["type"] == "unread_changed":
             self.unread_changes.append(message)
+        elif message["type"] == "notifications_changed":
+            self.feed_changes.append(message)
         else:
             return message
         return None

@@ -60,6 +60,8 @@ ALLOWED = {
     f"POST {API}/notifications/{{notification_id}}/cancel": "admin service manager",
     f"GET {API}/users/{{user_id}}/contacts": "admin service manager",
     f"PUT {API}/users/{{user_id}}/contacts": "admin service manager",
+    f"GET {API}/users/{{user_id}}/notifications": "admin service manager user",
+    f"PATCH {API}/users/{{user_id}}/notifications": "admin service manager user",
     f"GET {API}/users/{{user_id}}/preferences": "admin service manager user",
     f"PATCH {API}/users/{{user_id}}/preferences": "admin service manager user",
     f"GET {API}/whoami": "admin service manager user",
@@ -190,7 +192,7 @@ async def _ask(server: Server, endpoint: Endpoint, role: str) -> tuple[int, str]
     path = endpoint.path
     if path.endswith("/contacts"):  # contacts of one administrator cannot be changed by others
         path = path.replace("{user_id}", f"x-{role}")
-    if path.endswith("/preferences"):  # everybody's own
+    if path.endswith(("}/notifications", "/preferences")):  # everybody's own
         path = path.replace("{user_id}", "someone")
     path = re.sub(r"\{[a-z_]+\}", "x1", path.replace("{scope}", "user:x1"))
     body = dict(endpoint.request_example or {})

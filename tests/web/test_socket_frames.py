@@ -162,6 +162,11 @@ async def test_everything_that_chat_clients_get_has_its_shape(server: Server) ->
         )
         await ann.ask("refresh_token", token=token("u1", "user", **claims))
         await publish(server)
+        await ann.wait("notification")
+        listed = await ann.ask("notifications", limit=1)
+        newest = listed["notifications"][0]["id"]
+        await ann.ask("mark_notifications", up_to=newest, read=True, archived=False)
+        await ann.wait("notifications_changed")
         for type_ in ("notification", "order.shipped", "ai_processing_status"):
             await ann.wait(type_)
         await bob.ask("leave_session", session_id="s1")

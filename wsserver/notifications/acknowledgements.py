@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from wsserver.clock import Clock
@@ -39,6 +39,11 @@ class Acknowledgements:
         self._tasks = tasks
         self._waiting: list[Acknowledgement] = []
         self._runner: asyncio.Task[Any] | None = None
+        self._read_listeners: list[Callable[[list[tuple[str, str]]], None]] = []
+
+    def add_read_listener(self, listener: Callable[[list[tuple[str, str]]], None]) -> None:
+        """Call it with users and the notifications that they have read only now."""
+        self._read_listeners.append(listener)
 
     async def start(self) -> None:
         """Apply acknowledgements from before a crash. Raises ``StorageUnavailable``."""
@@ -90,3 +95,7 @@ class Acknowledgements:
         for each in changed:
             if each.after_s is not None:
                 metrics.note_acknowledged(max(0.0, each.after_s))
+        read = [each.read for each in changed if each.read is not None]
+        if read:
+            for listener in self._read_listeners:
+                listener(read)

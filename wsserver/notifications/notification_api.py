@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -23,7 +23,12 @@ from wsserver.notifications.recipients import KINDS, kind_faults, recipients_of
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import Renderer, one_line
 from wsserver.paging import Window
-from wsserver.protocol.notifications import Contact, ContactsRequest, NotifyRequest
+from wsserver.protocol.notifications import (
+    Contact,
+    ContactsRequest,
+    Locale,
+    NotifyRequest,
+)
 from wsserver.protocol.validation import Fault, gather, one_of
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.tenancy import Scope, Tenancy
@@ -265,7 +270,7 @@ def notification_view(renderer: Renderer, notification: Notification) -> dict[st
         "type": notification.type,
         "template": template,
         "params": None if template is None else msgspec.json.decode(notification.content),
-        **_text(renderer, notification),
+        **text_of(renderer, notification),
         "recipients": msgspec.json.decode(notification.recipients),
         "sender": notification.sender,
         "states": dict(notification.states),
@@ -310,14 +315,36 @@ def contact_view(contact: Contact, organization_id: str | None) -> dict[str, Any
     return view
 
 
-def _text(renderer: Renderer, notification: Notification) -> dict[str, Any]:
+class Stored(Protocol):
+    """What a text is rendered from."""
+
+    @property
+    def type(self) -> str:
+        """The type."""
+        ...
+
+    @property
+    def template(self) -> str | None:
+        """The template; None: the content has the texts."""
+        ...
+
+    @property
+    def content(self) -> str:
+        """JSON."""
+        ...
+
+
+def text_of(renderer: Renderer, stored: Stored, locale: Locale | None = None) -> dict[str, Any]:
+    """Type and text of a stored notification; None: in the default locale."""
     try:
-        rendered = renderer.render(notification.type, notification.template, notification.content)
+        rendered = renderer.render(stored.type, stored.template, stored.content, locale)
     except ValidationFailed as error:  # its template no longer accepts the parameters
-        return {"title": error.message, "message": "", "action_url": None, "auto_close": False}
+        empty = {"message": "", "action_url": None, "auto_close": False}
+        return {"title": error.message, "type": stored.type, **empty}
     return {
         "title": rendered.title,
         "message": rendered.message,
+        "type": rendered.type,
         "action_url": rendered.action_url,
         "auto_close": rendered.auto_close,
     }

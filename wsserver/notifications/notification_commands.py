@@ -5,9 +5,10 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from wsserver.errors import BadRequest, ValidationFailed
+from wsserver.notifications.feed_api import FeedApi, WantedFeed
 from wsserver.notifications.preference_api import PreferenceApi
 from wsserver.protocol import commands
-from wsserver.protocol.notifications import PreferencesRequest
+from wsserver.protocol.notifications import MarkNotificationsRequest, PreferencesRequest
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
@@ -16,12 +17,44 @@ from wsserver.realtime.dispatcher import Answer, Handler
 class NotificationCommands:
     """The handlers; each is about the caller's own notifications."""
 
-    def __init__(self, preferences: PreferenceApi) -> None:
+    def __init__(self, preferences: PreferenceApi, feed: FeedApi, replay_budget: int) -> None:
+        """``replay_budget``: bytes that may be queued for a connection."""
         self._preferences = preferences
+        self._feed = feed
+        self._replay_budget = replay_budget
 
     def table(self) -> dict[str, Handler]:
         """The handlers by command type."""
-        return {"preferences": self.preferences}
+        return {
+            "preferences": self.preferences,
+            "notifications": self.notifications,
+            "mark_notifications": self.mark,
+        }
+
+    async def notifications(
+        self, connection: ConnectionInfo, command: commands.Notifications
+    ) -> Answer:
+        """List the caller's notifications."""
+        wanted = WantedFeed(
+            limit=command.limit,
+            cursor=command.cursor or None,
+            archived=command.archived,
+            unread=command.unread,
+            budget=self._replay_budget - connection.websocket.queued_bytes,
+        )
+        page = await self._feed.listing(_actor(connection), connection.user_id, wanted)
+        return "notifications", page
+
+    async def mark(self, connection: ConnectionInfo, command: commands.MarkNotifications) -> Answer:
+        """Mark the caller's notifications; reply with what is unread then."""
+        request = MarkNotificationsRequest(
+            command.ids, command.up_to, command.read, command.archived
+        )
+        try:
+            marked = await self._feed.mark(_actor(connection), connection.user_id, request)
+        except ValidationFailed as error:
+            raise _bad_request(error) from None
+        return "ack", marked
 
     async def preferences(
         self, connection: ConnectionInfo, command: commands.NotificationPreferences
@@ -34,11 +67,16 @@ class NotificationCommands:
             return "preferences", await self._preferences.get(actor, user_id)
         try:
             view = await self._preferences.change(actor, user_id, request)
-        except ValidationFailed as error:  # of REST, where it is 422
-            errors = error.details["errors"]
-            raise BadRequest(error.message, field=errors[0]["field"], errors=errors) from None
+        except ValidationFailed as error:
+            raise _bad_request(error) from None
         return "preferences", view
 
 
 def _actor(connection: ConnectionInfo) -> Actor:
     return Actor(connection.claims, connection.remote_ip, connection.connection_id, via="socket")
+
+
+def _bad_request(error: ValidationFailed) -> BadRequest:
+    """The error of a command for what is 422 over REST."""
+    errors = error.details["errors"]
+    return BadRequest(error.message, field=errors[0]["field"], errors=errors)

@@ -54,7 +54,9 @@ class NotificationQueue(DeliveryQueue[Claimed]):
         emit: Emit,
         clock: Clock,
         tasks: Tasks,
+        delivered: Callable[[str], None],
     ) -> None:
+        """``delivered``: called with a user who has got a notification by socket."""
         self._channels: Mapping[Any, Channel] = channels
         lanes: dict[str, Limits] = {
             name: channels[name].limits if name in channels else UNCONFIGURED for name in CHANNELS
@@ -65,6 +67,7 @@ class NotificationQueue(DeliveryQueue[Claimed]):
         self._metrics = metrics
         self._tenancy = tenancy
         self._emit = emit
+        self._delivered = delivered
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
         """Stop as ``DeliveryQueue`` does, then close all channels, also if one of them fails."""
@@ -134,6 +137,8 @@ class NotificationQueue(DeliveryQueue[Claimed]):
             )
             # A broadcast is thousands of these.
             is_routine = lane == "websocket" and is_sent
+            if is_routine:
+                self._delivered(each.user_id)
             log.log(
                 logging.DEBUG if is_routine else logging.INFO,
                 "delivery tried state=%s channel=%s delivery_id=%s notification_id=%s user_id=%s"

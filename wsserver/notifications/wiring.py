@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
+from wsserver.cluster.broker import Broker, Signal
+from wsserver.cluster.control import Control
 from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.errors import WsServerError
 from wsserver.identity.permissions import Permissions
@@ -17,6 +19,8 @@ from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.contacts import TenantContacts
 from wsserver.notifications.delivery_policy import DigestRule, Retries
 from wsserver.notifications.delivery_queue import GRACE_S
+from wsserver.notifications.feed_api import FeedApi
+from wsserver.notifications.feed_pushes import FeedPushes
 from wsserver.notifications.metrics import NotificationMetrics
 from wsserver.notifications.notification_api import NotificationApi
 from wsserver.notifications.notification_commands import NotificationCommands
@@ -31,12 +35,15 @@ from wsserver.protocol.notifications import DEFAULT_LOCALE, ChannelName, Locale
 from wsserver.realtime.access.actor import Audit
 from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Tenancy
+from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.inbox.receipt_recorder import ReceiptRecorder
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability.events import USER_CONNECTED
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications.away import AwayStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.deliveries import DeliveryStore
+from wsserver.storage.notifications.feed import FeedStore
 from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.storage.notifications.preferences import PreferenceStore
 from wsserver.tasks import Tasks
@@ -54,6 +61,8 @@ class NotificationSettings:
     inbox_retention_s: float = 7 * 86_400.0
     reach: Reach = field(default_factory=Reach)
     """Allowed addresses of push endpoints."""
+    replay_budget_bytes: int = 1024 * 1024 // 8 * 7
+    """Bytes that may be queued for one connection."""
     away_notify_s: float = 0.0
     """0: absent members of sessions are not told of messages."""
     away_channels: Sequence[ChannelName] = ("push",)
@@ -82,12 +91,21 @@ class NotificationSubsystem:
         clock: Clock,
         tasks: Tasks,
         organization_of: Callable[[str], str | None],
+        receipts: ReceiptRecorder,
+        deliver: Callable[[Signal], None],
+        control: Control,
+        broker: Broker,
+        hub: Hub,
     ) -> None:
+        """``deliver``: writes a signal to this node's connections."""
         store = NotificationStore(database)
         renderer = Renderer(templates, settings.locale)
         self._renderer = renderer
         tenant_contacts = TenantContacts(contacts, tenancy)
         self.metrics = metrics
+        feed_store = FeedStore(database)
+        self.feed_pushes = FeedPushes(feed_store, hub, deliver, control, broker, clock, tasks)
+        acknowledgements.add_read_listener(self.feed_pushes.read)
         self.queue = NotificationQueue(
             store=DeliveryStore(database, settings.digest.held_until, DeliveryRules()),
             channels=channels,
@@ -98,6 +116,7 @@ class NotificationSubsystem:
             emit=manager.emit,
             clock=clock,
             tasks=tasks,
+            delivered=self.feed_pushes.grown,
         )
         self.directory = directory
         self.finder = RecipientFinder(connections, members, directory, tenancy)
@@ -136,15 +155,27 @@ class NotificationSubsystem:
             reach=settings.reach,
         )
 
+        access = OwnOrStaff(permissions=permissions, tenancy=tenancy)
         self.preferences = PreferenceApi(
             store=PreferenceStore(database),
             contact_book=tenant_contacts,
             templates=templates,
-            access=OwnOrStaff(permissions=permissions, tenancy=tenancy),
+            access=access,
             audit=audit,
             clock=clock,
         )
-        self.commands = NotificationCommands(self.preferences)
+        self.feed = FeedApi(
+            store=feed_store,
+            pushes=self.feed_pushes,
+            receipts=receipts,
+            contact_book=tenant_contacts,
+            renderer=renderer,
+            access=access,
+            clock=clock,
+        )
+        self.commands = NotificationCommands(
+            self.preferences, self.feed, settings.replay_budget_bytes
+        )
 
     async def start(self) -> None:
         """Resume what an earlier run left, and begin. Raises ``StorageUnavailable``."""

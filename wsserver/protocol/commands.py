@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError, summary_of
 from wsserver.protocol import strict_json
 from wsserver.protocol.envelope import MAX_REF_LENGTH, Ref, is_ref, peek
-from wsserver.protocol.notifications import ChannelChoices, DailyDigest, QuietHours
+from wsserver.protocol.notifications import MAX_MARKED, ChannelChoices, DailyDigest, QuietHours
 from wsserver.protocol.types import (
     MAX_FOUND,
     Content,
@@ -28,6 +28,7 @@ from wsserver.protocol.validation import describe, faults_of
 MAX_HISTORY = 200
 MAX_STREAMS = 100
 MAX_CONVERSATIONS = 100
+MAX_NOTIFICATIONS = 100
 MAX_IDS = 1000
 MAX_NAMED_FAULTS = 20
 """Of a command, in the reply that refuses it."""
@@ -160,6 +161,26 @@ class Conversations(Command):
     state: SessionState | UnsetType | None = UNSET
 
 
+class Notifications(Command):
+    """List the caller's notifications, newest first."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_NOTIFICATIONS)] = 50
+    cursor: Annotated[str, Meta(min_length=1, max_length=1024)] | UnsetType | None = UNSET
+    archived: bool = False
+    """Those that are archived, instead of all others."""
+    unread: bool = False
+    """Only those that are unread."""
+
+
+class MarkNotifications(Command):
+    """Mark the caller's notifications: those with these ids, or one and all older ones."""
+
+    ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_MARKED)] | None = None
+    up_to: Id | None = None
+    read: bool | None = None
+    archived: bool | None = None
+
+
 class NotificationPreferences(Command):
     """Change what the caller has chosen about notifications; without a change, read it."""
 
@@ -260,6 +281,8 @@ CHAT_COMMANDS: dict[str, type[Command]] = {
     "resume": Resume,
     "mark_read": MarkRead,
     "conversations": Conversations,
+    "notifications": Notifications,
+    "mark_notifications": MarkNotifications,
     "preferences": NotificationPreferences,
     "take": Take,
     "release": Release,

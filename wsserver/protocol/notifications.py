@@ -123,6 +123,7 @@ class Contact(Struct, frozen=True, kw_only=True):
 AnyTemplate = Literal["*"]
 ANY_TEMPLATE: AnyTemplate = "*"
 """In preferences: every template without a choice of its own, and texts without a template."""
+MAX_MARKED = 1000
 MAX_PREFERENCES = 1000
 """Entries of preferences by template in one request."""
 
@@ -168,6 +169,17 @@ class PreferencesRequest(Request):
     channels: ChannelChoices | UnsetType | None = UNSET
     quiet_hours: QuietHours | UnsetType | None = UNSET
     daily_digest: DailyDigest | UnsetType | None = UNSET
+
+
+class MarkNotificationsRequest(Request):
+    """Marks notifications of a feed, by their ids or one and all older ones."""
+
+    ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_MARKED)] | None = None
+    up_to: Annotated[Id, Meta(description="this one and all older ones, instead of ids")] | None = (
+        None
+    )
+    read: Annotated[bool, Meta(description="false: unread again")] | None = None
+    archived: Annotated[bool, Meta(description="false: back in the feed")] | None = None
 
 
 MAX_EXPIRY_S = 30 * 86_400

@@ -51,6 +51,8 @@ RESERVED_TYPES = frozenset(
         "token_refreshed",
         "conversations",
         "preferences",
+        "notifications",
+        "notifications_changed",
         "taken",
         "released",
     }

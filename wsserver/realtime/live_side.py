@@ -12,7 +12,7 @@ from wsserver.realtime.answers.owned_answers import AnswerSettings, OwnedAnswers
 from wsserver.realtime.connections.connection_limit import ConnectionLimits
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
 from wsserver.realtime.connections.rate_limit import MessageRate
-from wsserver.realtime.delivery.local_delivery import ConnectionWriter
+from wsserver.realtime.delivery.local_delivery import ConnectionWriter, LocalDelivery
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.dispatcher import Dispatcher
@@ -104,6 +104,7 @@ class LiveSide:
     revisions: Revisions
     router: Router
     writer: ConnectionWriter
+    delivery: LocalDelivery
     statuses: MessageStatuses
     receipts: ReceiptRecorder
     inboxes: Inboxes

@@ -504,6 +504,7 @@ def build_live(
         revisions=revisions,
         router=router,
         writer=writer,
+        delivery=delivery,
         statuses=statuses,
         receipts=receipts,
         inboxes=inboxes,

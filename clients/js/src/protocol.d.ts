@@ -353,6 +353,19 @@ export interface UnreadChangedPush {
   total: number;
 }
 
+/** The user's notifications have changed: something came, or was read or archived. */
+export interface NotificationsChangedPush {
+  type: "notifications_changed";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  /** what was marked; empty: only the number may be another one */
+  notification_ids: string[];
+  read?: boolean;
+  archived?: boolean;
+  /** in the whole feed, without what is archived */
+  unread: number;
+}
+
 /** A notification. */
 export interface NotificationPush {
   type: "notification";
@@ -967,6 +980,61 @@ export interface Conversation {
   read_offset: number;
 }
 
+/** List the caller's notifications, newest first. */
+export interface NotificationsCommand {
+  limit?: number;
+  cursor?: string | null;
+  archived?: boolean;
+  unread?: boolean;
+}
+
+/** The user's notifications, newest first. */
+export interface NotificationsReply {
+  type: "notifications";
+  user_id: string;
+  notifications: FeedNotification[];
+  /** in the whole feed, without what is archived */
+  unread: number;
+  /** of all pages */
+  total: number;
+  next_cursor: string | null;
+}
+
+/** A notification in a user's feed, in the user's language. */
+export interface FeedNotification {
+  id: string;
+  title: string;
+  message: string;
+  type: "error" | "info" | "success" | "urgent" | "warning";
+  action_url: string | null;
+  auto_close: boolean;
+  /** RFC 3339, UTC */
+  timestamp: string;
+  template: string | null;
+  /** RFC 3339, UTC */
+  read_at: string | null;
+  /** RFC 3339, UTC */
+  archived_at: string | null;
+}
+
+/** Mark the caller's notifications: those with these ids, or one and all older ones. */
+export interface MarkNotificationsCommand {
+  ids?: string[] | null;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  up_to?: string | null;
+  read?: boolean | null;
+  archived?: boolean | null;
+}
+
+/** The notifications are marked. */
+export interface MarkedAck {
+  type: "ack";
+  /** how many were not so before */
+  changed: number;
+  /** in the whole feed, without what is archived */
+  unread: number;
+}
+
 /** Change what the caller has chosen about notifications; without a change, read it. */
 export interface NotificationPreferencesCommand {
   /** true: on; null: as for the others */
@@ -1406,6 +1474,7 @@ export interface Pushes {
   session_updated: SessionUpdatedPush;
   read_position: ReadPositionPush;
   unread_changed: UnreadChangedPush;
+  notifications_changed: NotificationsChangedPush;
   notification: NotificationPush;
   stats_update: StatsPush;
   event: EventPush;
@@ -1450,6 +1519,10 @@ export interface Commands {
   mark_read: { fields: MarkReadCommand; reply: Ack };
   /** List the caller's conversations, newest activity first. */
   conversations: { fields: ConversationsCommand; reply: ConversationsReply };
+  /** List the caller's notifications, newest first. */
+  notifications: { fields: NotificationsCommand; reply: NotificationsReply };
+  /** Mark the caller's notifications: those with these ids, or one and all older ones. */
+  mark_notifications: { fields: MarkNotificationsCommand; reply: MarkedAck };
   /** Change what the caller has chosen about notifications; without a change, read it. */
   preferences: { fields: NotificationPreferencesCommand; reply: NotificationPreferencesReply };
   /** Hold a session from now on, instead of the AI or user who holds it. */

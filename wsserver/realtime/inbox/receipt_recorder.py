@@ -135,6 +135,17 @@ class ReceiptRecorder:
         messages = await self._notifications.of_notifications(user_id, named, state)
         return list(dict.fromkeys([*[i for i in ids if i not in set(named)], *messages]))
 
+    async def read_elsewhere(self, user_id: str, message_ids: Sequence[str]) -> None:
+        """Record that a user has read messages of the own inbox, by other means than a connection.
+
+        They are not resent to any device. What they carry is marked already. Raises
+        ``StorageUnavailable``, ``StorageFull``.
+        """
+        changes = await self._store.record(user_id, message_ids, read=True, at=self._clock.wall())
+        self.settled(user_id, message_ids)
+        for change in changes:
+            self._emit(StatusUpdate(change.message_id, None, change.state, user_id), change.sender)
+
     async def acknowledge_up_to(self, connection: ConnectionInfo, stream: str, offset: int) -> int:
         """Record that a user has received a stream up to an offset; returns the new receipts.
 

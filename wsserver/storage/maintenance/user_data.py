@@ -103,8 +103,8 @@ _TABLES = (
     _Table(
         "deliveries",
         "SELECT d.id AS position, d.delivery_id, n.notification_id, n.at, n.type, n.template,"
-        " n.content, d.channel, d.state, d.reason, d.expires_at, d.sent_at, d.acknowledged_at"
-        " FROM deliveries d JOIN notifications n ON n.id = d.notification"
+        " n.content, d.channel, d.state, d.reason, d.expires_at, d.sent_at, d.acknowledged_at,"
+        " d.read_at, d.archived_at FROM deliveries d JOIN notifications n ON n.id = d.notification"
         " WHERE d.user_id = :user_id AND d.id > :after",
     ),
     _Table(

@@ -20,6 +20,7 @@ _NOTE = {
     f" WHERE id = ? AND state IN {earlier} RETURNING acknowledged_at"
     for state, earlier in _EARLIER.items()
 }
+_READ = "UPDATE deliveries SET read_at = ? WHERE id = ? AND read_at IS NULL"
 _UNSETTLED = (
     # Conditions of the partial indexes deliveries_open and deliveries_leased.
     "d.state IN ('pending', 'sent') AND (d.state = 'pending' OR d.channel = 'websocket')",
@@ -69,6 +70,8 @@ class Acknowledged(NamedTuple):
     """Seconds since it was sent; since it was accepted, if the sending is not recorded yet.
     None: it was acknowledged before.
     """
+    read: tuple[str, str] | None = None
+    """User and notification, if the user has read it only now."""
 
 
 class AcknowledgementStore:
@@ -86,7 +89,7 @@ class AcknowledgementStore:
         Unknown ids, and those of other users' notifications, are skipped.
         """
         return await self._database.run(
-            lambda db: [each for one in batch for each in _acknowledge(db, one)]
+            lambda db: [each for one in batch for each in acknowledge(db, one)]
         )
 
     async def messages_of(self, user_id: str, notification_ids: Sequence[str]) -> list[str]:
@@ -123,13 +126,15 @@ def cancel_acknowledged(db: Connection, ids: Sequence[int]) -> bool:
     found = db.execute(_SELECT_OF_ESCALATIONS, [db.listed(ids)]).fetchall()
     for user_id, delivery_id, is_read, at in found:
         state: State = "read" if is_read else "delivered"
-        _acknowledge(db, Acknowledgement(user_id, [delivery_id], state, at))
+        acknowledge(db, Acknowledgement(user_id, [delivery_id], state, at))
     return bool(found)
 
 
-def _acknowledge(db: Connection, one: Acknowledgement) -> list[Acknowledged]:
+def acknowledge(db: Connection, one: Acknowledgement) -> list[Acknowledged]:
+    """Mark the deliveries of a user, and cancel their escalations."""
     changed = []
-    for id_, delivery_id, channel, state, is_later, sent_at, known_at in _concerned(db, one):
+    for row in _concerned(db, one):
+        id_, delivery_id, channel, state, is_later, sent_at, known_at, notification_id = row
         if is_later and state in ("pending", "sending"):
             # A running attempt may finish, but is not followed by another.
             db.execute(
@@ -139,19 +144,24 @@ def _acknowledge(db: Connection, one: Acknowledgement) -> list[Acknowledged]:
                 " WHERE id = ? AND state IN ('pending', 'sending')",
                 [id_],
             )
-        elif (
-            channel == "websocket"
-            and (one.by_notification or delivery_id in one.ids)
-            and state in _EARLIER[one.state]
-        ):
-            row = db.execute(_NOTE[one.state], [one.state, one.at, id_]).fetchone()
-            if row is not None:  # None: another process has noted as much meanwhile
-                is_first = known_at is None and row[0] == one.at
-                changed.append(Acknowledged(delivery_id, one.at - sent_at if is_first else None))
+        elif channel == "websocket" and (one.by_notification or delivery_id in one.ids):
+            read = None
+            if one.state == "read" and state != "pending":
+                if db.execute(_READ, [one.at, id_]).rowcount:
+                    read = (one.user_id, notification_id)
+            noted = None
+            if state in _EARLIER[one.state]:
+                noted = db.execute(_NOTE[one.state], [one.state, one.at, id_]).fetchone()
+            if noted is not None:  # None: another process has noted as much meanwhile
+                is_first = known_at is None and noted[0] == one.at
+                after_s = one.at - sent_at if is_first else None
+                changed.append(Acknowledged(delivery_id, after_s, read))
+            elif read is not None:  # its time was over, and the user has read it all the same
+                changed.append(Acknowledged(delivery_id, None, read))
     return changed
 
 
-_Row = tuple[int, str, str, str, int, float, float | None]
+_Row = tuple[int, str, str, str, int, float, float | None, str]
 
 
 def _concerned(db: Connection, one: Acknowledgement) -> list[_Row]:
@@ -164,7 +174,7 @@ def _concerned(db: Connection, one: Acknowledgement) -> list[_Row]:
         values = [ids, one.user_id]
     rows: list[_Row] = db.execute(
         "SELECT d.id, d.delivery_id, d.channel, d.state, d.unless_acknowledged,"  # noqa: S608
-        " coalesce(d.sent_at, n.at), d.acknowledged_at"
+        " coalesce(d.sent_at, n.at), d.acknowledged_at, n.notification_id"
         " FROM deliveries d JOIN notifications n ON n.id = d.notification"
         f" WHERE d.notification IN (SELECT {which}) AND d.user_id = ?",
         [*values, one.user_id],
@@ -182,5 +192,5 @@ def _reconcile(db: Connection) -> int:
             [at, delivery_id],
         )
         state: State = "read" if is_read else "delivered"
-        _acknowledge(db, Acknowledgement(user_id, [delivery_id], state, at))
+        acknowledge(db, Acknowledgement(user_id, [delivery_id], state, at))
     return len(found)

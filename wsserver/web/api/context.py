@@ -14,6 +14,7 @@ from wsserver.identity.origins import Hosts, Origins, is_loopback_host
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
+from wsserver.notifications.feed_api import FeedApi
 from wsserver.notifications.notification_api import NotificationApi
 from wsserver.notifications.preference_api import PreferenceApi
 from wsserver.notifications.webhook_api import WebhookApi
@@ -91,6 +92,7 @@ class WebContext:
     tracing: Tracing
     notifications: NotificationApi
     notification_preferences: PreferenceApi
+    notification_feed: FeedApi
     webhooks: WebhookApi
     push_key: str | None
     """Public VAPID key for Web Push subscriptions; None without ``vapid_private_key``."""

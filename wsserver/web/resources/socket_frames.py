@@ -321,6 +321,17 @@ class UnreadChangedPush(Push, kw_only=True):
     total: Annotated[int, Meta(description="in all sessions of the user")]
 
 
+class NotificationsChangedPush(Push, kw_only=True):
+    """The user's notifications have changed: something came, or was read or archived."""
+
+    notification_ids: Annotated[
+        list[str], Meta(description="what was marked; empty: only the number may be another one")
+    ]
+    read: bool | UnsetType = UNSET
+    archived: bool | UnsetType = UNSET
+    unread: Annotated[int, Meta(description="in the whole feed, without what is archived")]
+
+
 class SessionView(Wire, kw_only=True):
     """The state of a session, as ``GET /sessions/ID`` has it."""
 
@@ -398,6 +409,7 @@ PUSHES: dict[str, type[Push]] = {
     "session_updated": SessionUpdatedPush,
     "read_position": ReadPositionPush,
     "unread_changed": UnreadChangedPush,
+    "notifications_changed": NotificationsChangedPush,
     "notification": NotificationPush,
     "stats_update": StatsPush,
     "event": EventPush,

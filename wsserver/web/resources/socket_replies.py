@@ -29,6 +29,7 @@ from wsserver.web.api.answers import Time
 from wsserver.web.resources.answers import AnswerAppended, AnswerEnded, AnswerStarted
 from wsserver.web.resources.connections import Disconnected
 from wsserver.web.resources.messages import Published
+from wsserver.web.resources.notification_feed import FeedNotification, UnreadCount
 from wsserver.web.resources.sessions import Conversation
 from wsserver.web.resources.socket_frames import AnyPush, InSession, MessageVersion, Placed, Wire
 from wsserver.web.resources.stats import Stats
@@ -161,6 +162,23 @@ class ConversationsReply(Wire, kw_only=True):
     next_cursor: str | None
 
 
+class NotificationsReply(Wire, kw_only=True):
+    """The user's notifications, newest first."""
+
+    user_id: str
+    notifications: list[FeedNotification]
+    unread: UnreadCount
+    total: Annotated[int, Meta(description="of all pages")]
+    next_cursor: str | None
+
+
+class MarkedAck(Wire, kw_only=True):
+    """The notifications are marked."""
+
+    changed: Annotated[int, Meta(description="how many were not so before")]
+    unread: UnreadCount
+
+
 class NotificationPreferencesReply(Wire, kw_only=True):
     """What the user has chosen about notifications."""
 
@@ -212,6 +230,8 @@ REPLIES: dict[str, tuple[str, type[Struct]]] = {
     "presence": ("presence", PresenceReply),
     "conversations": ("conversations", ConversationsReply),
     "mark_read": ("ack", Ack),
+    "notifications": ("notifications", NotificationsReply),
+    "mark_notifications": ("ack", MarkedAck),
     "preferences": ("preferences", NotificationPreferencesReply),
     "take": ("taken", HolderReply),
     "release": ("released", HolderReply),

@@ -228,6 +228,14 @@ CREATE TABLE notification_preferences (
 );
 ALTER TABLE deliveries ADD COLUMN reason TEXT;
 """
+_FEED = """
+ALTER TABLE deliveries ADD COLUMN read_at DOUBLE PRECISION;
+ALTER TABLE deliveries ADD COLUMN archived_at DOUBLE PRECISION;
+UPDATE deliveries SET read_at = acknowledged_at
+    WHERE channel = 'websocket' AND acknowledged_at IS NOT NULL;
+CREATE INDEX deliveries_unread ON deliveries (user_id, notification)
+    WHERE channel = 'websocket' AND read_at IS NULL AND archived_at IS NULL;
+"""
 MIGRATIONS = (
     Migration("p0001_schema", SCHEMA_1),
     Migration("p0041_identity_and_shared_writers", _IDENTITY),
@@ -243,6 +251,7 @@ MIGRATIONS = (
     Migration("p0054_console_sessions", _CONSOLE_SESSIONS),
     Migration("p0055_away", _AWAY),
     Migration("p0058_notification_preferences", _PREFERENCES),
+    Migration("p0058_notifications_feed", _FEED),
     Migration("p0060_extension_migrations", _EXTENSIONS),
 )
 
