@@ -28,7 +28,7 @@ from wsserver.extending.loading import Extensions
 from wsserver.extending.wiring import build_parts
 from wsserver.extension_registry import load_extensions
 from wsserver.histogram import Histogram
-from wsserver.http_client import HttpClient, fetch_document
+from wsserver.http_client import fetch_document
 from wsserver.identity.jwks import JwksKeys
 from wsserver.identity.keys import FileKeys, KeySource, SecretKeys
 from wsserver.identity.origins import Hosts, Origins
@@ -91,6 +91,7 @@ from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.tables.webhooks import WebhookOutbox, remove_contents
 from wsserver.tasks import Tasks
 from wsserver.telemetry_factory import telemetry_of
+from wsserver.traced_http import HttpClients
 from wsserver.version import __version__
 from wsserver.web.api.console_sessions import ConsoleSessions
 from wsserver.web.api.context import WebContext
@@ -321,7 +322,7 @@ def build(
             control=control,
             leases=leases,
             statistics=live.statistics,
-            make_http_client=HttpClient,
+            make_http_client=HttpClients(telemetry),
         ),
         live.dispatcher,
     )

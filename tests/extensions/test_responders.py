@@ -367,3 +367,24 @@ async def test_fastgpt_gets_one_message_and_keeps_the_history(
     second = await provider.request(2)
     assert second.body["messages"] == [{"role": "user", "content": "blue"}]
     assert token()  # the API answers as before
+
+
+TRACE = {
+    "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "tracestate": "vendor=1",
+}
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("is_traced", [True, False])
+async def test_its_request_belongs_to_the_trace_of_the_message(
+    start_server: StartServer, settings: dict[str, Any], provider: AiProvider, is_traced: bool
+) -> None:
+    settings["extension_settings"]["responders"]["bot"]["trace"] = is_traced
+    server = await start_server(**settings)
+    sender = {"user_id": "ann", "role": "customer"}
+    message = {"type": "new_message", "content": "hello", "sender": sender}
+    await server.post("/sessions/s1/messages", headers=TRACE, **message)
+    asked = await provider.request()
+    sent = {name: asked.headers.get(name) for name in TRACE}
+    assert sent == (TRACE if is_traced else dict.fromkeys(TRACE))

@@ -74,8 +74,14 @@ class HttpExchange(HttpSend, Protocol):
 class MakeHttpClient(Protocol):
     """Makes a client for outgoing requests."""
 
-    def __call__(self, reach: Reach | None, *, timeout_s: float = 10.0) -> HttpExchange:
-        """``reach``: the addresses that URLs may lead to; None: any, for URLs of the operator."""
+    def __call__(
+        self, reach: Reach | None, *, timeout_s: float = 10.0, trace: str | None = None
+    ) -> HttpExchange:
+        """``reach``: the addresses that URLs may lead to; None: any, for URLs of the operator.
+
+        ``trace``: requests are spans of this name and carry ``traceparent`` and ``tracestate``, for
+        receivers of one's own; None: they belong to no trace.
+        """
         ...
 
 

@@ -47,6 +47,8 @@ class ResponderOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     concurrency: Annotated[int, Meta(ge=1, le=1000)] = 16
     """Answers at the same time, of each process."""
     on_interrupt: OnInterrupt = "restart"
+    trace: bool = True
+    """Whether its requests carry the context of a distributed trace."""
     unit: Literal["tokens", "points"] | None = None
     """Of its usage; by default ``points`` for FastGPT, ``tokens`` for the others."""
 

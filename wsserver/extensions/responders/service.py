@@ -88,7 +88,9 @@ class Responders:
         self._is_stopping = False
         reach = webhook_reach(context.settings)
         for name, options in self._options.items():
-            http = context.make_http_client(reach, timeout_s=options.timeout_s)
+            http = context.make_http_client(
+                reach, timeout_s=options.timeout_s, trace="responder" if options.trace else None
+            )
             self._providers[name] = Provider(
                 options, secret_of(options, "api_key"), http, context.clock
             )
