@@ -41,6 +41,7 @@ SLOW = (
     "test_development.py",
     "test_docs.py",
     "test_log_events.py",
+    "test_moderation_docs.py",
     "test_packaging.py",
     "test_postgresql_docs.py",
     "sdk/test_answers.py",
