@@ -90,7 +90,7 @@ WSCTL_PACKAGES: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("http",),
     ("snapshots", "websocket"),
-    ("bench", "cli", "doctor", "exporting", "top"),
+    ("bench", "cli", "doctor", "exporting", "replay", "top"),
     ("commands",),
 )
 """Of ``wsctl``: each may import itself, those before it, and the leaves."""

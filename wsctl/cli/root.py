@@ -22,6 +22,7 @@ COMMANDS = {
     "top": "wsctl.commands.top:top",
     "monitor": "wsctl.commands.monitor:monitor",
     "record": "wsctl.commands.record:record",
+    "replay": "wsctl.commands.replay:replay",
     "ping": "wsctl.commands.ping:ping",
     "broadcast": "wsctl.commands.publish:broadcast",
     "send": "wsctl.commands.publish:send",

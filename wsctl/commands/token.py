@@ -119,14 +119,15 @@ def create(
         claims["sessions"] = "*" if is_all else [_id("--sessions", n) for n in _names(sessions)]
     if permissions is not None:
         claims["permissions"] = _names(permissions)
-    made = sign(_secret(secret_file), claims, ttl)
+    made = sign(secret_of(secret_file), claims, ttl)
     if environment.output.is_table:
         environment.output.data(f"{made}\n")
     else:
         environment.output.record({"token": made})
 
 
-def _secret(secret_file: Path | None) -> bytes:
+def secret_of(secret_file: Path | None) -> bytes:
+    """The server's secret: from the file, the environment, or the development server's folder."""
     from wsctl.config.target import DEV_FOLDER, DEV_SECRET, development_secret
     from wsctl.config.tokens import read_secret
 

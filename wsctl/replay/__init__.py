@@ -1,0 +1,1 @@
+"""``wsctl replay``: what was recorded, played to another server with its timing."""
