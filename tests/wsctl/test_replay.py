@@ -64,6 +64,7 @@ def test_commands_are_sent_at_their_times() -> None:
     assert [(step.action, step.at_s) for step in found.steps] == [
         ("connect", 0.0),
         ("send", 0.5),
+        ("reply", 0.6),
         ("close", 10.0),
     ]
     assert found.replies["conn_1", 1]["type"] == "session_joined"

@@ -41,7 +41,7 @@ class Connection:
         return "/ws/admin/monitor" if self.endpoint == "monitor" else "/ws/chat"
 
 
-Action = Literal["connect", "send", "close", "publish"]
+Action = Literal["connect", "send", "reply", "close", "publish"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Step:
     action: Action
     connection: str = ""
     frame: Mapping[str, Any] = field(default_factory=dict)
-    """The command to send; of a publication the push as it was recorded."""
+    """The command to send; the reply to wait for; of a publication the push that was recorded."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def read_plan(document: Any, *, publish: bool = True, longest_pause_s: float = 0
             steps.append((at, Step(0.0, "send", id_, frame)))
         elif direction == "in" and _ref(frame) is not None:
             replies[id_, _ref(frame)] = frame
+            steps.append((at, Step(0.0, "reply", id_, frame)))
         elif direction == "in" and publish and _is_from_elsewhere(frame, recorded):
             key = _identity(frame)
             if key not in published:

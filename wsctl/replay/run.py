@@ -18,7 +18,7 @@ from wsctl.text import one_line
 from wsctl.websocket.connection import SUBPROTOCOL, options, websocket_url
 
 REPLY_PATIENCE_S = 10.0
-"""For the replies that are missing when everything has been sent."""
+"""For one reply."""
 OPEN_TIMEOUT_S = 10.0
 
 Publish = Callable[[str, dict[str, Any]], Mapping[str, Any]]
@@ -66,24 +66,20 @@ class Player:
         self._translation = Translation(suffix)
         self._sockets: dict[str, ClientConnection] = {}
         self._readers: list[asyncio.Task[None]] = []
-        self._awaited: dict[tuple[str, Any], Mapping[str, Any]] = {}
+        self._awaited: dict[tuple[str, Any], tuple[Mapping[str, Any], asyncio.Event]] = {}
         """Commands without a reply, by connection and ref."""
-        self._all_replied = asyncio.Event()
 
     async def run(self) -> Played:
-        """Play everything, wait for the replies, and close the connections."""
+        """Play everything, and close the connections.
+
+        What was done after a reply is done after that reply here, too, however late it comes.
+        """
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             for step in self._plan.steps:
                 await asyncio.sleep(began + step.at_s / self._speed - loop.time())
                 await self._take(step)
-            if self._awaited:
-                self._all_replied.clear()
-                try:
-                    await asyncio.wait_for(self._all_replied.wait(), REPLY_PATIENCE_S)
-                except TimeoutError:
-                    self._note_unanswered()
         finally:
             for socket in self._sockets.values():
                 await socket.close()
@@ -96,6 +92,8 @@ class Player:
             await self._connect(connection)
         elif step.action == "send":
             await self._send(connection, step.frame)
+        elif step.action == "reply":
+            await self._wait_for_reply(connection, step.frame.get("ref"))
         elif step.action == "publish":
             await self._publish_push(step, connection)
         elif (socket := self._sockets.pop(step.connection, None)) is not None:
@@ -121,7 +119,7 @@ class Player:
             return
         key = (connection.connection_id, recorded.get("ref"))
         if key in self._plan.replies:
-            self._awaited[key] = recorded
+            self._awaited[key] = (recorded, asyncio.Event())
         try:
             await socket.send(json.dumps(self._translation.command(recorded)))
         except ConnectionClosed:
@@ -129,6 +127,17 @@ class Player:
             self._differs(connection, str(recorded.get("type")), "sent", "connection closed")
             return
         self.played.commands += 1
+
+    async def _wait_for_reply(self, connection: Connection, ref: Any) -> None:
+        key = (connection.connection_id, ref)
+        if key not in self._awaited:
+            return
+        command, replied = self._awaited[key]
+        try:
+            await asyncio.wait_for(replied.wait(), REPLY_PATIENCE_S)
+        except TimeoutError:
+            self._awaited.pop(key, None)
+            self._differs(connection, str(command.get("type")), "a reply", "none")
 
     async def _publish_push(self, step: Step, connection: Connection) -> None:
         made = publication(step, connection.user_id)
@@ -158,22 +167,16 @@ class Player:
     def _compare(self, connection: Connection, frame: Mapping[str, Any]) -> None:
         """Compare a reply with the recorded one."""
         key = (connection.connection_id, frame.get("ref"))
-        command = self._awaited.pop(key, None)
-        if command is None:
+        if key not in self._awaited:
             return
+        command, replied = self._awaited.pop(key)
         self.played.replies += 1
         recorded = self._plan.replies[key]
         self._translation.learn(recorded, frame)
         expected, got = outcome(recorded), outcome(frame)
         if expected != got:
             self._differs(connection, str(command.get("type")), expected, got)
-        if not self._awaited:
-            self._all_replied.set()
-
-    def _note_unanswered(self) -> None:
-        for (connection_id, _), command in self._awaited.items():
-            connection = self._plan.connections[connection_id]
-            self._differs(connection, str(command.get("type")), "a reply", "none")
+        replied.set()
 
     def _differs(self, connection: Connection, what: str, recorded: str, got: str) -> None:
         self.played.different.append(
