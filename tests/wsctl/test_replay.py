@@ -61,7 +61,7 @@ def test_commands_are_sent_at_their_times() -> None:
         event(9, "out", "refresh_token", token="[redacted]", ref=2),
         event(11, "client", "close", code=1000),
     )
-    assert [(step.action, step.at_s) for step in found.steps] == [
+    assert [(step.action, round(step.at_s, 3)) for step in found.steps] == [
         ("connect", 0.0),
         ("send", 0.5),
         ("reply", 0.6),
