@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.answers import Page
 from tests.support.event_stream_client import EventClient, connect_events, open_events
 from tests.support.waiting import until
 from tests.support.web_server import API, Server, StartServer, token
@@ -72,6 +73,38 @@ async def test_what_was_missed_comes_as_events_of_its_own(server: Server) -> Non
     assert await texts(client, 1) == ["e"]
     between = await connect_events(server, path=BOUND, sessions=["s1"], cursor=missed[0].id)
     assert await texts(between, 2) == ["d", "e"]
+
+
+@pytest.mark.parametrize("path", ["/sse/chat", BOUND])
+@pytest.mark.gen_test
+async def test_answers_go_on_growing(server: Server, path: str) -> None:
+    async def append(answer: str, seq: int, text: str) -> None:
+        body: dict[str, Any] = {"seq": seq, "text": text}
+        assert (await server.post(f"/answers/{answer}/append", **body)).status == 200
+
+    async def begin(content: str) -> str:
+        begun = await server.post("/sessions/s1/answers", content=content)
+        return str(begun.json()["message_id"])
+
+    client = await connect_events(server, path=path, sessions=["s1"])
+    if path != BOUND:
+        await client.command("join_session", session_id="s1")
+    first = await begin("It ")
+    await append(first, 1, "should ")
+    await client.push("answer_appended")
+    cursor = await leave(server, client)
+    await append(first, 2, "fit. ")
+    second = await begin("As ")
+    await append(second, 1, "you ")
+
+    client = await connect_events(server, path=path, sessions=["s1"], cursor=cursor)
+    page = Page()
+    while page.texts != {first: "It should fit. ", second: "As you "}:
+        page.show(await client.push())
+    await append(second, 2, "wish")
+    while page.texts[second] != "As you wish":
+        page.show(await client.push())
+    assert client.last_id.endswith("~2")
 
 
 @pytest.mark.gen_test

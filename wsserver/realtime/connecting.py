@@ -299,5 +299,8 @@ class Connector:
         joined = self._sessions.join(connection, session_id, state.session, users, state.positions)
         if start is not None:
             place = start.position_in(SESSION + session_id, state.session)
-            joined |= {**place.position, "recovered": start.has_resumed(SESSION + session_id)}
+            has_resumed = start.has_resumed(SESSION + session_id)
+            joined |= {**place.position, "recovered": has_resumed}
+            if has_resumed:
+                joined["messages"] = []  # answers that grow come as events, as all that was missed
         self._writer.push(connection, "session_joined", **joined)

@@ -172,14 +172,22 @@ class EventStreamStart:
         return b"".join(events)
 
     def replay(self, sessions: Sessions) -> None:
-        """Join the sessions of the cursor again, and send what was missed."""
+        """Join the sessions of the cursor again, and send what was missed.
+
+        With it the answers that grow in them, also those that began before the cursor.
+        """
         connection, transport = self.connection, self.connection.websocket
+        rest = sum([recovery.size for recovery in self._resumed.values()])
         for name, recovery in self._resumed.items():
+            rest -= recovery.size
             if name == self._inbox or not isinstance(transport, EventStream):
                 continue
             session_id = name.removeprefix(SESSION)
-            if session_id not in (name, connection.session_id):
-                sessions.rejoin(connection, session_id, recovery)
+            if session_id != name:
+                since = self._since[name]
+                recovery = sessions.with_growing(connection, session_id, recovery, since, rest)
+                if session_id != connection.session_id:
+                    sessions.rejoin(connection, session_id, recovery)
             for text in recovery.messages:
                 position = position_of(text)
                 if position is not None:
