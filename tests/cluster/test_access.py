@@ -185,3 +185,28 @@ def test_a_node_that_starts_later_has_all(pair: ClusterServers) -> None:
     assert third.get("/whoami", bearer).status == 401
     assert members(third, "earlier") == ["m1"]
     third.stop()
+
+
+def test_a_manager_publishes_to_connections_of_its_organization_on_any_node(nodes: Nodes) -> None:
+    manager = token("m", role="manager", organization_id="o1")
+    for node, other in (nodes, nodes[::-1]):
+        own, foreign = [
+            open_client(other, bearer=token(f"of-{name}", organization_id=name))
+            for name in ("o1", "o2")
+        ]
+        ids = {
+            client: client.push("connection_established")["connection_id"]
+            for client in (own, foreign)
+        }
+        body = {"type": "note", "data": 1}
+        answer = node.post(
+            "/messages", {**body, "target": {"type": "connection", "id": ids[own]}}, manager
+        )
+        assert answer.ok["matched"] == 1
+        assert own.await_push("note")["data"] == 1
+        for id_ in (ids[foreign], "conn_none"):
+            target = {"target": {"type": "connection", "id": id_}}
+            answer = node.post("/messages", {**body, **target}, manager)
+            assert answer.problem == (403, "forbidden")
+        for client in (own, foreign):
+            client.close()

@@ -611,3 +611,23 @@ async def test_a_notification_reaches_a_phone_with_the_unread_messages_as_its_ba
     while len(left) != 1:
         await look()
     assert left[0]["token"] == TOKEN
+
+
+@pytest.mark.gen_test
+async def test_devices_are_exported_and_erased_with_the_contacts(
+    start_server: StartServer, platform: Http2Server, apps: Apps
+) -> None:
+    server = await start_server(extension_settings={"mobile_push": {"shop": apps.of("apns")}})
+    path = f"{API}/users/alice"
+    devices = [{"platform": "apns", "token": TOKEN}]
+    await server.request("PUT", f"{path}/contacts", bearer=token(), devices=devices)
+    data = await server.request("GET", f"{path}/data", bearer=token())
+    assert TOKEN.encode() in data.body
+    erased = await server.request("DELETE", f"{path}/data", bearer=token())
+    assert erased.json()["erased"]["contacts"] == 1
+    assert TOKEN.encode() not in (await server.request("GET", f"{path}/data", bearer=token())).body
+    text = {"title": "T", "message": "M", "channels": ["push"]}
+    await server.post("/notify", user_ids=["alice"], **text)
+    notified = (await server.get("/notifications?user_id=alice")).json()["notifications"]
+    assert [each["state"] for each in notified[0]["deliveries"]] == ["no_address"]
+    assert platform.requests == []

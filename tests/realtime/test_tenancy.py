@@ -264,7 +264,7 @@ async def test_outside_is_outside_in_the_same_words_whatever_it_is(live: Live) -
             await scope(live).find_session(id_)
     for id_ in (online.id, "conn_none"):
         with pytest.raises(Forbidden, match=f"^connection {id_} is outside of your organization$"):
-            scope(live).require_connection(id_)
+            await scope(live).require_connection(id_)
     with pytest.raises(Forbidden, match=r"^organization o2 is outside of your organization$"):
         scope(live).require_organization("o2")
 
@@ -282,7 +282,7 @@ async def test_the_unconfined_ask_storage_nothing(
     await everything.require_users(["u1"])
     await everything.learn(["u1"])
     await everything.find_session("s1")
-    everything.require_connection("conn_none")
+    await everything.require_connection("conn_none")
     everything.require_organization("o9")
     assert everything.is_own("u1")
     assert everything.is_shown_in_session("u1")

@@ -61,6 +61,13 @@ class ConnectedOrganizations(Request[dict[str, list[str | None]]], frozen=True):
     user_ids: list[str]
 
 
+class HasConnection(Request[bool], frozen=True):
+    """Whether a connection of an organization is on the node."""
+
+    connection_id: str
+    organization_id: str
+
+
 class KnownUsers(Protocol):
     """All users who have ever connected."""
 
@@ -98,6 +105,7 @@ class Tenancy:
         """LRU cache of (organization, session) pairs for which ``owns`` returned True."""
         control.add_handler(JoinedOrganizations, self._joined_here)
         control.add_handler(ConnectedOrganizations, self._connected_here)
+        control.add_handler(HasConnection, self._has_here)
 
     def scope(self, organization_id: str | None) -> Scope:
         """The scope of an organization; None: everything."""
@@ -208,6 +216,20 @@ class Tenancy:
             claims.opens(session_id) or self._members.is_member(session_id, claims.sub)
         )
 
+    async def has_connection(self, organization_id: str, connection_id: str) -> bool:
+        """Whether a connection of an organization is open, on whichever node."""
+        asked = HasConnection(connection_id, organization_id)
+        if self._has_here(asked):
+            return True
+        answers = await self._control.ask_all(asked, ANSWER_S)
+        return any(answers.by_node.values())
+
+    def _has_here(self, request: HasConnection) -> bool:
+        connection = self._hub.connections.get(request.connection_id)
+        return (
+            connection is not None and connection.claims.organization_id == request.organization_id
+        )
+
     async def owns(self, organization_id: str, session_id: str) -> bool:
         """Whether a session belongs to an organization. Raises ``StorageUnavailable``."""
         given = (await self._set_organizations([session_id])).get(session_id)
@@ -299,10 +321,10 @@ class Scope:
         """Those of the connections that belong to the scope."""
         return [connection for connection in connections if self.sees(connection)]
 
-    def require_connection(self, connection_id: str) -> None:
+    async def require_connection(self, connection_id: str) -> None:
         """Raise ``Forbidden`` for a connection that is outside or does not exist."""
-        connection = self._hub.connections.get(connection_id)
-        if self.organization_id is not None and (connection is None or not self.sees(connection)):
+        mine = self.organization_id
+        if mine is not None and not await self._tenancy.has_connection(mine, connection_id):
             raise _outside("connection", connection_id)
 
     # Organizations

@@ -328,7 +328,7 @@ async def _require_inside(scope: Scope, actor: Actor, message: Message, body: Bo
         case TargetType.ORGANIZATION:
             scope.require_organization(target.id)
         case TargetType.CONNECTION:
-            scope.require_connection(target.id)
+            await scope.require_connection(target.id)
         case TargetType.SESSION:
             await scope.require_session(target.id)
     if body.session_id is not UNSET and target != Target(TargetType.SESSION, body.session_id):
