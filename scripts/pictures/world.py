@@ -43,6 +43,8 @@ AGENTS = (
     "okhttp/4.12.0",
     "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0",
 )
+AGENT_LINE = "Your parcel is on its way."
+KEY = "key-of-the-callback"
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -106,6 +108,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
         delivery_attempts=2,
         delivery_backoff_s=0.2,
         access_log=False,
+        extension_settings={"accounts": _accounts(), "responders": _responders()},
     )
     async with Server(settings) as server, asyncio.TaskGroup() as tasks:
         made = World(server, server._context)
@@ -116,6 +119,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
         await _act(made)
         await _answer(made)
         await _work(made)
+        await _doors(made)
         traffic = tasks.create_task(_traffic(made))
         try:
             yield made
@@ -123,6 +127,20 @@ async def world(folder: Path) -> AsyncIterator[World]:
             traffic.cancel()
             for client in made.clients:
                 client.transport.abort()
+
+
+def _accounts() -> dict[str, Any]:
+    """Messengers that do not answer."""
+    account = {"kind": "webhook", "url": "http://127.0.0.1:9/out", "token": "t" * 20, "key": KEY}
+    wechat = {**account, "organization_id": "org-0", "members": [SALES[0]]}
+    return {"wechat-sales": wechat, "whatsapp": account}
+
+
+def _responders() -> dict[str, Any]:
+    """AI services that do not answer."""
+    shop = {"kind": "openai", "url": "http://127.0.0.1:9/v1", "api_key": "k" * 20, "model": "small"}
+    sender = {"user_id": "mia", "username": "Mia"}
+    return {"shop-ai": {**shop, "sender": sender}, "night-ai": {**shop, "kind": "fastgpt"}}
 
 
 async def _store_history(made: World) -> None:
@@ -283,6 +301,31 @@ async def _work(made: World) -> None:
         for share, source in ((0.7, "fastgpt"), (0.3, "translation")):
             report = {"amount": int(used * share), "cost": used * share / 4000, "source": source}
             await made.call("POST", "/usage", scope=scope, **report)
+
+
+async def _doors(made: World) -> None:
+    """Contacts of a messenger, to whom nothing can be sent; sessions that a responder holds."""
+    for number, line in enumerate(LINES[:3]):
+        report = {
+            "type": "message",
+            "id": f"m{number}",
+            "contact": f"wxid_{number}",
+            "content": line,
+        }
+        address = f"{made.url}/intake/webhook/wechat-sales?key={KEY}"
+        headers = {"Content-Type": "application/json"}
+        request = HTTPRequest(address, "POST", headers, json.dumps(report))
+        await AsyncHTTPClient().fetch(request)
+        session = f"webhook:wechat-sales:wxid_{number}"
+        await made.server.send_to_session(session, "new_message", content=AGENT_LINE)
+    for number in (2045, 2046, 2047):
+        path = f"/sessions/order-{number}"
+        await made.call("PATCH", path, title=f"Order {number}: {COMPANIES[number % 5]}")
+        await made.call("POST", f"{path}/holder", holder={"type": "ai", "id": "shop-ai"})
+    for number in (2048, 2049):
+        await made.call(
+            "PATCH", f"/sessions/order-{number}", state="pending", title=LINES[number % 8]
+        )
 
 
 async def _traffic(made: World) -> None:

@@ -36,14 +36,14 @@ export function show(context) {
 }
 
 async function showAll({ root, signal, shell }) {
-  const place = h("div");
+  const place = h("section", { className: "panel table-panel" });
   root.append(heading(t("accounts")), h("p", { className: "hint" }, t("hint")), place);
   const columns = [
     {
       label: t("account"),
       cell: (row) => h("a", { href: pathTo("accounts", row.account) }, row.account),
     },
-    { label: t("kind"), cell: (row) => row.kind },
+    { label: t("kind"), cell: (row) => row.kind, isWide: true },
     { label: t("status"), cell: (row) => statusPill(row.status) },
     { label: t("pending"), cell: (row) => count(row.pending), isNumber: true },
     { label: t("failed"), cell: failedOf, isNumber: true },
@@ -80,12 +80,12 @@ async function showOne({ root, id: name, signal, account, shell, has }) {
       isWide: true,
     },
     { label: t("from"), cell: (row) => row.sender && userLink(row.sender), isWide: true },
-    { label: t("written"), cell: (row) => at(row.at) },
+    { label: t("written"), cell: (row) => at(row.at), isWide: true },
     {
       label: t("state"),
       cell: (row) => pill(t(`state_${row.state}`), row.state === "failed" ? "error" : ""),
     },
-    { label: t("attempts"), cell: (row) => count(row.attempts), isNumber: true },
+    { label: t("attempts"), cell: (row) => count(row.attempts), isNumber: true, isWide: true },
     { label: t("next"), cell: (row) => row.due_at && when(row.due_at), isWide: true },
     { label: t("error"), cell: (row) => row.detail, isFree: true },
   ];

@@ -16,7 +16,7 @@ export function show(context) {
 }
 
 async function showAll({ root, signal, shell }) {
-  const place = h("div");
+  const place = h("section", { className: "panel table-panel" });
   root.append(heading(t("responders")), h("p", { className: "hint" }, t("hint")), place);
   const columns = [
     {
@@ -24,7 +24,7 @@ async function showAll({ root, signal, shell }) {
       cell: (row) => h("a", { href: pathTo("responders", row.responder) }, row.responder),
     },
     { label: t("state"), cell: statePill },
-    { label: t("kind"), cell: (row) => row.kind },
+    { label: t("kind"), cell: (row) => row.kind, isWide: true },
     { label: t("model"), cell: (row) => row.model, isWide: true },
     { label: t("due"), cell: (row) => count(row.due), isNumber: true },
     { label: t("failing"), cell: (row) => count(row.failing), isNumber: true },

@@ -52,7 +52,7 @@ export function show({ root, query, signal, router, shell }) {
         label: t("outcome"),
         value: (row) => pill(row.outcome, row.outcome === "ok" ? "success" : "error"),
       },
-      { label: t("details"), value: detailsCell, isFree: true },
+      { label: t("details"), value: detailsCell, isFree: true, isWide: true },
       { label: t("address"), value: (row) => row.remote_ip, isWide: true },
       { label: t("request"), value: (row) => h("code", {}, row.request_id), isWide: true },
     ],

@@ -135,7 +135,7 @@ async function showOne({ root, id: taskId, signal, shell }) {
     );
     fill(what, factsOf(task));
     fill(steps, stepsOf(task));
-    fill(history, historyOf(task.history));
+    fill(history, historyOf(task));
   }
 
   const progress = async () => (await editProgress(task)) && reload();
@@ -212,8 +212,8 @@ function stepsOf({ steps, step, state }) {
   );
 }
 
-function historyOf(records) {
-  const rows = records
+function historyOf({ history, steps }) {
+  const rows = history
     .toReversed()
     .map((each) =>
       h(
@@ -221,7 +221,7 @@ function historyOf(records) {
         {},
         h("th", { scope: "row" }, at(each.at)),
         h("td", {}, each.by ? userLink(each.by) : t("server")),
-        h("td", { className: "free" }, changesOf(each.changed)),
+        h("td", { className: "free" }, changesOf(each, steps)),
         h("td", { className: "free" }, each.note ?? ""),
       ),
     );
@@ -231,12 +231,18 @@ function historyOf(records) {
   return h("table", { className: "data" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows));
 }
 
-function changesOf(changed) {
+function changesOf({ changed, version }, steps) {
+  if (version === 1) return t("created_it");
   return Object.entries(changed)
-    .map(
-      ([name, value]) => `${name}: ${name === "state" ? stateName(value) : shortJson(value, 80)}`,
-    )
-    .join(", ");
+    .map(([name, value]) => `${t(name)}: ${valueOf(name, value, steps)}`)
+    .join(" · ");
+}
+
+function valueOf(name, value, steps) {
+  if (name === "state") return stateName(value);
+  if (name === "progress") return t("share", { percent: Math.floor(value * 100) });
+  if (name === "step") return `${value + 1}. ${steps[value]?.title ?? ""}`;
+  return shortJson(value, 80);
 }
 
 function assignee(given) {

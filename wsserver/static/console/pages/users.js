@@ -85,6 +85,7 @@ function finder(router) {
     "aria-label": t("open_user"),
     spellcheck: false,
     maxLength: 128,
+    size: 28, // its placeholder fits
     required: true,
   });
   const form = h(
@@ -194,12 +195,13 @@ async function showConversations(place, userId, signal) {
       h("td", {}, holderOf(each.holder)),
       h("td", { className: "number" }, count(each.unread)),
       h("td", {}, each.updated_at ? when(each.updated_at) : "–"),
-      h("td", { className: "free" }, lastText(each.last_message)),
+      h("td", { className: "free wide" }, lastText(each.last_message)),
     ),
   );
   const columns = ["session", "state", "holder", "unread", "updated", "last_message"];
+  const classes = { unread: "number", last_message: "wide" };
   const head = columns.map((each) =>
-    h("th", { scope: "col", className: each === "unread" ? "number" : "" }, talk(each)),
+    h("th", { scope: "col", className: classes[each] ?? "" }, talk(each)),
   );
   const table = h(
     "table",

@@ -35,6 +35,7 @@ export const TEXTS = {
   metadata: ["Metadata", "元数据"],
   history: ["History", "历史"],
   change: ["Change", "更改"],
+  created_it: ["created", "创建"],
   note: ["Note", "备注"],
   change_to: ["Change to {state}", "更改为{state}"],
   change_preview: ["{title}: from {from} to {to}.", "{title}：从 {from} 到 {to}。"],
