@@ -160,6 +160,8 @@ async def test_history_and_the_last_message_have_the_text_of_the_moment(eager: M
     last = await live.streams.last_message("session:s1", None)
     assert last is not None
     assert b'"content":"now"' in bytes(last)
+    listed = await client.call("conversations")
+    assert listed["conversations"][0]["last_message"]["content"] == "now"
 
 
 @pytest.mark.gen_test

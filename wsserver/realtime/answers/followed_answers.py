@@ -377,10 +377,9 @@ class FollowedAnswers:
         growing = {index: message.message_id for index, message in found if message is not None}
         if not growing:
             return messages
-        elsewhere: dict[str, Whole | None] = {}
-        for id_ in growing.values():
-            if id_ not in self._answers:
-                elsewhere[id_] = await self._read_whole(id_, "")
+        unknown = [id_ for id_ in growing.values() if id_ not in self._answers]
+        reads = [self._read_whole(id_, "") for id_ in unknown]
+        elsewhere = dict(zip(unknown, await asyncio.gather(*reads), strict=True))
         # In one go from here on: what is pushed next continues these texts.
         page = list(messages)
         left = sys.maxsize if len(page) == 1 else budget - sum([len(each) + 1 for each in page])

@@ -372,7 +372,10 @@ class Streams:
         """
         admits = history.admits_for(claims)
         found = await self._store.latest_in(keys, "new_message", admits, self._clock.wall())
-        return {stream: Raw(message_in(payload)) for stream, payload in found.items()}
+        payloads = await self._growing.with_text(list(found.values()), PAGE_BYTES)
+        return {
+            name: Raw(message_in(payload)) for name, payload in zip(found, payloads, strict=True)
+        }
 
     def figures(self) -> dict[str, int]:
         """Numbers for the health check and the metrics."""
