@@ -162,6 +162,9 @@ async def test_history_and_the_last_message_have_the_text_of_the_moment(eager: M
     assert b'"content":"now"' in bytes(last)
     listed = await client.call("conversations")
     assert listed["conversations"][0]["last_message"]["content"] == "now"
+    refused = await client.call("send_message", session_id="s1", content="x", seen_offset=0)
+    (missed,) = refused["error"]["missed"]
+    assert (missed["message"]["content"], missed["offset"]) == ("now", 1)
 
 
 @pytest.mark.gen_test

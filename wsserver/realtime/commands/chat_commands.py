@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import replace
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.directory import SessionUsers
-from wsserver.errors import Forbidden, NotJoined, SessionBound, TokenInvalid
+from wsserver.errors import Forbidden, NotJoined, SessionBound, StaleView, TokenInvalid
 from wsserver.identity.claims import Claims
 from wsserver.identity.tokens import TokenVerifier
 from wsserver.protocol import commands
@@ -129,7 +130,19 @@ class ChatCommands:
                 )
             return "ack", {"message_id": sent.message_id, **sent.position}
 
-        return self._router.keep([message]).then(acknowledge)
+        kept = self._router.keep([message])
+        if message.view is not None:
+            kept.when_done(partial(self._complete, connection, command.session_id))
+        return kept.then(acknowledge)
+
+    def _complete(
+        self, connection: ConnectionInfo, session_id: str, done: Promise[list[Sent]]
+    ) -> None:
+        """Give the growing answers in a refusal their text; storage has what they began with."""
+        if isinstance(done.error, StaleView):
+            missed = [bytes(each) for each in done.error.details["missed"]]
+            shown = self._manager.sessions.with_text(connection, session_id, missed)
+            done.error.details["missed"] = list(map(Raw, shown))
 
     def typing(self, connection: ConnectionInfo, command: commands.Typing) -> Answer:
         """Push ``typing`` to all in the session except for this user."""

@@ -48,6 +48,11 @@ class Promise(Generic[T]):
         self._traceback = error.__traceback__
         self._settle()
 
+    @property
+    def error(self) -> Exception | None:
+        """The exception of a promise that was rejected."""
+        return self._error
+
     def result(self) -> T:
         """The result of a promise that is done; raises its exception."""
         if self._error is not None:

@@ -148,6 +148,16 @@ class Sessions:
         )
         return recovery._replace(messages=messages)
 
+    def with_text(
+        self, connection: ConnectionInfo, session_id: str, messages: list[bytes]
+    ) -> list[bytes]:
+        """Messages of a session that was joined; growing answers among them with their text now."""
+        budget = self._replay_budget - connection.websocket.queued_bytes
+        before = -1  # nothing besides them
+        return self._answers.newest(
+            SESSION + session_id, before, connection.claims, messages, budget
+        )
+
     def rejoin(self, connection: ConnectionInfo, session_id: str, recovery: Recovery) -> None:
         """Join a session. ``session_joined`` is pushed to the others once a user.
 
