@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.support.lifecycle import run
 from tests.support.waiting import until
 from tests.support.web_server import Server, Socket, StartServer, token
 from wsserver.extensions.responders import service
+from wsserver.extensions.responders.store import TurnStore
 
 KEY = "sk-secret-of-the-provider"
 
@@ -388,3 +390,43 @@ async def test_its_request_belongs_to_the_trace_of_the_message(
     asked = await provider.request()
     sent = {name: asked.headers.get(name) for name in TRACE}
     assert sent == (TRACE if is_traced else dict.fromkeys(TRACE))
+
+
+@pytest.mark.gen_test
+async def test_what_was_answered_right_before_a_crash_is_not_answered_again(
+    start_server: StartServer,
+    settings: dict[str, Any],
+    provider: AiProvider,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As if the process had been killed after the end of the answer was stored."""
+
+    async def lost(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TurnStore, "end", lost)
+        patched.setattr(TurnStore, "release", nothing)
+        server = await start_server(**settings)
+        ann = await customer(server)
+        await say(ann, "hello")
+        asked = await provider.request()
+        asked.head()
+        asked.text("hi")
+        asked.done()
+        await ended(ann)
+        database = server.context.settings.data_dir / "wsserver.sqlite3"
+        await server.system.service.stop()
+    again = await start_server(**settings, database=database)
+    await again.system.service.database.run(
+        lambda db: db.execute("UPDATE responder_turns SET lease_until = 0").rowcount
+    )
+    ann = await customer(again)
+    await say(ann, "and?")
+    asked = await provider.request(2)
+    said = [each["content"] for each in asked.body["messages"]]
+    assert said == ["Be kind", "hello", "hi", "and?"]
+
+
+async def nothing(*_: Any) -> None:
+    """In place of what a killed process does not do."""

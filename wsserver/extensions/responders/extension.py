@@ -9,7 +9,13 @@ from wsserver.extending import ConsolePage, Extension, ExtensionContext, Job, Pa
 from wsserver.extensions.responders.options import ResponderOptions, check_options
 from wsserver.extensions.responders.routes import READ, RESOURCE
 from wsserver.extensions.responders.service import Responders
-from wsserver.extensions.responders.store import LEASE_S, MIGRATIONS, USER_TABLES, TurnStore
+from wsserver.extensions.responders.store import (
+    LEASE_S,
+    MIGRATIONS,
+    USER_TABLES,
+    TurnStore,
+    note_answer,
+)
 
 LOOK_INTERVAL_S = 2.0
 PRUNE_INTERVAL_S = 3600.0
@@ -49,4 +55,5 @@ RESPONDERS: Final = Extension(
         ),
     ),
     user_tables=USER_TABLES,
+    note_answer=note_answer,
 )

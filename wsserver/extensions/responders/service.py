@@ -296,7 +296,7 @@ class Responders:
 
         async def begun(message_id: str) -> None:
             run.message_id = message_id
-            await self._store.begin(session_id, message_id)
+            await self._store.begin(session_id, message_id, run.due)
             self._show(session_id, "streaming", message_id=message_id)
 
         reply = Reply(self._context.chat.answers, self._who[name], session_id, run.term, begun)

@@ -10,6 +10,7 @@ from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.extension_schema import Migration
 from wsserver.storage.maintenance.user_tables import UserTable
+from wsserver.storage.messages.answers import EndedAnswer
 
 LEASE_S = 15.0
 """A process that does not renew it is lost, and another one goes on."""
@@ -58,6 +59,10 @@ MIGRATIONS = (
             "CREATE INDEX responder_failures_by_name ON responder_failures (responder, id)",
         ),
     ),
+    Migration(
+        "0071_responder_answering",
+        ("ALTER TABLE responder_turns ADD COLUMN answering INTEGER NOT NULL DEFAULT 0",),
+    ),
 )
 
 USER_TABLES = (
@@ -86,6 +91,13 @@ WHERE session_id = ?3 AND due > answered AND (owner IS NULL OR owner = ?1 OR lea
 _READ = """
 SELECT session_id, responder, due, answered, failures, message_id, question FROM responder_turns
 WHERE session_id = ? AND owner = ?
+"""
+_BEGIN = """
+UPDATE responder_turns SET message_id = ?, answering = ? WHERE session_id = ? AND owner = ?
+"""
+_COMPLETED = """
+UPDATE responder_turns SET answered = answering, failures = 0
+WHERE session_id = ? AND message_id = ? AND answering > answered
 """
 _END = """
 UPDATE responder_turns SET answered = ?, failures = ?, question = ?, message_id = NULL, owner = NULL
@@ -188,17 +200,13 @@ class TurnStore:
         rows = [(now + LEASE_S, each, self._database.process) for each in session_ids]
         await self._database.run(lambda db: _renew(db, rows))
 
-    async def begin(self, session_id: str, message_id: str) -> None:
-        """An answer has begun to grow: it is ended if this process is lost."""
-        values = [message_id, session_id, self._database.process]
-        await self._database.run(
-            lambda db: (
-                db.execute(
-                    "UPDATE responder_turns SET message_id = ? WHERE session_id = ? AND owner = ?",
-                    values,
-                ).rowcount
-            )
-        )
+    async def begin(self, session_id: str, message_id: str, due: int) -> None:
+        """An answer to the messages up to an offset has begun to grow.
+
+        It is ended if this process is lost.
+        """
+        values = [message_id, due, session_id, self._database.process]
+        await self._database.run(lambda db: db.execute(_BEGIN, values).rowcount)
 
     async def end(
         self, session_id: str, answered: int, failures: int = 0, question: bytes | None = None
@@ -270,6 +278,12 @@ class TurnStore:
         values = [now - KEPT_S, _BATCH_ROWS]
         while await self._database.run(lambda db: db.execute(_PRUNE, values).rowcount):
             pass
+
+
+def note_answer(db: Connection, answer: EndedAnswer) -> None:
+    """What a completed answer replies to needs no other one, even if its process is lost now."""
+    if answer.state == "completed":
+        db.execute(_COMPLETED, [answer.session_id, answer.message_id])
 
 
 def _claim(db: Connection, session_id: str, owner: str, now: float) -> Claim | None:
