@@ -44,7 +44,7 @@ ACTIONS = (
     *("contacts", "preferences", "notify", "retry_notification", "cancel_notification"),
     *("retry_webhooks", "record", "record_stop", "session", "holder"),
     *("edit_message", "delete_message", "erase", "export_user_data"),
-    "retry_account",
+    *("retry_account", "delete_file"),
     *("create_task", "update_task", "set_quota", "delete_quota", "report_usage"),
 )
 PUSH_TYPES = (

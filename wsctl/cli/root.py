@@ -43,6 +43,7 @@ COMMANDS = {
     "members": "wsctl.commands.members:members",
     "contacts": "wsctl.commands.contacts:contacts",
     "tasks": "wsserver.extensions.tasks.wsctl:tasks",
+    "files": "wsserver.extensions.files.wsctl:files",
     "quota": "wsserver.extensions.quotas.wsctl:quota",
     "usage": "wsserver.extensions.quotas.wsctl:usage",
     "rules": "wsserver.extensions.rules.wsctl:rules",

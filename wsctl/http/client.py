@@ -197,6 +197,8 @@ class Client:
             answer = json.loads(content)
         except (ValueError, RecursionError):
             answer = None
+        if response.status == 204 and 204 in accept:  # without a body
+            return {}
         is_problem = response.status >= 400 and isinstance(answer, dict) and "code" in answer
         if response.status in accept and isinstance(answer, dict) and not is_problem:
             silent = answer.get("unreachable")

@@ -44,13 +44,18 @@ export class Credentials {
       const query = `?ticket=${encodeURIComponent(ticket)}`;
       return ticket === null ? null : { query, protocols: [PROTOCOL], token: null };
     }
-    const token = this.#tokenProvider ? await this.token() : this.#fixed();
+    const token = await this.bearer();
     return token === null ? null : { query: "", protocols: [PROTOCOL, `bearer.${token}`], token };
   }
 
   /** A token of the provider; null: there is none any more. */
   token() {
     return this.#ask("tokenProvider", this.#tokenProvider);
+  }
+
+  /** A token for a request; null: there is none, or only tickets. */
+  async bearer() {
+    return this.#tokenProvider ? this.token() : this.#fixed();
   }
 
   #fixed() {

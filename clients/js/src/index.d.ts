@@ -261,6 +261,24 @@ type Fields<T extends keyof Commands> = {} extends Commands[T]["fields"]
   ? [fields?: Commands[T]["fields"]]
   : [fields: Commands[T]["fields"]];
 
+export type UploadState = "uploading" | "waiting" | "paused" | "done" | "failed" | "cancelled";
+
+/** An upload. Events: `progress` with `{sent, total}` in bytes, `state` with `{state}`. */
+export interface Upload extends EventTarget {
+  /** Bytes that the server has. */
+  readonly sent: number;
+  readonly total: number;
+  /** `waiting`: to try again, after an interruption. */
+  readonly state: UploadState;
+  /** Resolves with the id of the file once its message is acknowledged; rejects with a `WsError`. */
+  readonly done: Promise<string>;
+  /** Stop sending until `resume`; what the server has stays there for a day. */
+  pause(): void;
+  resume(): void;
+  /** Give up, and remove what the server has. */
+  cancel(): void;
+}
+
 export class WsClient extends EventTarget {
   constructor(options?: WsClientOptions);
 
@@ -356,6 +374,15 @@ export class WsClient extends EventTarget {
 
   /** The last 200 protocol events and the client's state, for support and `wsctl trace --with`. */
   report(): Report;
+
+  /** Upload a file and say it in a session. What breaks off goes on by itself. */
+  sendFile(
+    sessionId: string,
+    file: File | Blob,
+    options?: { filename?: string; contentType?: string },
+  ): Promise<Upload>;
+  /** An address of a file that needs no token for ten minutes. */
+  fileUrl(fileId: string): Promise<string>;
 
   /** The key for `pushManager.subscribe`, as bytes; null: the server has no Web Push. */
   pushKey(): Promise<(Uint8Array & { readonly buffer: ArrayBuffer }) | null>;

@@ -312,6 +312,29 @@ export class WsClient extends Calls {
     else this.#kept.read.add([what].flat());
   }
 
+  /**
+   * Upload a file and say it in a session. What breaks off goes on by itself.
+   *
+   * @param {string} sessionId
+   * @param {File | Blob} file
+   * @param {{filename?: string, contentType?: string}} [options]
+   * @returns {Promise<import("./files.js").Upload>} with `progress`, `pause`, `resume`, `cancel`, `done`
+   */
+  async sendFile(sessionId, file, options) {
+    const { sendFile } = await import("./files.js");
+    return sendFile(this, this.#fileAccess, sessionId, file, options);
+  }
+
+  /** An address of a file that needs no token for ten minutes. */
+  async fileUrl(fileId) {
+    return (await import("./files.js")).fileUrl(this.#fileAccess, fileId);
+  }
+
+  get #fileAccess() {
+    const { url, storage } = this.#options;
+    return { url, storage, token: () => this.#connector.credentials.bearer() };
+  }
+
   /** The key for `pushManager.subscribe`, as bytes; null: the server has no Web Push. */
   async pushKey() {
     return (await import("./push.js")).pushKey(this.#options.url);
