@@ -387,6 +387,7 @@ def build(
         telemetry=telemetry,
         command_channels=live.command_channels,
         recordings=live.recordings,
+        chaos=live.chaos,
         poller=poller,
         admin_queries=live.admin_queries,
         publishing=live.publishing,
@@ -463,6 +464,7 @@ def live_settings(
         reserved_pushes=reserved_pushes,
         token_leeway_s=settings.jwt_leeway_s,
         edit_window_s=settings.edit_window_s,
+        chaos=settings.chaos,
         away_notify_s=settings.away_notify_s,
         default_holder=settings.default_holder,
     )

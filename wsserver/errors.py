@@ -64,6 +64,7 @@ MEANINGS: dict[str, Meaning] = {
     "rate_limited": Meaning(429, None, True, "Rate limited"),
     "connection_limit": Meaning(429, 4504, False, "Connection limit reached"),
     "session_limit": Meaning(429, None, False, "Session limit reached"),
+    "chaos_disabled": Meaning(403, None, False, "Chaos is not enabled"),
     "recording_limit": Meaning(429, None, True, "Too many recordings"),
     "internal_error": Meaning(500, 1011, True, "Internal error"),
     "server_full": Meaning(503, 1013, True, "Server full"),
@@ -360,6 +361,15 @@ class Starting(WsServerError):
 
 class Draining(WsServerError):
     """The server is stopping and accepts no connections."""
+
+
+class ChaosDisabled(WsServerError):
+    """Connections may not be disturbed on this server."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "connections are disturbed only in development mode or with the setting chaos"
+        )
 
 
 class RecordingLimit(WsServerError):

@@ -89,6 +89,7 @@ CASES: tuple[Case, ...] = (
     case("user", 404, "GET /users/X/conversations"),
     case("user", 404, "GET /users/X/data"),
     case("user", 404, "GET /users/X/unread"),
+    case("user", 404, "PUT /users/X/chaos", {"delay_ms": 1, "duration_s": 1}),
     case("user", 403, "POST /recordings", {"user_id": "X", "duration_s": 1}),
     case("session", 403, "POST /recordings", {"session_id": "X", "duration_s": 1}),
     case("user", 404, "POST /ping/X", {"timeout_s": 0.01}),

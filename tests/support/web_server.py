@@ -214,6 +214,7 @@ async def start(folder: Path, **settings: Any) -> Server:
             "data_dir": folder,
             "database": folder / "wsserver.sqlite3",
             "jwt_secret": SECRET,
+            "chaos": True,
             "jwt_algorithm": ("HS256",),
             "node": "test",
             **settings,

@@ -31,6 +31,7 @@ DONE = (200, 202, 204)
 NOT_FOR_A_SERVICE = (
     *("DELETE /connections", "POST /users/disconnect", "POST /tokens/revoke", "POST /recordings"),
     *("PUT /quotas", "GET /quotas", "GET /users/X/data", "DELETE /users/X/data"),
+    "PUT /users/X/chaos",
 )
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "monitor": "wsctl.commands.monitor:monitor",
     "record": "wsctl.commands.record:record",
     "replay": "wsctl.commands.replay:replay",
+    "chaos": "wsctl.commands.chaos:chaos",
     "ping": "wsctl.commands.ping:ping",
     "broadcast": "wsctl.commands.publish:broadcast",
     "send": "wsctl.commands.publish:send",

@@ -148,6 +148,9 @@ class _Check:
         if self._dev and "allow_loopback_urls" not in self._given:
             values["allow_loopback_urls"] = True
             self.sources["allow_loopback_urls"] = "dev"
+        if self._dev and "chaos" not in self._given:
+            values["chaos"] = True
+            self.sources["chaos"] = "dev"
         settings = Settings(**values, extension_settings=self._tables.values)
         if settings.database_url is not None and "database" in self._given:
             if self.sources["database"].startswith("flag"):  # it overrides the file's setting

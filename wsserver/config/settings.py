@@ -100,6 +100,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     compression: bool = False
     compression_min_bytes: Count = 256
     drain_timeout_s: Seconds = 8.0
+    chaos: bool = False
+    """May the connections of users be disturbed? True in development mode."""
     trace_retention_s: Annotated[float, Meta(ge=0)] = 600.0
     """0: the server remembers no traces of live messages."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, field, to_builtins
 
@@ -168,6 +168,22 @@ class RecordingRequest(Request):
     session_id: Id | UnsetType = UNSET
     duration_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
     contents: bool = False
+
+
+Milliseconds = Annotated[float, Meta(ge=0, le=60_000)]
+
+
+class ChaosRequest(Request):
+    """Disturb the connections of a user; at least one of the fields before ``direction``."""
+
+    delay_ms: Milliseconds = 0.0
+    jitter_ms: Milliseconds = 0.0
+    drop: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    bytes_per_s: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    cut_every_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    cut_now: bool = False
+    direction: Literal["both", "to_client", "from_client"] = "both"
+    duration_s: Annotated[float, Meta(ge=1, le=3600)] = 300.0
 
 
 class PingRequest(Request):

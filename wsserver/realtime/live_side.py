@@ -28,6 +28,7 @@ from wsserver.realtime.operations.access_changes import AccessChanges
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.answers import Answers
+from wsserver.realtime.operations.chaos import Chaos
 from wsserver.realtime.operations.command_channels import CommandChannels
 from wsserver.realtime.operations.message_changes import MessageChanges
 from wsserver.realtime.operations.publishing import Publishing
@@ -76,6 +77,8 @@ class LiveSettings:
     edit_window_s: float
     default_holder: str | None
     """The AI that holds new sessions."""
+    chaos: bool
+    """Whether connections may be disturbed."""
     away_notify_s: float
     """Time after which absent members of a session are told of a message; 0: never."""
 
@@ -131,3 +134,4 @@ class LiveSide:
     tracing: Tracing
     command_channels: CommandChannels
     recordings: Recordings
+    chaos: Chaos

@@ -65,6 +65,7 @@ from wsserver.realtime.operations.access_changes import AccessChanges
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.answers import Answers
+from wsserver.realtime.operations.chaos import Chaos, NodeChaos
 from wsserver.realtime.operations.command_channels import CommandChannels
 from wsserver.realtime.operations.drain_forecast import DrainForecasts
 from wsserver.realtime.operations.message_changes import (
@@ -371,6 +372,9 @@ def build_live(
     )
     NodeActions(manager, tenancy).register(control)
     NodeRecordings(hub, poller, tenancy, openings, events, clock, settings.node).register(control)
+    if settings.chaos:
+        NodeChaos(hub, poller, tenancy, openings, clock).register(control)
+    chaos = Chaos(settings.chaos, control, permissions, tenancy, audit, events, clock)
     recordings = Recordings(control, nodes, permissions, tenancy, audit, events, clock)
     session_actions = SessionActions(conversations, control, permissions, tenancy, audit, clock)
     access_changes = AccessChanges(
@@ -531,6 +535,7 @@ def build_live(
         tracing=tracing,
         command_channels=CommandChannels(control, nodes, hub, dispatcher, poller),
         recordings=recordings,
+        chaos=chaos,
     )
 
 

@@ -1614,6 +1614,7 @@ export type ServerErrorCode =
   | "rate_limited"
   | "connection_limit"
   | "session_limit"
+  | "chaos_disabled"
   | "recording_limit"
   | "internal_error"
   | "server_full"

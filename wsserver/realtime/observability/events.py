@@ -36,6 +36,7 @@ HOLDER_CHANGED = "holder_changed"
 SESSION_STATE_CHANGED = "session_state_changed"
 RECORDING_STARTED = "recording_started"
 RECORDING_ENDED = "recording_ended"
+CHAOS_CHANGED = "chaos_changed"
 ALERT_RAISED = "alert_raised"
 ALERT_CLEARED = "alert_cleared"
 

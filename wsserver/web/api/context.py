@@ -23,6 +23,7 @@ from wsserver.realtime.observability.clocks import Clocks
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.answers import Answers
+from wsserver.realtime.operations.chaos import Chaos
 from wsserver.realtime.operations.command_channels import CommandChannels
 from wsserver.realtime.operations.message_changes import MessageChanges
 from wsserver.realtime.operations.message_exports import ArchiveExports
@@ -78,6 +79,7 @@ class WebContext:
     manager: WebSocketManager
     command_channels: CommandChannels
     recordings: Recordings
+    chaos: Chaos
     telemetry: Telemetry
     poller: Poller
     """Also serves the sockets of clients that are refused with a close code."""

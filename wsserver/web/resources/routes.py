@@ -17,6 +17,7 @@ from wsserver.web.api.handlers import ApiHandler, rule_for
 from wsserver.web.resources import (
     answers,
     audit,
+    chaos,
     connections,
     diagnostics,
     docs,
@@ -52,6 +53,7 @@ _RESOURCES: tuple[ModuleType, ...] = (
     diagnostics,
     nodes,
     recordings,
+    chaos,
     webhooks,
     exports,
     event_streams,
@@ -82,6 +84,7 @@ TAGS = {
     "Tokens": "Tickets for the handshake, revocation, identity and permissions of a token.",
     "Server": "Health, metrics, diagnostics, audit trail, API description.",
     "Recordings": "What goes over the wires of a user or a session, for a while.",
+    "Chaos": "Bad networks for named users, in development.",
     "Webhooks": "Events posted to other servers: pending and failed deliveries.",
     "Exports": "Stored rows in commit order, for programs that fetch new rows regularly.",
 }
