@@ -74,9 +74,10 @@ def chaos(
     duration: float,
     end: bool,
 ) -> None:
-    """Disturb the connections of a user: a bad network for trying a page.
+    """Disturb the connections of a user.
 
-    Those of now and those that are opened meanwhile, on all nodes. What is lost, delayed or cut is
+    It is a bad network for trying a page: for the connections of now and those that are opened
+    meanwhile, on all nodes. What is lost, delayed or cut is
     so between server and client alone: other users and what is stored are untouched. A client that
     reads too slowly is closed with 4002, as any other would be. Without USER it lists who is
     disturbed. The server has to allow it: in development mode, or by the setting chaos. Needs
