@@ -9,7 +9,7 @@ const SESSION = "session:";
 const INBOX = "user:";
 const ORGANIZATION = "organization:";
 /** Live pushes that name a session and are for the user, wherever that is. */
-const FOR_ALL = new Set(["message_status_update", "unread_changed"]);
+const FOR_ALL = new Set(["message_status_update", "unread_changed", "call_incoming", "call_state"]);
 const RECEIPTS = new Set(["ack", "read"]);
 const REMEMBERED = 4000; // receipts, and messages of the inbox that no tab has acknowledged
 

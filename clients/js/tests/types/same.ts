@@ -1,9 +1,11 @@
 /** The types that are written are those of the code: names, options, parameters. */
 
 import * as written from "@wsserver/client";
+import * as writtenCalls from "@wsserver/client/calls";
 import * as writtenTesting from "@wsserver/client/testing";
 import * as writtenVue from "@wsserver/client/vue";
 import * as made from "../../build/src/index.js";
+import * as madeCalls from "../../build/src/rtc.js";
 import * as madeTesting from "../../build/testing/index.js";
 import * as madeTexts from "../../build/vue/texts.js";
 import * as madeVue from "../../build/vue/index.js";
@@ -28,6 +30,14 @@ same<
   keyof NonNullable<ConstructorParameters<typeof written.WsClient>[0]>
 >(true);
 same<made.WsClient["state"], written.State>(true);
+
+same<keyof typeof madeCalls, keyof typeof writtenCalls>(true);
+same<Members<madeCalls.RtcCalls>, Members<writtenCalls.RtcCalls>>(true);
+same<Members<madeCalls.RtcCall>, Members<writtenCalls.RtcCall>>(true);
+same<
+  keyof NonNullable<ConstructorParameters<typeof madeCalls.RtcCalls>[1]>,
+  keyof writtenCalls.RtcCallsOptions
+>(true);
 
 same<keyof typeof madeTesting, keyof typeof writtenTesting>(true);
 same<Members<madeTesting.FakeServer>, Members<writtenTesting.FakeServer>>(true);
