@@ -21,6 +21,16 @@ export interface RtcCallsEvents {
   ended: { call: RtcCall };
 }
 
+/** Names that complete in an editor; there are no others. */
+export type RtcCallsEventName = keyof RtcCallsEvents | (string & {});
+
+type DetailOf<T extends string> = T extends keyof RtcCallsEvents ? RtcCallsEvents[T] : null;
+
+/** A handler of an event of `RtcCalls`. */
+export type RtcCallsListener<T extends string> =
+  | ((event: CustomEvent<DetailOf<T>>) => void)
+  | { handleEvent(event: CustomEvent<DetailOf<T>>): void };
+
 /** The calls of a client. */
 export class RtcCalls extends EventTarget {
   constructor(client: WsClient, options?: RtcCallsOptions);
@@ -33,14 +43,14 @@ export class RtcCalls extends EventTarget {
   /** Hang up, and listen no more. */
   close(): void;
 
-  addEventListener<T extends keyof RtcCallsEvents>(
+  addEventListener<T extends RtcCallsEventName>(
     type: T,
-    listener: ((event: CustomEvent<RtcCallsEvents[T]>) => void) | null,
+    listener: RtcCallsListener<T> | null,
     options?: AddEventListenerOptions | boolean,
   ): void;
-  removeEventListener<T extends keyof RtcCallsEvents>(
+  removeEventListener<T extends RtcCallsEventName>(
     type: T,
-    listener: ((event: CustomEvent<RtcCallsEvents[T]>) => void) | null,
+    listener: RtcCallsListener<T> | null,
     options?: EventListenerOptions | boolean,
   ): void;
 }
