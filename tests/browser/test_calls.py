@@ -99,7 +99,11 @@ def chromium(io_loop: IOLoop) -> Iterator[Browser]:
     playwright = io_loop.run_sync(async_playwright().start)
 
     async def launch() -> Browser:
-        return await playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGS, *FAKE_MEDIA])
+        arguments = [*ARGS, *FAKE_MEDIA]
+        launched: Browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=arguments
+        )
+        return launched
 
     browser = io_loop.run_sync(launch)
     yield browser
