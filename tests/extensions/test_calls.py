@@ -329,6 +329,9 @@ async def test_after_a_restart_the_parties_are_awaited(
     again = await start_server(data_dir=folder, database=folder / "wsserver.sqlite3")
     alice = await join(again, "alice")
     bob = await join(again, "bob")
+    push = await alice.push("call_state")
+    while not (push["caller"]["connected"] and push["callee"]["connected"]):
+        push = await alice.push("call_state")
     reply = await ask(bob, "call_signal", call_id=call_id, candidate=None)
     assert reply["type"] == "ack"
     assert (await alice.push("call_signal"))["from"] == id_of(bob)

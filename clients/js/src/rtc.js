@@ -358,7 +358,6 @@ export class RtcCall extends EventTarget {
       const reply = await this.#client.command("call_resume", { call_id: this.id });
       this.#servers = reply.ice_servers;
       this.#hear(reply.call, true);
-      if (this.#isIncoming) await this.#peer?.restart(this.#servers);
     } catch (error) {
       this.#refused(error);
     }
@@ -409,10 +408,16 @@ export class RtcCall extends EventTarget {
     } else {
       this.#givingUp ??= setTimeout(() => this.hangUp("media_failed"), this.#options.giveUpMs);
       clearTimeout(this.#timer);
-      if (state === "failed") this.#retry();
-      if (state === "disconnected") this.#timer = setTimeout(() => this.#retry(), RETRY_MS);
+      // One side is earlier: it is rarely needed that both look for new ways.
+      const wait = this.#isIncoming ? RETRY_MS : 0;
+      if (state === "failed") this.#retryIn(wait);
+      if (state === "disconnected") this.#retryIn(wait + RETRY_MS);
     }
     this.#changed();
+  }
+
+  #retryIn(ms) {
+    this.#timer = setTimeout(() => this.#retry(), ms);
   }
 
   async #retry() {
