@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from wsserver.clock import Clock
 from wsserver.cluster.control import Control, Notice
@@ -80,15 +80,25 @@ class Devices:
 
     def rings(self, call: Call) -> None:
         """Let all nodes know for whom a call rings."""
-        self._control.notify(CallRings(call.call_id, call.rung, call.rings_until))
+        self._control.notify(_rings(call))
 
     def away(self, call: Call) -> None:
         """Let all nodes know which parties of a call are awaited."""
+        for notice in self._away(call):
+            self._control.notify(notice)
+
+    def learn(self, call: Call) -> None:
+        """Know of an open call what all nodes were told before this one was started."""
+        if call.state == "ringing":
+            self._ring(_rings(call))
+        for notice in self._away(call):
+            self._await(notice)
+
+    def _away(self, call: Call) -> Iterator[DeviceAway]:
         for party in call.parties:
             if party.lost_at is not None:
                 until = party.lost_at + self._limits.resume_s
-                notice = DeviceAway(call.call_id, call.session_id, party.user_id, until)
-                self._control.notify(notice)
+                yield DeviceAway(call.call_id, call.session_id, party.user_id, until)
 
     def ringing_for(self, user_id: str) -> list[str]:
         """The calls that may ring for a user."""
@@ -114,3 +124,7 @@ class Devices:
     def _valid(self, calls: dict[str, float]) -> list[str]:
         now = self._clock.wall()
         return [call_id for call_id, until in calls.items() if until > now]
+
+
+def _rings(call: Call) -> CallRings:
+    return CallRings(call.call_id, call.rung, call.rings_until)

@@ -165,11 +165,13 @@ class Calls:
                 self._context.pushes.post(incoming(call, to_connection(connection_id)))
 
     async def start(self) -> None:
-        """After a start of the only server, all parties are away."""
+        """Learn of the open calls; after a start of the only server, all parties are away."""
         control = self._context.control
-        if control.all_nodes == control.node:
-            for call in await self._store.open_calls():
+        for call in await self._store.open_calls():
+            if control.all_nodes == control.node:
                 await self.lost({each.connection_id for each in call.parties})
+        for call in await self._store.open_calls():
+            self._devices.learn(call)
 
     async def confirm(self) -> None:
         """Note that the connections of this node are still there."""
