@@ -194,10 +194,12 @@ async def test_a_search_in_some_sessions(streams: StreamStore, store: SearchStor
     assert await found(store, "apple", sessions=[]) == []
 
 
+@pytest.mark.parametrize("compared", [200, 10**6])
 @pytest.mark.gen_test
 async def test_pages_follow_each_other(
-    streams: StreamStore, store: SearchStore, monkeypatch: pytest.MonkeyPatch
+    streams: StreamStore, store: SearchStore, monkeypatch: pytest.MonkeyPatch, compared: int
 ) -> None:
+    monkeypatch.setattr(search, "COMPARED_BYTES", compared)
     monkeypatch.setattr(search, "CANDIDATES", 10)
     monkeypatch.setattr(search, "_ASKED_AT_ONCE", 5)
     monkeypatch.setattr(search, "_READ_AT_ONCE", 3)
@@ -215,7 +217,19 @@ async def test_pages_follow_each_other(
         before = page.rest
         pages += 1
     assert seen == [text for text in reversed(texts) if "abcd" in text]
-    assert pages > 6
+    assert pages > (12 if compared == 200 else 6)
+
+
+@pytest.mark.gen_test
+async def test_no_more_is_read_than_can_be_shown(streams: StreamStore, store: SearchStore) -> None:
+    await streams.append([said(f"long {number} {'x' * 1000}") for number in range(9)])
+    await indexed(store)
+    page = await ask(store, "long", room=2500)
+    assert len(page.hits) == 3
+    rest = await ask(store, "long", room=1, before=page.rest)
+    assert [json.loads(hit.found.payload)["message"]["content"][:6] for hit in rest.hits] == [
+        "long 5"
+    ]
 
 
 @pytest.mark.gen_test

@@ -134,7 +134,8 @@ class Search:
         for _ in range(ROUNDS):
             if rest is None:
                 break
-            part = await self._store.find(Query(terms, sessions, rest, now, limit - len(page)))
+            wanted = Query(terms, sessions, rest, now, limit - len(page), max(1, budget))
+            part = await self._store.find(wanted)
             allowed = await readable({_session_of(hit) for hit in part.hits})
             rest = part.rest
             for hit in part.hits:

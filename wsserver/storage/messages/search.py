@@ -23,6 +23,8 @@ SESSIONS_LIMIT = 1000
 """Sessions that one query may name."""
 CANDIDATES = 2000
 """Messages whose text one query compares, at most; the next query continues there."""
+COMPARED_BYTES = 4 * 1024 * 1024
+"""Likewise, of messages: comparing takes the processor from everybody."""
 _ASKED_AT_ONCE = 200
 _READ_AT_ONCE = 25
 BATCH_MESSAGES = 200
@@ -51,6 +53,8 @@ class Query(NamedTuple):
     now: float
     """Seconds since the epoch: messages whose own ttl has expired are left out."""
     limit: int
+    room: int = COMPARED_BYTES
+    """Bytes of the messages that are found; more are not looked for."""
 
 
 class Hit(NamedTuple):
@@ -133,23 +137,27 @@ def _find(db: Connection, query: Query) -> Hits:
         return Hits([], None)
     hits: list[Hit] = []
     last = query.before
+    room, compared = query.room, 0
     for _ in range(0, CANDIDATES, _ASKED_AT_ONCE):
         ids = list(db.grams.find(db, grams, groups, last, _ASKED_AT_ONCE))
         for start in range(0, len(ids), _READ_AT_ONCE):
-            for hit in _matching(db, ids[start : start + _READ_AT_ONCE], query, groups):
-                hits.append(hit)
-                if len(hits) == query.limit:
-                    return Hits(hits, hit.id)
+            for id_, size, hit in _compared(db, ids[start : start + _READ_AT_ONCE], query, groups):
+                compared += size
+                if hit is not None:
+                    hits.append(hit)
+                    room -= size
+                if len(hits) == query.limit or room <= 0 or compared >= COMPARED_BYTES:
+                    return Hits(hits, id_)
         if len(ids) < _ASKED_AT_ONCE:
             return Hits(hits, None)
         last = ids[-1]
     return Hits(hits, last)
 
 
-def _matching(
+def _compared(
     db: Connection, ids: Sequence[int], query: Query, groups: Collection[int] | None
-) -> Iterable[Hit]:
-    """Those of some messages whose text has the terms, in their order."""
+) -> Iterable[tuple[int, int, Hit | None]]:
+    """The number and size of some messages, in their order, and those whose text has the terms."""
     keys = dict(db.execute(_SELECT_KEYS, [db.listed(ids)]))
     found = found_with_keys(db, list(keys.values()))
     for id_ in ids:
@@ -160,5 +168,6 @@ def _matching(
         if message.has_ttl and message.expires_at <= query.now:
             continue
         text = searched_text(message.payload)
-        if contains(text, query.terms):
-            yield Hit(id_, message, snippet(text, query.terms))
+        is_hit = contains(text, query.terms)
+        hit = Hit(id_, message, snippet(text, query.terms)) if is_hit else None
+        yield id_, len(message.payload), hit

@@ -27,7 +27,6 @@ _NARROW_RUN = re.compile(f"[^{_WIDE}]{{2,}}")
 _WIDE_RUN = re.compile(f"[^{_WIDE}]?[{_WIDE}]+[^{_WIDE}]?")
 _BEFORE_WIDE = re.compile(f"(?=([^{_WIDE}][{_WIDE}]))")
 _WORD_START = re.compile(r"(?=((?:(?<!\w)\w|[^\w\s])\S))")
-_BLANKS = re.compile(r"\s+")
 _IS_WIDE = re.compile(f"[{_WIDE}]")
 
 
@@ -41,7 +40,12 @@ def searched_text(push: bytes) -> str:
 
 def normal_form(text: str) -> str:
     """A text without the differences that do not count: case, width, kinds of blanks."""
-    return _BLANKS.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    return _one_line(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _one_line(text: str) -> str:
+    """A text with one blank for each run of blanks."""
+    return " ".join(text.split())
 
 
 def grams_of(text: str) -> set[str]:
@@ -99,7 +103,7 @@ def contains(text: str, terms: list[str]) -> bool:
 
 def snippet(text: str, terms: list[str]) -> str:
     """The part of a text around the first of the terms, on one line."""
-    line = _BLANKS.sub(" ", text).strip()
+    line = _one_line(text)
     lowered = line.casefold()
     places = [at for at in map(lowered.find, terms) if at >= 0] if len(lowered) == len(line) else []
     begin = max(0, min(places, default=0) - SNIPPET_BEFORE)
