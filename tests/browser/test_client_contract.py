@@ -110,6 +110,36 @@ SCENARIOS = {
         note("answered", await bob.conversations());
         note("sender", await alice.conversations());
     """,
+    "notifications": """
+        const told = (wanted) =>
+            seen(bob, "notifications_changed", (all) => all.at(-1)?.unread === wanted);
+        for (const title of ["one", "two", "three"]) {
+            await notify("bob", title);
+            await seen(bob, "notification", (all) => all.at(-1)?.notification.title === title);
+        }
+        await told(3);
+        const page = await bob.notifications({ limit: 2 });
+        note("page", page);
+        note("next", await bob.notifications({ limit: 2, cursor: page.next_cursor }));
+        const [three, two] = page.notifications.map(({ id }) => id);
+        note("marked", await bob.markNotifications({ ids: [three, "unknown"], read: true }));
+        note("push", (await told(2)).at(-1));
+        note("again", await bob.markNotifications({ ids: [three], read: true }));
+        note("up to", await bob.markNotifications({ upTo: two, read: true, archived: true }));
+        await told(0);
+        note("list", (await bob.notifications()).notifications.map(({ title }) => title));
+        note("archived", (await bob.notifications({ archived: true })).total);
+        note("back", await bob.markNotifications({ ids: [two], read: false, archived: false }));
+        note("unread", (await bob.notifications({ unread: true })).total);
+        bob.markRead(two);
+        await told(0);
+        note("what", (await failure(bob.markNotifications({ read: true }))).code);
+        const chosen = { channels: { "*": { sms: false, push: true } }, daily_digest: null };
+        const { channels } = await bob.preferences(chosen);
+        note("chosen", channels);
+        const { channels: merged } = await bob.preferences({ channels: { "*": { sms: null } } });
+        note("merged", merged);
+    """,
     "search": """
         await alice.sendMessage("s1", "What  does it cost?");
         await bob.sendMessage("s1", "请问什么时候可以退款？");
@@ -167,12 +197,18 @@ FAKE = """
     const { FakeServer } = await import("@wsserver/client/testing");
     const server = new FakeServer();
     const made = { alice: server.client("alice"), bob: server.client("bob") };
+    const notify = (user, title) => server.notify(user, { title, message: "M" });
 """
 REAL = """
     const { WsClient } = await import("@wsserver/client");
     const client = (token) => new WsClient({ url: URL, token, shareTabs: false });
     const [alice_, bob_] = TOKENS;
     const made = { alice: client(alice_), bob: client(bob_) };
+    const notify = (user, title) => fetch(URL + `/api/v1/websocket/notify`, {
+        method: "POST",
+        headers: { Authorization: `Bearer ${alice_}`, "Content-Type": "application/json" },
+        body: JSON.stringify({ user_ids: [user], title, message: "M" }),
+    });
 """
 _ID = re.compile(r"^(msg|conn|epoch|notify)_[0-9a-z]+$")
 _RANDOM = re.compile(r"^[0-9a-f]{32}$")

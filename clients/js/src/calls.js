@@ -55,6 +55,35 @@ export class Calls extends EventTarget {
   }
 
   /**
+   * The user's notifications, newest first, with `unread`.
+   *
+   * @param {{limit?: number, cursor?: string | null, archived?: boolean, unread?: boolean}} [options]
+   *   `archived`: those that are archived instead; `unread`: only those
+   */
+  notifications({ limit, cursor, archived, unread } = {}) {
+    const page = { limit, cursor: cursor ?? undefined, archived, unread };
+    return this.command("notifications", page);
+  }
+
+  /**
+   * Mark notifications as read or archived, on all devices: `ids`, or `upTo` and all older ones.
+   *
+   * @param {{ids?: string[], upTo?: string, read?: boolean, archived?: boolean}} marks
+   */
+  markNotifications({ ids, upTo, read, archived }) {
+    return this.command("mark_notifications", { ids, up_to: upTo, read, archived });
+  }
+
+  /**
+   * What the user has chosen about notifications, after these changes.
+   *
+   * @param {object} [changes] `channels`, `quiet_hours`, `daily_digest`
+   */
+  preferences(changes) {
+    return this.command("preferences", changes);
+  }
+
+  /**
    * Find messages by their text, the newest first.
    *
    * @param {string} query

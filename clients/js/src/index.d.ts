@@ -11,8 +11,10 @@ import type {
   Found,
   HistoryReply,
   HolderReply,
+  MarkedAck,
   MessageAck,
   MessageVersion,
+  NotificationsReply,
   PresenceReply,
   Pushes,
   ServerErrorCode,
@@ -359,6 +361,27 @@ export class WsClient extends EventTarget {
     cursor?: string | null;
     state?: SessionView["state"] | null;
   }): Promise<ConversationsReply>;
+  /**
+   * The user's notifications, newest first, with `unread`; `archived`: those that are archived
+   * instead. `cursor`: the `next_cursor` of the page before.
+   */
+  notifications(options?: {
+    limit?: number;
+    cursor?: string | null;
+    archived?: boolean;
+    unread?: boolean;
+  }): Promise<NotificationsReply>;
+  /** Mark notifications as read or archived, on all devices: `ids`, or `upTo` and all older ones. */
+  markNotifications(marks: {
+    ids?: string[];
+    upTo?: string;
+    read?: boolean;
+    archived?: boolean;
+  }): Promise<MarkedAck>;
+  /** What the user has chosen about notifications, after these changes. */
+  preferences(
+    changes?: Commands["preferences"]["fields"],
+  ): Promise<Commands["preferences"]["reply"]>;
   /**
    * Find messages by their text, the newest first, in all sessions that the user may enter or in one.
    * `before`: the `next_cursor` of the page before; go on while there is one.

@@ -5,7 +5,7 @@ import { SESSION } from "./state.js";
 
 /** @typedef {{state: import("./state.js").State, messages: import("./messages.js").Messages,
  *   conversations: import("./conversations.js").Conversations,
- *   answers: import("./answers.js").FakeAnswers}} Parts */
+ *   answers: import("./answers.js").FakeAnswers, feed: import("./feed.js").Feed}} Parts */
 
 /** By command: (command, connection, parts) => reply. */
 export const ANSWERS = {
@@ -51,7 +51,14 @@ export const ANSWERS = {
     return { type: "resumed", streams: Object.fromEntries(answers) };
   },
   ack: (command, connection, { messages }) => messages.receipt(connection, command, "delivered"),
-  read: (command, connection, { messages }) => messages.receipt(connection, command, "read"),
+  read: (command, connection, { messages, feed }) => {
+    const answer = messages.receipt(connection, command, "read");
+    feed.read(connection.userId, command.ids);
+    return answer;
+  },
+  notifications: (command, connection, { feed }) => feed.list(connection, command),
+  mark_notifications: (command, connection, { feed }) => feed.mark(connection, command),
+  preferences: (command, connection, { feed }) => feed.preferences(connection, command),
   conversations: (command, connection, { conversations }) =>
     conversations.list(connection, command),
   mark_read: (command, connection, { conversations }) =>

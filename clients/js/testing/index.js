@@ -18,6 +18,7 @@ import { WsClient } from "../src/index.js";
 import { FakeAnswers } from "./answers.js";
 import { ANSWERS } from "./commands.js";
 import { Conversations } from "./conversations.js";
+import { Feed } from "./feed.js";
 import { Messages, refusal } from "./messages.js";
 import { CONNECTING, FakeWebSocket } from "./socket.js";
 import { INBOX, SESSION, State } from "./state.js";
@@ -30,6 +31,7 @@ export class FakeServer {
   #state;
   #messages;
   #conversations;
+  #feed;
   #growing;
   #answers = new Map(); // command type -> (command) => reply
   #refusal = null; // {code, reason} of the handshake
@@ -39,6 +41,7 @@ export class FakeServer {
   constructor({ now = () => new Date() } = {}) {
     this.#state = new State(now);
     this.#conversations = new Conversations(this.#state);
+    this.#feed = new Feed(this.#state);
     this.#messages = new Messages(this.#state, this.#conversations);
     this.#growing = new FakeAnswers(this.#state, this.#messages);
   }
@@ -151,7 +154,9 @@ export class FakeServer {
       ...content,
     };
     const push = { type: "notification", id: this.#state.id("msg"), notification };
-    return this.#state.keepForUser(userId, push);
+    const kept = this.#state.keepForUser(userId, push);
+    this.#feed.add(userId, kept);
+    return kept;
   }
 
   /**
@@ -281,6 +286,7 @@ export class FakeServer {
       state: this.#state,
       messages: this.#messages,
       conversations: this.#conversations,
+      feed: this.#feed,
       answers: this.#growing,
     };
     const reply = answer

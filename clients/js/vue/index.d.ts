@@ -95,6 +95,7 @@ export type TextName =
   | "noNotifications"
   | "unread"
   | "markRead"
+  | "archive"
   | "markAllRead"
   | "close";
 
@@ -230,23 +231,32 @@ export interface NotificationEntry extends Readonly<NotificationContent> {
 }
 
 export interface Notifications {
-  /** Newest first. */
+  /** Newest first; loaded from the server, without those that are archived. */
   notifications: Readonly<ShallowRef<readonly NotificationEntry[]>>;
   /** Those that pop up now, oldest first. */
   popups: Readonly<ShallowRef<readonly NotificationEntry[]>>;
-  unread: ComputedRef<number>;
+  /** In the whole feed, also of those that are not loaded. */
+  unread: Readonly<Ref<number>>;
+  /** There are older ones. */
+  hasMore: Readonly<Ref<boolean>>;
+  isLoading: Readonly<Ref<boolean>>;
+  error: Readonly<ShallowRef<WsError | null>>;
   /** Take one off the pop-ups. */
   dismiss(entry: NotificationEntry): void;
   /** One that closes by itself stays, until `release`. */
   hold(entry: NotificationEntry): void;
   release(entry: NotificationEntry): void;
-  /** The user has seen these, or all of them; on all devices. */
+  /** The user has seen these, or all, those that are not loaded too; on all devices. */
   markRead(...entries: NotificationEntry[]): void;
+  /** Take these out of the list, on all devices. */
+  archive(...entries: NotificationEntry[]): void;
+  /** Older ones, at the end of the list. */
+  loadMore(): Promise<void>;
 }
 
-/** Notifications, from when the component was made. */
+/** The user's notifications, in step on all devices. */
 export function useNotifications(options?: {
-  /** How many are remembered: 100. */
+  /** How many are loaded at once, 100 at most; and held, unless more were loaded. */
   limit?: number;
   /** How long those pop up that close by themselves: 6000. */
   popupMs?: number;

@@ -79,6 +79,7 @@ export const TEXTS = {
   noNotifications: ["No notifications", "暂无通知"],
   unread: [count("1 unread", "{n} unread"), "{n} 条未读"],
   markRead: ["Mark as read", "标为已读"],
+  archive: ["Archive", "归档"],
   markAllRead: ["Mark all as read", "全部标为已读"],
   close: ["Close", "关闭"],
 };

@@ -281,15 +281,86 @@ test("notifications pop up, close by themselves or stay, and are read", async ()
   assert.deepEqual(shown.popups.value, [stays, link]);
   assert.deepEqual([link.action_url, stays.action_url], ["/devices/1", null]);
   shown.dismiss(stays);
-  assert.equal(shown.unread.value, 2);
+  assert.equal(shown.unread.value, 3, "those that are not held count too");
   shown.markRead(link);
-  assert.equal(shown.unread.value, 1);
+  assert.equal(shown.unread.value, 2);
+  await soon();
+  const read = server.commands.filter(({ type }) => type === "read").flatMap(({ ids }) => ids);
+  assert.deepEqual(read, [link.id]);
   shown.markRead();
   await soon();
   assert.equal(shown.unread.value, 0);
-  const read = server.commands.filter(({ type }) => type === "read").flatMap(({ ids }) => ids);
-  assert.deepEqual(read.sort(), [link.id, stays.id].sort());
+  assert.equal((await client.notifications()).unread, 0);
+  await shown.loadMore();
+  assert.deepEqual(shown.notifications.value.map(({ title }) => title), ["link", "stays", "gone"]);
+  assert.equal(shown.hasMore.value, false);
   shown.unmount();
+  client.close();
+});
+
+test("the feed survives a reload, and is in step on two devices", async () => {
+  const server = new FakeServer();
+  for (let n = 0; n < 5; n++) server.notify("alice", { title: `n${n}` });
+  const [phone, desk] = [server.client("alice"), server.client("alice")];
+  const [shown, other] = [phone, desk].map((client) =>
+    mount(client, () => useNotifications({ limit: 2 })),
+  );
+  await soon();
+  const titles = (feed) => feed.notifications.value.map(({ title }) => title);
+  assert.deepEqual([titles(shown), shown.unread.value, shown.hasMore.value], [["n4", "n3"], 5, true]);
+  await shown.loadMore();
+  assert.deepEqual(titles(shown), ["n4", "n3", "n2", "n1"]);
+  shown.markRead(shown.notifications.value[1]);
+  shown.archive(shown.notifications.value[0]);
+  await soon();
+  assert.deepEqual([titles(shown), shown.unread.value], [["n3", "n2", "n1"], 3]);
+  assert.deepEqual([titles(other), other.unread.value], [["n3"], 3]);
+  assert.equal(other.notifications.value[0].isRead, true);
+  server.notify("alice", { title: "new", auto_close: false });
+  await soon();
+  assert.deepEqual([titles(other), other.unread.value], [["new", "n3"], 4]);
+  assert.equal(other.popups.value.at(-1).title, "new");
+  shown.markRead();
+  await soon();
+  assert.deepEqual([other.unread.value, other.popups.value], [0, []]);
+  const read = server.commands.filter(({ type }) => type === "mark_notifications");
+  assert.deepEqual(read.at(-1).up_to, other.notifications.value[0].id);
+  // Nothing is lost while there is no connection: the list is loaded again.
+  server.stop();
+  await soon();
+  server.notify("alice", { title: "meanwhile" });
+  server.start();
+  await soon(50);
+  assert.deepEqual([titles(other)[0], other.unread.value], ["meanwhile", 1]);
+  for (const each of [shown, other]) each.unmount();
+  for (const client of [phone, desk]) client.close();
+});
+
+test("a notification that comes while the feed is loading is in it once", async () => {
+  const server = new FakeServer();
+  const client = server.client("alice");
+  let answer;
+  server.answer("notifications", () => {
+    server.notify("alice", { title: "meanwhile" });
+    return answer;
+  });
+  answer = { type: "notifications", user_id: "alice", notifications: [], unread: 0, total: 0, next_cursor: null };
+  const shown = mount(client, () => useNotifications());
+  await soon();
+  assert.deepEqual(shown.notifications.value.map(({ title }) => title), ["meanwhile"]);
+  assert.equal(shown.unread.value, 1);
+  shown.unmount();
+  client.close();
+});
+
+test("what a user has chosen is merged, and null removes it", async () => {
+  const server = new FakeServer();
+  const client = server.client("alice");
+  await client.connect();
+  await client.preferences({ channels: { "*": { sms: false, push: false } } });
+  const chosen = await client.preferences({ channels: { "*": { sms: null } } });
+  assert.deepEqual(chosen.channels, { "*": { push: false } });
+  assert.deepEqual((await client.preferences()).channels, chosen.channels);
   client.close();
 });
 

@@ -21,8 +21,8 @@ export const WsNotifications = defineComponent({
     open: (entry, event) => Boolean(entry && event),
   },
   setup(props, { slots, emit }) {
-    const { notifications, popups, unread, dismiss, hold, release, markRead } =
-      props.notifications ?? useNotifications();
+    const feed = props.notifications ?? useNotifications();
+    const { notifications, popups, unread, dismiss, hold, release, markRead } = feed;
     const { t, moment } = useTexts();
     const isOpen = ref(false);
     const root = ref(null);
@@ -65,8 +65,13 @@ export const WsNotifications = defineComponent({
       ]);
     }
 
-    const cross = (onClick) =>
-      h("button", { type: "button", class: "ws-close", "aria-label": t("close"), onClick }, "×");
+    const cross = (onClick, name = "close") =>
+      h("button", { type: "button", class: "ws-close", "aria-label": t(name), onClick }, "×");
+
+    function archive(entry) {
+      feed.archive(entry);
+      panel.value?.focus(); // the button is gone
+    }
 
     function popup(entry) {
       const attributes = {
@@ -104,7 +109,11 @@ export const WsNotifications = defineComponent({
       return h(
         "li",
         attributes,
-        slots.item?.({ entry }) ?? [body(entry), entry.isRead ? null : dot],
+        slots.item?.({ entry }) ?? [
+          body(entry),
+          entry.isRead ? null : dot,
+          cross(() => archive(entry), "archive"),
+        ],
       );
     }
 
@@ -157,6 +166,9 @@ export const WsNotifications = defineComponent({
         all.length > 0
           ? h("ul", { class: "ws-items" }, all.map(item))
           : h("div", { class: "ws-note" }, slots.empty?.() ?? t("noNotifications")),
+        feed.hasMore.value
+          ? h("button", { type: "button", class: "ws-link ws-more", onClick: feed.loadMore }, t("more"))
+          : null,
       ]);
     }
 
