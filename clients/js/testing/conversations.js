@@ -63,12 +63,9 @@ export class Conversations {
   /** What is unread to a user: messages of others after the user's position. */
   unread(sessionId, userId) {
     const position = this.#read.get(sessionId).get(userId);
-    const isUnread = ({ type, offset, message }) =>
-      type === "new_message" &&
-      offset > position &&
-      !message.deleted &&
-      message.sender.user_id !== userId;
-    return this.#state.stream(SESSION + sessionId).filter(isUnread).length;
+    const isUnread = ({ type, message }) =>
+      type === "new_message" && !message.deleted && message.sender.user_id !== userId;
+    return this.#state.stream(SESSION + sessionId).slice(position).filter(isUnread).length;
   }
 
   #total(userId) {

@@ -10,6 +10,7 @@ const CHANGES = new Set(["message_updated", "message_deleted", "answer_ended"]);
 export class Messages {
   #state;
   #conversations;
+  #byId = new Map(); // pushes `new_message`
   #acks = new Map(); // "user/client_message_id" -> ack
 
   constructor(state, conversations) {
@@ -24,6 +25,7 @@ export class Messages {
     const message = { id, session_id: sessionId, sender, content, ...fields, created_at };
     const push = { type: "new_message", id, session_id: sessionId, message };
     const kept = this.#keep(sessionId, push);
+    this.#byId.set(id, kept);
     this.#conversations.wrote(sessionId, sender.user_id, kept.offset);
     return kept;
   }
@@ -62,11 +64,9 @@ export class Messages {
 
   /** The push `new_message` of a message, or undefined. */
   find(id) {
-    for (const stream of this.#state.streams) {
-      const found = stream.find((push) => push.type === "new_message" && push.id === id);
-      if (found) return found;
-    }
-    return undefined;
+    const found = this.#byId.get(id);
+    const isKept = found && this.#state.stream(found.stream)[found.offset - 1] === found;
+    return isKept ? found : undefined; // the stream may have begun anew
   }
 
   /** Replace the content; null: there is no such message. Returns the push of the change. */

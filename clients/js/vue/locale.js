@@ -26,7 +26,7 @@ export function useTexts() {
   const language = computed(
     () => toValue(locale) ?? (globalThis.document?.documentElement.lang || "en"),
   );
-  const formats = computed(() => formatsOf(language.value));
+  const formats = computed(() => known[language.value] ?? formatsOf(language.value));
 
   /** A text with its values, which are put in for `{name}`. */
   const t = (name, values = {}) => {
@@ -51,6 +51,9 @@ export function dayOf(at) {
   return Math.floor((date.getTime() - date.getTimezoneOffset() * 60_000) / DAY_MS);
 }
 
+/** By language: they take long to make, and each message needs them. */
+const known = { __proto__: null };
+
 function formatsOf(language) {
   const made = (Format, options) => {
     try {
@@ -65,9 +68,9 @@ function formatsOf(language) {
   // A server of another version may send a time that is none.
   const safe = (format) => (at) =>
     Number.isNaN(Date.parse(at)) && typeof at !== "number" ? "" : format(new Date(at));
-  return {
+  return (known[language] = {
     time: safe((at) => time.format(at)),
     day: safe((at) => day.format(at)),
     list: (names) => list.format(names),
-  };
+  });
 }

@@ -39,7 +39,8 @@ export const WsMessageList = defineComponent({
   setup(props, { slots, expose }) {
     const own = props.session ? null : useSession(() => props.sessionId);
     const session = () => props.session ?? own;
-    const { t, day } = useTexts();
+    const texts = useTexts();
+    const { t, day } = texts;
 
     const rows = new RowWindow();
     const scroller = ref(null);
@@ -299,6 +300,7 @@ export const WsMessageList = defineComponent({
         actions: props.actions,
         slots: rowSlots,
         reveal,
+        texts,
       };
       return h("div", attributes, [h(Row, given)]);
     }

@@ -2,7 +2,6 @@
 
 import { defineComponent, h, ref, watchEffect } from "vue";
 
-import { useTexts } from "../locale.js";
 import { Avatar, cutAt, nameOf, textOf, withLinks } from "./content.js";
 
 const TICKS = { sending: "○", sent: "✓", delivered: "✓✓", read: "✓✓" };
@@ -18,9 +17,9 @@ const ASKED_MS = 4000; // how long a deletion waits to be confirmed
 
 export const Row = defineComponent({
   name: "WsMessage",
-  props: ["entry", "session", "day", "isFirst", "isNew", "actions", "slots", "reveal"],
+  props: ["entry", "session", "day", "isFirst", "isNew", "actions", "slots", "reveal", "texts"],
   setup(props) {
-    const { t, time } = useTexts();
+    const { t, time } = props.texts; // those of the list: there may be many rows a second
     const isOpen = ref(false); // a long text is shown whole
     const isAsked = ref(false); // whether to delete it
     watchEffect(() => {
