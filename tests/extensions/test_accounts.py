@@ -297,3 +297,25 @@ async def test_deleted_messages_and_erased_users_leave_the_outbox(
     answer = await server.request("DELETE", f"{path}/users/{contact}/data", bearer=token())
     assert answer.json()["erased"]["account_sessions"] == 1
     assert (await report(server, nested(NewMsgId=NEW_ID + 1))).json()["result"] == "stored"
+
+
+@pytest.mark.gen_test
+async def test_an_edit_replaces_what_was_not_sent_yet(
+    start_server: StartServer, settings: dict[str, Any], gewe: HttpProvider
+) -> None:
+    server = await start_server(**settings, delivery_attempts=1)
+    gewe.answer_with(200, b'{"ret":500,"msg":"busy"}')
+    await report(server, nested())
+    bob = await member(server)
+    bob.send(type="send_message", session_id=SESSION, content="wrong price", ref=1)
+    message_id = (await bob.push("ack"))["message_id"]
+    while (await bob.push("message_status_update"))["status"] != "failed":
+        pass
+    bob.send(type="edit_message", message_id=message_id, content="right price", ref=2)
+    await bob.push("message_updated")
+    while b"wrong price" in (await server.get("/users/bob/data")).body:
+        pass
+    gewe.answer_with(200, b'{"ret":200,"data":{}}')
+    assert (await server.post("/accounts/main/retry")).json() == {"retried": 1}
+    await until(lambda: len(gewe.requests) == 2)
+    assert [body["content"] for body in sent(gewe)] == ["wrong price", "right price"]

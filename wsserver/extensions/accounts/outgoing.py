@@ -32,6 +32,8 @@ from wsserver.storage.engine.leased_table import Result
 log = logging.getLogger(__name__)
 
 PAGE = 100
+OUTGOING_TYPES = frozenset({"new_message", "message_updated"})
+"""Of pushes of a session, besides ``answer_ended``."""
 ANSWER_STATES = frozenset({"growing", "completed", "failed", "cancelled", "interrupted"})
 STATUSES = {"sent": "delivered", "failed": "failed", "dead": "failed"}
 
@@ -39,7 +41,8 @@ STATUSES = {"sent": "delivered", "failed": "failed", "dead": "failed"}
 def outgoing_in(pushes: list[Any]) -> list[Outgoing]:
     """Messages of a session that are for its contact, from a page with change records.
 
-    An answer that grew is taken when it is completed, whatever it was before.
+    An answer that grew is taken when it is completed, whatever it was before. An edit replaces what
+    waits in the outbox.
     """
     found = []
     for push in pushes:
@@ -49,14 +52,15 @@ def outgoing_in(pushes: list[Any]) -> list[Outgoing]:
         if push.get("type") == "answer_ended":
             if message.get("state") != "completed":
                 continue
-        elif push.get("type") != "new_message" or message.get("state") in ANSWER_STATES:
+        elif push.get("type") not in OUTGOING_TYPES or message.get("state") in ANSWER_STATES:
             continue
         content = {
             "content": message["content"],
             "content_type": message.get("content_type", "text/plain"),
         }
         sender = (message.get("sender") or {}).get("user_id")
-        found.append(Outgoing(message["id"], sender, encode(content)))
+        is_edit = push["type"] == "message_updated"
+        found.append(Outgoing(message["id"], sender, encode(content), is_edit))
     return found
 
 

@@ -23,7 +23,7 @@ from wsserver.extensions.accounts.incoming import (
     session_of,
 )
 from wsserver.extensions.accounts.options import AccountOptions
-from wsserver.extensions.accounts.outgoing import Collector
+from wsserver.extensions.accounts.outgoing import OUTGOING_TYPES, Collector
 from wsserver.extensions.accounts.store import (
     AccountOutbox,
     AccountStore,
@@ -192,7 +192,7 @@ class Accounts:
 
     async def _published(self, event: Event) -> None:
         session_id = event.get("session_id")
-        if session_id is not None and event.get("type", "new_message") == "new_message":
+        if session_id is not None and event.get("type", "new_message") in OUTGOING_TYPES:
             await self._collector.collect(session_id)
 
     # -- for operators

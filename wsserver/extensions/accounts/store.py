@@ -140,6 +140,8 @@ class Outgoing(NamedTuple):
     sender: str | None
     content: bytes
     """Content and its type, as JSON."""
+    is_edit: bool = False
+    """Whether it is the new content of a message that is queued or was sent already."""
 
 
 class Unsent(NamedTuple):
@@ -346,6 +348,10 @@ def _add(
     ).rowcount
     if not moved or not outgoing:
         return 0
+    edits = [(each.content, each.message_id) for each in outgoing if each.is_edit]
+    if edits:
+        db.overwrite_deleted()
+        db.executemany("UPDATE account_outbox SET content = ? WHERE message_id = ?", edits)
     ids = db.listed([each.message_id for each in outgoing])
     reported = {
         message_id
@@ -359,7 +365,7 @@ def _add(
         (each.message_id, session.account, session.session_id, session.contact, each.sender,
          each.content, now, now)
         for each in outgoing
-        if each.message_id not in reported
+        if each.message_id not in reported and not each.is_edit
     ]  # fmt: skip
     db.executemany(_ADD, rows)
     return len(rows)
