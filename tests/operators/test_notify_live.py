@@ -95,3 +95,40 @@ def test_time_to_acknowledgement_is_in_the_statistics(ctl: Run, server: ServerPr
     metrics = urlopen(f"{server.url}/metrics").read().decode()
     assert 'wsserver_notifications_acknowledged_total{channel="websocket"} 1.0' in metrics
     assert 'acknowledged_seconds{channel="websocket",quantile="0.99"}' in metrics
+
+
+def test_what_a_user_chooses_and_has_got(ctl: Run, server: ServerProcess) -> None:
+    shown = ctl("preferences", "kim").stdout
+    assert re.search(r"quiet hours +-\n", shown)
+    changed = ctl(
+        *("preferences", "kim", "--off", "sms", "--off", "maintenance:email", "--on", "push"),
+        *("--quiet-hours", "22:00-07:00@Asia/Shanghai"),
+        *("--daily-digest", "08:00@Asia/Shanghai=email,push"),
+    ).stdout
+    for words in (
+        r"all others +sms off, push on",
+        r"maintenance +email off",
+        r"quiet hours +22:00 to 07:00, Asia/Shanghai \(preferences\)",
+        r"daily digest +08:00, Asia/Shanghai, by email, push",
+    ):
+        assert re.search(words, changed), changed
+    reset = ["--reset", "maintenance:email", "--daily-digest", "none", "--quiet-hours", "none"]
+    known = json.loads(ctl("preferences", "kim", *reset, "-o", "json").stdout)
+    assert known["channels"] == {"*": {"sms": False, "push": True}}
+    assert (known["quiet_hours"], known["daily_digest"]) == (None, None)
+    for wrong in (["--off", "pigeon"], ["--off", ":sms"], ["--daily-digest", "soon"]):
+        assert ctl("preferences", "kim", *wrong).exit_code == 2
+    refused = ctl("preferences", "kim", "--off", "nothing:sms")
+    assert (refused.exit_code, "nothing" in refused.stderr) == (1, True)
+
+    ctl("preferences", "kim", "--off", "email")
+    answer = notified(ctl, "kim", "--title", "停机", "--message", "m", "--type", "error")
+    id_ = answer["notification_id"]
+    listed = ctl("notifications", "feed", "kim")
+    while id_ not in listed.stdout:  # a moment after it was accepted
+        listed = ctl("notifications", "feed", "kim")
+    assert "停机" in listed.stdout
+    assert "1 of 1; 1 unread in all" in listed.stderr + listed.stdout
+    (entry,) = json.loads(ctl("notifications", "feed", "kim", "--unread", "-o", "json").stdout)
+    assert (entry["id"], entry["read_at"]) == (id_, None)
+    assert "no notifications" in ctl("notifications", "feed", "kim", "--archived").output

@@ -43,6 +43,7 @@ COMMANDS = {
     "release": "wsctl.commands.session:release",
     "members": "wsctl.commands.members:members",
     "contacts": "wsctl.commands.contacts:contacts",
+    "preferences": "wsctl.commands.preferences:preferences",
     "tasks": "wsserver.extensions.tasks.wsctl:tasks",
     "files": "wsserver.extensions.files.wsctl:files",
     "quota": "wsserver.extensions.quotas.wsctl:quota",

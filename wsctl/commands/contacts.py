@@ -15,16 +15,17 @@ from wsctl.output.writer import Column
 
 _COLUMNS = [Column("WHERE", "name"), Column("VALUE", "value")]
 _QUIET = re.compile(r"([0-2][0-9]:[0-5][0-9])-([0-2][0-9]:[0-5][0-9])(?:@(\S+))?")
-_NONE = "none"
+NONE = "none"
+"""What removes a value."""
 _NOT_SENT_BACK = ("user_id", "organization_id")
 """Fields of the answer that are not sent back: an organization would become fixed."""
 
 
-def _quiet_hours(
+def quiet_hours(
     _: click.Context, __: click.Parameter, text: str | None
 ) -> str | dict[str, str] | None:
     """``22:00-08:00@Asia/Shanghai`` as the API has it; the zone is UTC where none is named."""
-    if text is None or text == _NONE:
+    if text is None or text == NONE:
         return text
     match = _QUIET.fullmatch(text)
     if match is None:
@@ -38,12 +39,12 @@ def _quiet_hours(
 @click.option("--email", metavar="ADDRESS", help="E-mail address.")
 @click.option("--phone", metavar="NUMBER", help="Number for SMS, such as +8613800138000.")
 @click.option(
-    "--locale", type=click.Choice(["zh-CN", "en", _NONE]), help="Language of the notifications."
+    "--locale", type=click.Choice(["zh-CN", "en", NONE]), help="Language of the notifications."
 )
 @click.option(
     "--quiet-hours",
     metavar="FROM-TO[@ZONE]",
-    callback=_quiet_hours,
+    callback=quiet_hours,
     help="When e-mail, SMS and push wait, such as 22:00-08:00@Asia/Shanghai. Zone: UTC.",
 )
 @click.option(
@@ -76,9 +77,7 @@ def contacts(
     path = f"/users/{path_part(user)}/contacts"
     known: dict[str, Any] = environment.client.get(path)
     changes: dict[str, Any] = {
-        name: None if value == _NONE else value
-        for name, value in given.items()
-        if value is not None
+        name: None if value == NONE else value for name, value in given.items() if value is not None
     }
     if forget_push:
         changes |= {"push": [], "devices": []}

@@ -45,6 +45,13 @@ _STATES = (
 )
 
 
+_REASONS = {
+    "switched_off": "switched off by the user",
+    "quiet_hours": "waits for the end of the quiet hours",
+    "digest": "waits to be sent with others",
+    "daily_digest": "waits for the daily digest",
+}
+"""Why a delivery was not sent, or not yet."""
 _NUMBERS = frozenset({"used", "quota", "budget", "attempt"})
 """Parameters of templates that are numbers; a period such as 2024, or an id, is text."""
 
@@ -178,7 +185,10 @@ def _show_deliveries(environment: Environment, document: dict[str, Any]) -> None
         {
             **delivery,
             "tries": len(delivery.get("attempts") or ()),
-            "detail": (delivery.get("attempts") or [{}])[-1].get("detail"),
+            "detail": _REASONS.get(
+                str(delivery.get("reason")),
+                (delivery.get("attempts") or [{}])[-1].get("detail"),
+            ),
         }
         for delivery in member(document, "deliveries", list)
     ]
@@ -189,6 +199,7 @@ def _show_deliveries(environment: Environment, document: dict[str, Any]) -> None
     table={
         "list": "wsctl.commands.notify:listing",
         "show": "wsctl.commands.notify:show",
+        "feed": "wsctl.commands.preferences:feed",
         "retry": "wsctl.commands.notify:retry",
         "cancel": "wsctl.commands.notify:cancel",
     }
