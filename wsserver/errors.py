@@ -283,11 +283,15 @@ class NoResponder(WsServerError):
 
 
 class OutOfOrder(WsServerError):
-    """An append to an answer with another number than the next one, which is ``expected``."""
+    """An append to an answer with another number than the next one, which is ``expected``.
 
-    def __init__(self, seq: int, expected: int) -> None:
+    ``is_end``: the end of an answer whose latest append has another number.
+    """
+
+    def __init__(self, seq: int, expected: int, *, is_end: bool = False) -> None:
+        what = "latest" if is_end else "next"
         super().__init__(
-            f"append {seq} is not the next one; expected {expected}", expected=expected
+            f"append {seq} is not the {what} one; expected {expected}", expected=expected
         )
 
 

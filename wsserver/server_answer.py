@@ -54,10 +54,14 @@ class ServerAnswer:
     async def finish(self, **fields: Any) -> dict[str, Any]:
         """Finish it; the text is stored then. Returns ``state``, ``length`` and ``offset``.
 
+        Raises ``out_of_order`` if the server has not all that was appended, as after it has taken
+        the answer over from a lost one; ``content`` ends it in any case.
+
         ``state``: ``completed`` (as a rule) or ``failed``; ``content`` replaces the text;
         ``reason``; ``usage``: any object, at most 4 KiB as JSON.
         """
-        request = read_request(fields, AnswerFinishRequest, finish_faults)
+        body = {"seq": self.seq, **fields}
+        request = read_request(body, AnswerFinishRequest, finish_faults)
         return await self._answers.finish(self._actor, self.message_id, request)
 
     async def cancel(self, reason: str | None = None) -> dict[str, Any]:

@@ -458,6 +458,28 @@ async def test_an_answer_goes_on_after_a_restart(make_live: MakeLive, clock: Any
 
 
 @pytest.mark.gen_test
+async def test_an_end_says_which_text_it_is_about(make_live: MakeLive) -> None:
+    live = await make_live()
+    producer = await begun(live)
+    await producer.append("It should ")
+    await live.owned_answers.write_behind()
+    await producer.append("not fit")
+    live.owned_answers._answers.clear()  # as a process that is killed
+    await live.stop()
+    producer.live = await make_live()
+    for seq in (2, 0):
+        with pytest.raises(OutOfOrder) as refused:
+            await producer.finish(seq=seq)
+        assert refused.value.details == {"expected": 2}
+    await producer.append("not fit", 2)
+    ended = await producer.finish(seq=2)
+    assert ended["length"] == len("It should not fit")
+    assert await producer.finish(seq=2) == ended
+    other = await begun(producer.live)
+    assert (await other.finish(content="whole", seq=9))["length"] == 5
+
+
+@pytest.mark.gen_test
 async def test_the_latest_append_is_known_after_a_restart(make_live: MakeLive) -> None:
     live = await make_live()
     producer = await begun(live)

@@ -42,6 +42,15 @@ def test_an_iterator_of_texts(client: Client, server: RunningServer, signer: Tok
     socket.close()
 
 
+def test_what_a_server_has_lost_is_sent_again_before_the_end(client: Client) -> None:
+    """As a server that was killed, and has not stored the latest texts."""
+    with client.answer("a9") as answer:
+        answer.write("First. ")
+        answer._progress._texts += ["Second. ", "Third."]
+        answer._progress._next = 4
+    assert (answer.state, answer.length) == ("completed", len("First. Second. Third."))
+
+
 def test_texts_may_be_given_at_once_and_replaced(client: Client) -> None:
     with client.answer("a2", texts=WORDS) as answer:
         answer.finish(content="Short.")

@@ -42,12 +42,17 @@ class AnswerAppendRequest(Request, kw_only=True):
 
 
 class AnswerFinishRequest(Request, kw_only=True):
-    """The end of an answer by its producer; ``content`` replaces the text."""
+    """The end of an answer by its producer; ``content`` replaces the text.
+
+    ``seq``: the number of its latest append, 0 without one. The end is refused if the server does
+    not have that append, as after a crash, or has others.
+    """
 
     state: Literal["completed", "failed"] = "completed"
     content: str | UnsetType = UNSET
     reason: Title | UnsetType = UNSET
     usage: JsonObject | UnsetType = UNSET
+    seq: Annotated[int, Meta(ge=0, le=2**53)] | UnsetType = UNSET
 
 
 class AnswerCancelRequest(Request, kw_only=True):

@@ -104,6 +104,9 @@ class AnswerWriter:
         if not text:
             return
         self._progress.add(text)
+        self._send()
+
+    def _send(self) -> None:
         for call in self._progress.appends():
             try:
                 self._run(call)
@@ -116,13 +119,15 @@ class AnswerWriter:
                 self._progress.appended()
 
     def _finish(self, state: str, content: str | None, reason: str | None) -> None:
-        if self._progress.state != "growing":
-            return
-        try:
-            self._run(self._progress.finish(state, content, reason))
-        except AnswerEnded as error:
-            self._progress.ended(error)
-            raise
+        while self._progress.state == "growing":
+            try:
+                self._run(self._progress.finish(state, content, reason))
+            except AnswerEnded as error:
+                self._progress.ended(error)
+                raise
+            except Conflict as error:
+                self._progress.refused(error)
+                self._send()
 
     def _give_up(self, error: BaseException) -> None:
         with contextlib.suppress(ApiError):

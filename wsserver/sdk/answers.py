@@ -62,7 +62,7 @@ class AnswerProgress:
         self._setbacks = 0
 
     def refused(self, error: Conflict) -> None:
-        """An append was refused: go on from where the server is, or raise the error."""
+        """A call was refused: go on from where the server is, or raise the error."""
         expected = error.problem.get("expected")
         if error.code != "out_of_order" or not isinstance(expected, int):
             raise error
@@ -72,8 +72,19 @@ class AnswerProgress:
         self._next = expected
 
     def finish(self, state: str, content: str | None, reason: str | None) -> Call[None]:
-        """The call that ends it; the same again has the same answer."""
-        body = {"state": state, "content": content, "reason": reason, "usage": self.usage or None}
+        """The call that ends it; the same again has the same answer.
+
+        One that completes it says how many texts there are: a server that has lost some of them
+        refuses it, and says which are to be sent again.
+        """
+        is_whole = state == "completed" and content is None
+        body = {
+            "state": state,
+            "content": content,
+            "reason": reason,
+            "usage": self.usage or None,
+            "seq": len(self._texts) if is_whole else None,
+        }
         given = {name: value for name, value in body.items() if value is not None}
         return Call("POST", f"/answers/{self.message_id}/finish", self._finished, given, key="")
 

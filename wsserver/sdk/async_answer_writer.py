@@ -119,6 +119,9 @@ class AsyncAnswerWriter:
         if not text:
             return
         self._progress.add(text)
+        await self._send()
+
+    async def _send(self) -> None:
         for call in self._progress.appends():
             try:
                 await self._run(call)
@@ -131,13 +134,15 @@ class AsyncAnswerWriter:
                 self._progress.appended()
 
     async def _finish(self, state: str, content: str | None, reason: str | None) -> None:
-        if self._progress.state != "growing":
-            return
-        try:
-            await self._run(self._progress.finish(state, content, reason))
-        except AnswerEnded as error:
-            self._progress.ended(error)
-            raise
+        while self._progress.state == "growing":
+            try:
+                await self._run(self._progress.finish(state, content, reason))
+            except AnswerEnded as error:
+                self._progress.ended(error)
+                raise
+            except Conflict as error:
+                self._progress.refused(error)
+                await self._send()
 
     async def _give_up(self, error: BaseException) -> None:
         with contextlib.suppress(ApiError):

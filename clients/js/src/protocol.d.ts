@@ -1264,6 +1264,7 @@ export interface AnswerFinishArgs {
   /** at most 200 characters, on one line */
   reason?: string;
   usage?: JsonObject;
+  seq?: number;
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
   message_id: string;
 }

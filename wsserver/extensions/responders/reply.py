@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
-from wsserver.errors import AnswerEnded, NotFound, TermChanged
+from msgspec import UNSET, UnsetType
+
+from wsserver.errors import AnswerEnded, NotFound, TermChanged, WsServerError
 from wsserver.extensions.responders.pieces import Piece, Text, Usage
 from wsserver.identity.claims import LATEST_S, Claims
 from wsserver.protocol.answers import (
@@ -90,6 +92,7 @@ class Reply:
         self._term = term
         self._on_begin = on_begin
         self._seq = 0
+        self._texts: list[str] = []
         self.message_id: str | None = None
         """None: nothing has been shown."""
         self.usage: dict[str, Any] = {}
@@ -107,7 +110,14 @@ class Reply:
 
     async def finish(self, usage: JsonObject) -> None:
         """The answer is whole."""
-        await self._end(AnswerFinishRequest(usage=usage) if usage else AnswerFinishRequest())
+        noted: JsonObject | UnsetType = usage or UNSET
+        try:
+            await self._end(AnswerFinishRequest(usage=noted, seq=self._seq))
+        except WsServerError as error:
+            if error.code != "out_of_order":
+                raise
+            # The node that had the answer is lost, and with it the latest texts.
+            await self._end(AnswerFinishRequest(usage=noted, content="".join(self._texts)))
 
     async def fail(self, reason: str) -> None:
         """The provider has failed in the middle of it."""
@@ -124,9 +134,11 @@ class Reply:
             request = AnswerRequest(sender=self._who.sender, content=text, term=self._term)
             begun = await self._answers.start(actor, self._session_id, request)
             self.message_id = begun["message_id"]
+            self._texts.append(text)
             await self._on_begin(begun["message_id"])
             return
         self._seq += 1
+        self._texts.append(text)
         done = self._answers.append(
             actor, self.message_id, AnswerAppendRequest(seq=self._seq, text=text)
         )

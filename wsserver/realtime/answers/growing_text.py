@@ -144,6 +144,11 @@ class GrowingText:
         """Raise ``AnswerTooLong`` for a text that is too long to replace this one."""
         require_size(content, self._size_limit)
 
+    def require_latest(self, seq: int) -> None:
+        """Raise ``OutOfOrder`` if the latest append has another number."""
+        if seq != self.seq:
+            raise OutOfOrder(seq, self.seq + 1, is_end=True)
+
     def is_latest(self, seq: int, text: str) -> bool:
         """Whether this append is the latest one that was taken."""
         if seq != self.seq or not seq:

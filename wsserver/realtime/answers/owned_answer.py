@@ -50,6 +50,8 @@ class Ending(Struct, frozen=True):
     """JSON."""
     by: str | None = None
     """User id of who ends it; None: the server."""
+    seq: int | None = None
+    """The number of the latest append, if the text is to be that of the appends up to it."""
 
     @property
     def digest(self) -> str:

@@ -284,10 +284,13 @@ class OwnedAnswers:
         """End an answer that is not ending: its text and the closing record are stored, published.
 
         Raises ``AnswerEnded`` if it has ended otherwise, ``AnswerMoved`` if another node owns it,
-        ``AnswerTooLong``; ``StorageUnavailable`` and ``StorageFull`` leave it growing.
+        ``AnswerTooLong``, ``OutOfOrder``; ``StorageUnavailable`` and ``StorageFull`` leave it
+        growing.
         """
         if ending.content is not None:
             answer.text.require_fitting(ending.content)
+        elif ending.seq is not None:
+            answer.text.require_latest(ending.seq)
         answer.ending = asyncio.get_running_loop().create_future()
         try:
             return await self._end(answer, ending)

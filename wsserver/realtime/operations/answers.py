@@ -171,6 +171,7 @@ class Answers:
             None if request.content is UNSET else request.content,
             None if request.usage is UNSET else encode(request.usage).decode(),
             actor.claims.sub,
+            None if request.seq is UNSET else request.seq,
         )
         return await self._routing.end(message_id, ending)
 

@@ -146,10 +146,10 @@ async def _awaited(outcome: Any) -> dict[str, Any]:
     "messages:publish",
     AnswerEnded,
     request=AnswerFinishRequest,
-    request_example={"usage": {"total_tokens": 512}},
+    request_example={"seq": 24, "usage": {"total_tokens": 512}},
     rules=finish_faults,
     answer_example={"state": "completed", "length": 240, "offset": 43},
-    errors=(*_ERRORS, "answer_too_long"),
+    errors=(*_ERRORS, "out_of_order", "answer_too_long"),
     is_body_optional=True,
 )
 async def _finish(context: WebContext, call: Call) -> dict[str, Any]:
