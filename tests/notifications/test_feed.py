@@ -172,6 +172,16 @@ async def test_many_are_marked_in_parts_and_a_page_fits_the_connection(
     assert (answer["changed"], answer["unread"]) == (5, 0)
 
 
+@pytest.mark.gen_test
+async def test_an_erased_feed_is_empty_on_open_devices(notified: LiveNotifications) -> None:
+    client = await notified.live.connect("u1")
+    await send(notified, "n")
+    await unread(client, 1)
+    await notified.live.user_records.erase(notified.live.actor(), "u1")
+    await unread(client, 0)
+    assert (await feed(client))["notifications"] == []
+
+
 @pytest.mark.parametrize(
     ("fields", "faulty"),
     [

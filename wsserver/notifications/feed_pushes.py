@@ -16,6 +16,7 @@ from wsserver.errors import WsServerError
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import user
 from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.operations.user_records import PositionsErased
 from wsserver.storage.notifications.feed import FeedStore
 from wsserver.tasks import Tasks
 
@@ -85,6 +86,7 @@ class FeedPushes:
         """By user: what they are to be told, besides the number."""
         self._runner: asyncio.Task[Any] | None = None
         control.add_listener(FeedChanged, self._noticed)
+        control.add_listener(PositionsErased, self.erased)
         broker.add_gap_listener(self._look_at_all)
 
     # What this node has committed
@@ -128,6 +130,11 @@ class FeedPushes:
             self._look_at(user_id)
         for user_id, marks in notice.marked:
             self._look_at(user_id, marks)
+        self._run_soon()
+
+    def erased(self, notice: PositionsErased) -> None:
+        """What was stored about a user is erased; each node hears of it."""
+        self._look_at(notice.user_id)
         self._run_soon()
 
     def _look_at(self, user_id: str, *marks: FeedMarks) -> None:
