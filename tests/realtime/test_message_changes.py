@@ -398,6 +398,9 @@ class Check:
         self.gate = asyncio.Event()
         self.gate.set()
 
+    def concerns(self, content_type: str | None) -> bool:
+        return True
+
     async def check(self, message: Unchecked) -> Any:
         self.asked.append(message)
         await self.gate.wait()
