@@ -319,10 +319,13 @@ def message_row(message: Mapping[str, Any]) -> dict[str, Any]:
     if said.get("deleted"):
         return {**message, "sender": "", "text": "[deleted]"}
     sender = said.get("sender") or {}
-    content = said.get("content")
+    content, state = said.get("content"), said.get("state")
+    text = content if isinstance(content, str) else to_json(content)
+    if state not in (None, "completed"):  # an answer that grows, or was broken off
+        text = f"{text} [{state}]"
     return {
         "offset": message.get("offset"),
         "timestamp": message.get("timestamp"),
         "sender": sender.get("username") or sender.get("user_id"),
-        "text": content if isinstance(content, str) else to_json(content),
+        "text": text,
     }
