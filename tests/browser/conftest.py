@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from playwright.async_api import Browser, async_playwright
 from tornado.ioloop import IOLoop
 
-from tests.support.browser_pages import ARGS, CHROMIUM
+from tests.support.browser_pages import ARGS, CHROMIUM, FAKE_MEDIA
 from tests.support.lifecycle import run
 from tests.support.web_server import Server, StartServer, starting
 
@@ -32,11 +33,27 @@ def io_loop() -> Iterator[IOLoop]:
 @pytest.fixture(scope="module")
 def chromium(io_loop: IOLoop) -> Iterator[Browser]:
     """A browser that all tests of the module use."""
+    with launched(io_loop, ARGS) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def chromium_with_camera(io_loop: IOLoop) -> Iterator[Browser]:
+    """The same, with a camera and a microphone."""
+    with launched(io_loop, [*ARGS, *FAKE_MEDIA]) as browser:
+        yield browser
+
+
+@contextlib.contextmanager
+def launched(io_loop: IOLoop, arguments: list[str]) -> Iterator[Browser]:
+    """A browser, closed at the end."""
     playwright = io_loop.run_sync(async_playwright().start)
 
     async def launch() -> Browser:
-        launched: Browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        return launched
+        browser: Browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=arguments
+        )
+        return browser
 
     browser = io_loop.run_sync(launch)
     yield browser

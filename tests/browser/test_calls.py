@@ -6,18 +6,15 @@ import contextlib
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
-from tornado.ioloop import IOLoop
+from playwright.async_api import Browser, Page
 
 from scripts.backends.free_ports import free_port
 from tests.support.browser_pages import (
-    ARGS,
-    CHROMIUM,
     NEEDS_CHROMIUM,
     faultless_page,
     only_connection,
@@ -29,12 +26,6 @@ from wsserver.protocol.close_codes import CloseCode
 
 pytestmark = NEEDS_CHROMIUM
 
-FAKE_MEDIA = [
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--allow-loopback-in-peer-connection",
-    "--disable-features=WebRtcHideLocalIpsWithMdns",
-]
 OPEN = """
     async ({token}) => {
         const { WsClient } = await import("/static/client.js");
@@ -93,24 +84,6 @@ OPEN = """
 """
 
 
-@pytest.fixture(scope="module")
-def chromium(io_loop: IOLoop) -> Iterator[Browser]:
-    """A browser with a camera and a microphone."""
-    playwright = io_loop.run_sync(async_playwright().start)
-
-    async def launch() -> Browser:
-        arguments = [*ARGS, *FAKE_MEDIA]
-        launched: Browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=arguments
-        )
-        return launched
-
-    browser = io_loop.run_sync(launch)
-    yield browser
-    io_loop.run_sync(browser.close)
-    io_loop.run_sync(playwright.stop)
-
-
 @contextlib.asynccontextmanager
 async def phone(
     chromium: Browser, server: Server, user_id: str, **claims: Any
@@ -140,12 +113,12 @@ async def state(page: Page) -> Any:
 
 @pytest.mark.gen_test
 async def test_media_flow_and_the_first_device_has_the_call(
-    chromium: Browser, server: Server
+    chromium_with_camera: Browser, server: Server
 ) -> None:
     async with (
-        phone(chromium, server, "alice", username="Alice") as alice,
-        phone(chromium, server, "bob") as mobile,
-        phone(chromium, server, "bob") as laptop,
+        phone(chromium_with_camera, server, "alice", username="Alice") as alice,
+        phone(chromium_with_camera, server, "bob") as mobile,
+        phone(chromium_with_camera, server, "bob") as laptop,
     ):
         await alice.evaluate("start({ video: true })")
         devices = (mobile, laptop)
@@ -181,9 +154,9 @@ async def test_media_flow_and_the_first_device_has_the_call(
 
 @pytest.mark.gen_test
 async def test_offers_of_both_at_once_leave_both_with_everything(
-    chromium: Browser, server: Server
+    chromium_with_camera: Browser, server: Server
 ) -> None:
-    async with talk(chromium, server) as (alice, bob):
+    async with talk(chromium_with_camera, server) as (alice, bob):
         for number in (1, 2):
             for page in (alice, bob):
                 await page.evaluate("add()")
@@ -206,8 +179,10 @@ async def test_offers_of_both_at_once_leave_both_with_everything(
 
 
 @pytest.mark.gen_test
-async def test_a_call_outlives_the_connections_of_both(chromium: Browser, server: Server) -> None:
-    async with talk(chromium, server) as (alice, bob):
+async def test_a_call_outlives_the_connections_of_both(
+    chromium_with_camera: Browser, server: Server
+) -> None:
+    async with talk(chromium_with_camera, server) as (alice, bob):
         credentials = "call.connection.localDescription.sdp.match(/ice-ufrag:(.*)/)[1]"
         for page, user_id in ((bob, "bob"), (alice, "alice")):
             before = await alice.evaluate(credentials)
@@ -232,10 +207,13 @@ async def test_a_call_outlives_the_connections_of_both(chromium: Browser, server
 
 @pytest.mark.gen_test
 async def test_a_call_is_missed_declined_or_cancelled(
-    chromium: Browser, start_server: StartServer
+    chromium_with_camera: Browser, start_server: StartServer
 ) -> None:
     server = await start_server(call_ring_s=1.5)
-    async with phone(chromium, server, "alice") as alice, phone(chromium, server, "bob") as bob:
+    async with (
+        phone(chromium_with_camera, server, "alice") as alice,
+        phone(chromium_with_camera, server, "bob") as bob,
+    ):
         await alice.evaluate("start()")
         await bob.evaluate("ringing")
         for page in (alice, bob):
@@ -255,8 +233,8 @@ async def test_a_call_is_missed_declined_or_cancelled(
 
 
 @pytest.mark.gen_test
-async def test_a_page_that_is_left_hangs_up(chromium: Browser, server: Server) -> None:
-    async with talk(chromium, server) as (alice, bob):
+async def test_a_page_that_is_left_hangs_up(chromium_with_camera: Browser, server: Server) -> None:
+    async with talk(chromium_with_camera, server) as (alice, bob):
         await bob.goto(f"{url_of(server)}/console/chat")
         await alice.evaluate("until(() => call.state === 'ended')")
         assert (await state(alice))[1] == "page_closed"
@@ -287,7 +265,7 @@ def is_listening(port: int) -> bool:
 @pytest.mark.skipif(shutil.which("turnserver") is None, reason="no turnserver (coturn) on PATH")
 @pytest.mark.gen_test
 async def test_coturn_takes_the_credentials(
-    chromium: Browser, start_server: StartServer, tmp_path: Path
+    chromium_with_camera: Browser, start_server: StartServer, tmp_path: Path
 ) -> None:
     port = free_port()
     options = {
@@ -308,7 +286,7 @@ async def test_coturn_takes_the_credentials(
         await until(lambda: is_listening(port))
         for secret, wanted in (("north-star", [["relay"], []]), ("another", [[], [401]])):
             server = await start_server(turn_url=(url,), turn_secret=secret)
-            async with phone(chromium, server, "alice") as alice:
+            async with phone(chromium_with_camera, server, "alice") as alice:
                 servers = (await alice.evaluate("client.command('ice_servers')"))["ice_servers"]
                 found = await alice.evaluate(GATHER, servers)
             assert [sorted(set(each)) for each in found] == wanted

@@ -36,6 +36,13 @@ ARGS = [
     "--no-first-run",
     "--no-default-browser-check",
 ]
+FAKE_MEDIA = [
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--allow-loopback-in-peer-connection",
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+]
+"""Arguments for a camera and a microphone that Chromium makes itself, without being asked for."""
 WATCH_POLICY = """
     window.violations = [];
     document.addEventListener("securitypolicyviolation", (event) =>

@@ -22,7 +22,9 @@ NEEDS_NPM = pytest.mark.skipif(shutil.which("npm") is None, reason="no npm on PA
 _IMPORTS = {
     "vue": "/node_modules/vue/dist/vue.runtime.esm-browser.prod.js",
     "@wsserver/client": "/src/index.js",
+    "@wsserver/client/calls": "/src/rtc.js",
     "@wsserver/client/vue": "/vue/index.js",
+    "@wsserver/client/vue/calls": "/vue/calls.js",
     "@wsserver/client/testing": "/testing/index.js",
 }
 _PAGE = f"""<!doctype html>
@@ -36,6 +38,7 @@ _PAGE = f"""<!doctype html>
 <link rel="icon" href="data:,">
 <script type="importmap" nonce="test">{json.dumps({"imports": _IMPORTS})}</script>
 <link rel="stylesheet" href="/vue/style.css">
+<link rel="stylesheet" href="/vue/calls.css">
 <link rel="stylesheet" href="/page.css">
 </head>
 <body><main id="app"></main></body>

@@ -20,8 +20,8 @@ export function installLocale(app, { locale, texts = {} }) {
   app.provide(LOCALE, { locale, texts });
 }
 
-/** For components: `t(name, values)` and the formats of times. */
-export function useTexts() {
+/** For components: `t(name, values)`, by what they say, and the formats of times. */
+export function useTexts(known = TEXTS) {
   const { locale, texts } = inject(LOCALE, { texts: {} });
   const language = computed(
     () => toValue(locale) ?? (globalThis.document?.documentElement.lang || "en"),
@@ -30,7 +30,7 @@ export function useTexts() {
 
   /** A text with its values, which are put in for `{name}`. */
   const t = (name, values = {}) => {
-    const text = toValue(texts)?.[name] ?? TEXTS[name][/^zh\b/i.test(language.value) ? 1 : 0];
+    const text = toValue(texts)?.[name] ?? known[name][/^zh\b/i.test(language.value) ? 1 : 0];
     if (typeof text === "function") return text(values);
     return text.replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
   };

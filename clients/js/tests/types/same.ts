@@ -3,10 +3,13 @@
 import * as written from "@wsserver/client";
 import * as writtenCalls from "@wsserver/client/calls";
 import * as writtenTesting from "@wsserver/client/testing";
+import * as writtenVueCalls from "@wsserver/client/vue/calls";
 import * as writtenVue from "@wsserver/client/vue";
 import * as made from "../../build/src/index.js";
 import * as madeCalls from "../../build/src/rtc.js";
 import * as madeTesting from "../../build/testing/index.js";
+import * as madeCallTexts from "../../build/vue/call-texts.js";
+import * as madeVueCalls from "../../build/vue/calls.js";
 import * as madeTexts from "../../build/vue/texts.js";
 import * as madeVue from "../../build/vue/index.js";
 
@@ -78,3 +81,11 @@ same<
   keyof ReturnType<typeof writtenVue.useConversations>
 >(true);
 same<keyof typeof madeTexts.TEXTS, writtenVue.TextName>(true);
+
+same<keyof typeof madeVueCalls, keyof typeof writtenVueCalls>(true);
+same<
+  keyof ReturnType<typeof madeVueCalls.useCalls>,
+  keyof ReturnType<typeof writtenVueCalls.useCalls>
+>(true);
+same<Properties<typeof madeVueCalls.WsCall>, Properties<typeof writtenVueCalls.WsCall>>(true);
+same<keyof typeof madeCallTexts.CALL_TEXTS, writtenVueCalls.CallTextName>(true);

@@ -3,6 +3,7 @@
 import type { AllowedComponentProps, VNodeChild, VNodeProps } from "vue";
 
 import type { ChatMessage, ClientEvents, Conversation, HolderView, State } from "../../src/index.js";
+import type { CallTextName } from "../calls.js";
 import type {
   Conversations,
   MessageEntry,
@@ -173,4 +174,4 @@ export const WsNotifications: WsComponent<
 >;
 
 /** Texts of your own, by their names; `{name}` stands for a value. */
-export type Texts = Partial<Record<TextName, string | ((values: Record<string, any>) => string)>>;
+export type Texts = Partial<Record<TextName | CallTextName, string | ((values: Record<string, any>) => string)>>;
