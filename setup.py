@@ -154,6 +154,8 @@ setup(
             "opentelemetry-sdk>=1.45,<2",
             "opentelemetry-exporter-otlp-proto-http>=1.45,<2",
         ],
+        # Files in S3-compatible object storage.
+        "s3": ["boto3>=1.44,<2"],
         # The client for backends, wsserver.sdk.
         "sdk": ["httpx>=0.28,<1"],
         # Of redis_url: several servers as one cluster.
@@ -170,6 +172,7 @@ setup(
             "httpx2[http2]>=2.16,<3",
             "apprise>=2.2,<3",
             "httpx>=0.28,<1",
+            "boto3>=1.44,<2",
             "opentelemetry-sdk>=1.45,<2",
             "opentelemetry-exporter-otlp-proto-http>=1.45,<2",
             "psycopg[binary]>=3.2,<4",
@@ -213,6 +216,10 @@ setup(
             "httpx>=0.28,<1",
             "httpx2[http2]>=2.16,<3",
             "h2>=4.4,<5",  # a server of HTTP/2
+            "boto3>=1.44,<2",
+            "moto[s3]>=5.2,<6",  # a server of S3, which needs the next two
+            "flask>=3.1,<4",
+            "flask-cors>=6,<7",
             "opentelemetry-sdk>=1.45,<2",
             "opentelemetry-exporter-otlp-proto-http>=1.45,<2",
             "psycopg[binary]>=3.2,<4",

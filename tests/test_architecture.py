@@ -107,6 +107,8 @@ CONFINED = {
     "httpx": {"sdk"},
     "opentelemetry": {"telemetry"},
     "httpx2": {"extensions"},
+    "boto3": {"extensions"},
+    "botocore": {"extensions"},
 }
 ALLOWED_NEVERTHELESS = {("wire", "tornado.speedups.websocket_mask")}
 """A C function that unmasks bytes, and knows nothing of the web."""

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from wsserver.config import (
     channels,
     database,
+    file_store,
     files,
     gateway,
     redis,
@@ -326,6 +327,7 @@ _SPELLINGS: dict[str, Callable[[Any], Any]] = {
     "webhook_urls": _each(channels.webhook_url),
     "webhook_networks": _each(validators.network),
     "traces_url": traces.traces_url,
+    "file_store_url": file_store.file_store_url,
     "node": validators.node,
     "plugins": _each(validators.plugin),
     "extensions": _each(validators.extension),

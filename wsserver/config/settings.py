@@ -125,6 +125,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_file_bytes: Annotated[int, Meta(ge=1, le=2**53)] = 104_857_600
     file_retention_days: Annotated[float, Meta(gt=0)] = 30.0
     """From the end of the upload on."""
+    file_store_url: str | None = None
+    """``s3://…``: files in object storage instead of ``data_dir``."""
     file_quota_bytes: Annotated[int, Meta(ge=0, le=2**53)] = 10_737_418_240
     """Of all files of an organization; 0: no limit."""
     file_upload_expiry_s: Seconds = 86_400.0

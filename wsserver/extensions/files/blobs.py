@@ -1,4 +1,4 @@
-"""``Blobs``: where the bytes of files are; implemented by ``FolderBlobs``."""
+"""``Blobs``: where the bytes of files are; implemented by ``FolderBlobs`` and ``S3Blobs``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class Appender(Protocol):
         ...
 
     async def discard(self) -> None:
-        """End: the blob gets the size back that it had before. Never raises."""
+        """End without what was written. Never raises.
+
+        Of an appender that is not ``held``, parts may stay: the beginning of what was written.
+        """
         ...
 
 
@@ -43,6 +46,9 @@ class Blobs(Protocol):
 
     What was written survives the end of the process at any point: ``size`` says how much it is.
     """
+
+    has_locks: bool
+    """Whether ``BlobBusy`` tells of appenders in other processes, too."""
 
     async def open(self) -> None:
         """Prepare the storage, at the start of the server."""
@@ -56,10 +62,14 @@ class Blobs(Protocol):
         """The bytes that are stored; 0 for an unknown blob."""
         ...
 
-    async def append(self, blob_id: str, offset: int, *, cut: bool = False) -> Appender:
-        """Begin to append at ``offset``, the size of the blob; ``cut``: reduce it to that before.
+    async def append(
+        self, blob_id: str, offset: int, *, cut: bool = False, held: bool = False
+    ) -> Appender:
+        """Begin to append at ``offset``, the size of the blob.
 
-        Raises ``BlobBusy`` while another appender of the blob is open, ``BlobMoved``.
+        ``cut``: reduce the blob to that before, as what an appender has written that was to be
+        compared may be in it; ``held``: this is such an appender. Raises ``BlobBusy`` while another
+        appender of the blob is open, ``BlobMoved``.
         """
         ...
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, Final
 
+from wsserver.config import Settings
+from wsserver.config.file_store import file_store_place
 from wsserver.extending import Extension, ExtensionContext, Job, Part
 from wsserver.extensions.files import errors
 from wsserver.extensions.files.addresses import Addresses
+from wsserver.extensions.files.blobs import Blobs
 from wsserver.extensions.files.downloads import MANAGE, Downloads
 from wsserver.extensions.files.folder import FolderBlobs
 from wsserver.extensions.files.messages import FileMessages
@@ -24,7 +28,7 @@ def build(context: ExtensionContext[Any]) -> Part:
     """Connect the parts of the extension."""
     settings, clock = context.settings, context.clock
     table = FileTable(context.database)
-    blobs = FolderBlobs(settings.data_dir / FOLDER, is_durable=settings.synchronous == "full")
+    blobs = _blobs_of(settings)
     addresses = Addresses(table, clock)
     uploads = Uploads(context, table, blobs)
     downloads = Downloads(context, table, blobs, addresses)
@@ -46,6 +50,16 @@ def build(context: ExtensionContext[Any]) -> Part:
         start=start,
         stop=stop,
     )
+
+
+def _blobs_of(settings: Settings) -> Blobs:
+    """Where the bytes are; the packages of object storage are imported only for it."""
+    folder = settings.data_dir / FOLDER
+    if settings.file_store_url is None:
+        return FolderBlobs(folder, is_durable=settings.synchronous == "full")
+    s3 = import_module("wsserver.extensions.files.s3")
+    blobs: Blobs = s3.S3Blobs(file_store_place(settings.file_store_url), folder / "spool")
+    return blobs
 
 
 FILES: Final = Extension(

@@ -33,6 +33,8 @@ class FolderBlobs:
     process. ``is_durable``: what is kept survives a loss of power, too.
     """
 
+    has_locks = True
+
     def __init__(self, folder: Path, *, is_durable: bool = False) -> None:
         self._folder = folder
         self._is_durable = is_durable
@@ -50,7 +52,9 @@ class FolderBlobs:
         """The size of the file."""
         return await self._run(partial(_size, self._path(blob_id)))
 
-    async def append(self, blob_id: str, offset: int, *, cut: bool = False) -> FolderAppender:
+    async def append(
+        self, blob_id: str, offset: int, *, cut: bool = False, held: bool = False
+    ) -> FolderAppender:
         """Open the file for appending."""
         path = self._path(blob_id)
         descriptor = await self._run(partial(_open, path, offset, cut=cut))
@@ -91,7 +95,7 @@ class FolderBlobs:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except OSError as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         except RuntimeError as error:  # the threads were ended
             raise StorageUnavailable("the server is about to stop") from error
 
@@ -189,7 +193,8 @@ def _hash(path: Path) -> bytes:
     return digest.digest()
 
 
-def _translated(error: OSError) -> StorageFull | StorageUnavailable:
+def translated(error: OSError) -> StorageFull | StorageUnavailable:
+    """The error that says what has failed."""
     if error.errno in _FULL:
         return StorageFull("no room for the file")
     return StorageUnavailable(f"files: {os.strerror(error.errno or errno.EIO)}")

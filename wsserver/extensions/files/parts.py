@@ -130,12 +130,9 @@ class UploadPart:
                 await self._end(is_kept=self._checksum is None)
                 raise
             digest = self._appender.digest()
-            is_right = self._checksum is None or hmac.compare_digest(digest, self._checksum)
-            await self._end(is_kept=is_right)
             if self._checksum is not None:
-                await self._table.mark_unverified(self.file.file_id, None)
-            if not is_right:
-                raise ChecksumMismatch("the part has another SHA-256")
+                await self._compare(digest, self._checksum)
+            await self._end(is_kept=True)
         known = digest if self._start == 0 else None
         return await self._outcome(self.file, self._start + self._received, known)
 
@@ -150,6 +147,20 @@ class UploadPart:
                         await self._flush()
                 finally:
                     await self._end(is_kept=self._checksum is None)
+
+    async def _compare(self, digest: bytes, wanted: bytes) -> None:
+        """Note that the part is what it should be; otherwise end, and raise."""
+        is_right = hmac.compare_digest(digest, wanted)
+        if not is_right:
+            await self._end(is_kept=False)
+        try:
+            await self._table.mark_unverified(self.file.file_id, None)
+        except BaseException:
+            if is_right:
+                await self._end(is_kept=False)
+            raise
+        if not is_right:
+            raise ChecksumMismatch("the part has another SHA-256")
 
     def _require_open(self) -> None:
         if self._has_ended:

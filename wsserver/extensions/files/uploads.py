@@ -187,7 +187,7 @@ class Uploads:
             return WholeFile(outcome, file)
         self._require_room()
         checksum = tus.checksum_in(headers)
-        appender = await self._open(file, offset)
+        appender = await self._open(file, offset, is_held=checksum is not None)
         try:
             if checksum is not None:
                 await self._table.mark_unverified(file.file_id, offset)
@@ -204,17 +204,24 @@ class Uploads:
         if len(self._active) >= ACTIVE_LIMIT:
             raise FileUploadsBusy("too many uploads at this moment", retry_after_s=5)
 
-    async def _open(self, file: File, offset: int) -> Appender:
+    async def _open(self, file: File, offset: int, *, is_held: bool) -> Appender:
+        cut = file.unverified_from is not None
+        if not self._blobs.has_locks:
+            await self._take_over(file)
         for _ in range(TRIES):
             try:
-                return await self._blobs.append(
-                    file.file_id, offset, cut=file.unverified_from is not None
-                )
+                return await self._blobs.append(file.file_id, offset, cut=cut, held=is_held)
             except BlobMoved as moved:
                 raise OffsetMismatch(offset, moved.size) from None
             except BlobBusy:
-                await self._control.ask_all(ReleaseUpload(file.file_id), RELEASE_S)
+                await self._take_over(file)
         raise FileLocked("another request is writing to the upload", retry_after_s=1)
+
+    async def _take_over(self, file: File) -> None:
+        """End the part of the upload that is being received, on whichever node."""
+        answers = await self._control.ask_all(ReleaseUpload(file.file_id), RELEASE_S)
+        if answers.unreachable and not self._blobs.has_locks:
+            raise FileLocked("a node that may write to it does not answer", retry_after_s=5)
 
     def _part_ended(self, part: UploadPart) -> None:
         if self._active.get(part.file.file_id) is part:
