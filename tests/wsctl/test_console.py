@@ -61,7 +61,12 @@ def test_the_address_can_be_printed_instead(
     assert opened == []
 
 
-@pytest.mark.parametrize("page", ["a b", '"', "<", "#x", "?y", "中"])
+def test_a_page_may_have_filters(ctl: Run, server: FakeServer) -> None:
+    url = ctl("console", "sessions?state=pending&holder=ai:bot", "--print").stdout
+    assert "/console/sessions?state=pending&holder=ai:bot#ticket=" in url
+
+
+@pytest.mark.parametrize("page", ["a b", '"', "<", "#x", "?", "?y#x", "a?b?c", "中"])
 def test_a_page_that_is_none_is_2(ctl: Run, server: FakeServer, page: str) -> None:
     assert ctl("console", page).exit_code == 2
     assert server.asked == []

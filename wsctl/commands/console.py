@@ -14,7 +14,7 @@ from wsctl.cli.environment import Environment, pass_environment
 from wsctl.errors import BadUsage, Failed
 from wsctl.output.writer import say
 
-_PAGE = re.compile(r"[A-Za-z0-9._:@|+~/-]*", re.ASCII)
+_PAGE = re.compile(r"[A-Za-z0-9._:@|+~/-]*(\?[A-Za-z0-9._:@|+~/=&%-]+)?", re.ASCII)
 _REDIRECT = """<!doctype html>
 <meta charset="utf-8">
 <meta name="referrer" content="no-referrer">
@@ -33,11 +33,12 @@ def console(environment: Environment, page: str, is_printed: bool) -> None:
 
     The browser gets a one-time ticket, valid for 30 seconds, and a cookie for it: the token appears
     in no address, no browser history and no list of processes. PAGE is a page of the console, such
-    as sessions or sessions/s1.
+    as sessions or sessions/s1, also with filters.
 
     Examples:
     wsctl console
     wsctl console sessions/s1
+    wsctl console "sessions?state=pending"
     wsctl console --print
     """
     from wsctl.http.client import member

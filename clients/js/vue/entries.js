@@ -36,7 +36,6 @@ export class Entries {
 
   clear() {
     this.#kept = [];
-    this.lastOffset = 0;
     this.#read.clear();
     this.#pending = [];
     this.#forget();
@@ -51,7 +50,7 @@ export class Entries {
 
   #forget() {
     this.#byId.clear();
-    this.#loaded = 0;
+    this.#loaded = this.lastOffset = 0;
     this.#unread.clear();
   }
 
