@@ -83,6 +83,7 @@ class ConversationList:
         Those by claim only while the claim is there. The last message is left out of those that
         the user has written in, but may not enter now.
         """
+        await self._sessions.positions.settle(wanted.user_id)  # what was joined just now is listed
         listed = [
             each
             for each in await self._participants.sessions_of(wanted.user_id)

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 2000
 """Positions that one transaction moves."""
+SETTLE_S = 1.0
+"""How long a list of conversations waits for a join that is being stored."""
 WAITING_LIMIT = 20_000
 """Positions that may wait to be moved; one more is refused."""
 SESSIONS_LIMIT = 10_000
@@ -209,6 +211,11 @@ class ReadPositions:
         self._waiting.append((Move(user_id, session_id, offset, self._clock.wall()), promise))
         self._run_soon()
         return promise
+
+    async def settle(self, user_id: str) -> None:
+        """Wait until the joins of a user are stored, or have failed; ``SETTLE_S`` at most."""
+        if self._runner is not None and any(each == user_id for each, _ in self._joins):
+            await asyncio.wait([self._runner], timeout=SETTLE_S)
 
     async def finish(self) -> None:
         """Refuse further moves; wait until all accepted ones are stored, or have failed."""
