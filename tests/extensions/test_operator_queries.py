@@ -80,8 +80,8 @@ async def test_what_an_account_has_not_sent(database: Database) -> None:
 async def test_sessions_by_state_and_holder(database: Database) -> None:
     store = ConversationStore(database)
     for number, session_id in enumerate(("a", "b", "c")):
-        state = {"state": "pending"} if session_id != "c" else {"title": "C"}
-        await store.change(session_id, state, "ops", NOW + number, lambda db: 0)
+        change = {"state": "pending"} if session_id != "c" else {"title": "C"}
+        await store.change(session_id, change, "ops", NOW + number, lambda db: 0)
     await store.hold("b", HolderWish(Holder("ai", "bot")), "ops", NOW + 9)
     for state, holder, found in (
         ("pending", None, ["b", "a"]),

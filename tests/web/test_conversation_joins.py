@@ -14,15 +14,21 @@ from tests.support.web_server import Server
 async def test_what_was_just_joined_is_listed_once_it_is_stored(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = server.system.manager.sessions.positions._store
-    move, may_move, is_asked = store.move, asyncio.Event(), asyncio.Event()
+    positions = server.system.manager.sessions.positions
+    store = positions._store
+    move, settle = store.move, positions.settle
+    may_move, is_asked = asyncio.Event(), asyncio.Event()
 
-    async def slow(*given: Any) -> Any:
-        is_asked.set()
+    async def slow_move(*given: Any) -> Any:
         await may_move.wait()
         return await move(*given)
 
-    monkeypatch.setattr(store, "move", slow)
+    async def noted_settle(user_id: str) -> None:
+        is_asked.set()
+        await settle(user_id)
+
+    monkeypatch.setattr(store, "move", slow_move)
+    monkeypatch.setattr(positions, "settle", noted_settle)
     socket = await server.connect("u1", sessions=["s1"])
     socket.send(type="join_session", session_id="s1")
     await socket.push("session_joined")
