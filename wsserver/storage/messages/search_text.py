@@ -2,7 +2,8 @@
 
 A text is found by its *grams*: three characters of scripts that are written with spaces between
 words, two where one of them is of another script (Chinese, Japanese, Thai …), and the first two of
-each word. So every term of two characters has a gram, and one of more has those of all its parts.
+each word. A term of more than two characters has the grams of all its parts; one of two is found if
+one of them is of another script, or where a word begins with them.
 """
 
 from __future__ import annotations
