@@ -95,8 +95,11 @@ def test_an_error_within_the_stream() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    ["", "{", "null", "[]", "7", '{"choices":7}', '{"choices":[{"delta":[]}]}', '{"usage":[1]}'],
-)
+    [
+        "", "{", "null", "[]", "7", '{"choices":7}', '{"choices":[{"delta":[]}]}', '{"usage":[1]}',
+        "[" * 5000, '{"x":' * 5000,
+    ],
+)  # fmt: skip
 def test_answers_of_the_wrong_type_are_no_text(data: str) -> None:
     for decoder in OpenAiDecoder(), FastGptDecoder():
         pieces = decoder.decode(SseEvent("message", data))
@@ -151,6 +154,12 @@ SELECT = {
 }
 
 
+@pytest.mark.parametrize("code", [[], {}, None, "429", 4.5])
+def test_a_code_of_an_error_may_have_any_type(code: object) -> None:
+    event = SseEvent("error", json.dumps({"code": code, "message": "x"}))
+    assert FastGptDecoder().decode(event) == [Failure("x", is_temporary=False)]
+
+
 def test_an_interactive_node_is_a_question_and_the_end() -> None:
     decoder = FastGptDecoder()
     pieces = decoder.decode(SseEvent("interactive", json.dumps({"interactive": SELECT})))
@@ -160,7 +169,8 @@ def test_an_interactive_node_is_a_question_and_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "sent"), [("2", "blue"), (" 1 ", "red"), ("0", "0"), ("3", "3"), ("blue", "blue")]
+    ("text", "sent"),
+    [("2", "blue"), (" 1 ", "red"), ("0", "0"), ("3", "3"), ("blue", "blue"), ("1" * 5000,) * 2],
 )
 def test_the_number_of_an_option_means_its_value(text: str, sent: str) -> None:
     assert choice_in(text, SELECT) == sent

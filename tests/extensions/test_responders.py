@@ -12,9 +12,11 @@ from tornado.ioloop import IOLoop
 from tests.support.ai_provider import AiProvider
 from tests.support.lifecycle import run
 from tests.support.waiting import until
-from tests.support.web_server import Server, Socket, StartServer, token
+from tests.support.web_server import API, Server, Socket, StartServer, token
+from wsserver.extensions.responders import provider as provider_module
 from wsserver.extensions.responders import service
 from wsserver.extensions.responders.store import TurnStore
+from wsserver.realtime.operations.answers import Answers
 
 KEY = "sk-secret-of-the-provider"
 
@@ -430,3 +432,112 @@ async def test_what_was_answered_right_before_a_crash_is_not_answered_again(
 
 async def nothing(*_: Any) -> None:
     """In place of what a killed process does not do."""
+
+
+async def asked_once(server: Server, provider: AiProvider) -> None:
+    """The session is at rest: nothing is asked again."""
+    runs = server.context.extensions["responders"]._runs
+    await until(lambda: not runs)
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.gen_test
+async def test_a_completed_answer_is_reported_as_completed(
+    server: Server, provider: AiProvider
+) -> None:
+    ann = await customer(server)
+    await say(ann, "hello")
+    asked = await provider.request()
+    asked.head()
+    asked.text("hi")
+    asked.done()
+    assert await statuses(ann, "completed") == ["processing", "streaming", "completed"]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "data", ["[" * 5000, {"choices": []}, {"choices": [{"finish_reason": "stop"}]}]
+)
+async def test_an_answer_without_any_text_has_failed(
+    server: Server, provider: AiProvider, data: Any
+) -> None:
+    ann = await customer(server)
+    await say(ann, "hello")
+    asked = await provider.request()
+    asked.head()
+    asked.event(data)
+    asked.event("[DONE]")
+    asked.close()
+    await statuses(ann, "failed")
+    await asked_once(server, provider)
+    (failure,) = (await server.get("/responders/bot")).json()["failures"]
+    assert failure["reason"] == "the answer is empty"
+
+
+@pytest.mark.gen_test
+async def test_an_answer_that_is_too_long_ends_and_is_not_asked_for_again(
+    start_server: StartServer, settings: dict[str, Any], provider: AiProvider
+) -> None:
+    server = await start_server(**settings, answer_max_bytes=4096)
+    ann = await customer(server)
+    await say(ann, "hello")
+    asked = await provider.request()
+    asked.head()
+    for _ in range(10):
+        asked.text("x" * 1000)
+    end = await ended(ann)
+    assert (end["state"], end["reason"]) == ("failed", "answer_too_long")
+    assert end["message"]["content"].startswith("xxx")
+    await until(lambda: asked.is_left)
+    await asked_once(server, provider)
+
+
+@pytest.mark.gen_test
+async def test_an_unexpected_error_ends_the_answer(
+    server: Server, provider: AiProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise TypeError("a fault of the server")
+
+    ann = await customer(server)
+    monkeypatch.setattr(Answers, "finish", broken)
+    await say(ann, "hello")
+    asked = await provider.request()
+    asked.head()
+    asked.text("hi")
+    asked.done()
+    assert (await ended(ann))["reason"] == "error"
+    await statuses(ann, "failed")
+    await asked_once(server, provider)
+
+
+@pytest.mark.gen_test
+async def test_with_nothing_left_of_a_quota_the_provider_is_not_asked(
+    server: Server, provider: AiProvider
+) -> None:
+    ann = await customer(server)
+    quota: dict[str, Any] = {"limit": 1, "unit": "tokens", "period": "day", "at_limit": "stop"}
+    path = f"{API}/quotas/user:bot"
+    assert (await server.request("PUT", path, bearer=token(), **quota)).status == 200
+    assert (await server.post("/usage", scope="user:bot", amount=1)).status == 200
+    await say(ann, "hello")
+    await statuses(ann, "failed")
+    await until(lambda: not server.context.extensions["responders"]._runs)
+    assert not provider.asked
+    (failure,) = (await server.get("/responders/bot")).json()["failures"]
+    assert failure["reason"] == "quota_exhausted"
+
+
+@pytest.mark.gen_test
+async def test_an_answer_that_never_ends_is_left(
+    server: Server, provider: AiProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider_module, "LONGEST_ANSWER_S", 0.05)
+    ann = await customer(server)
+    await say(ann, "hello")
+    asked = await provider.request()
+    asked.head()
+    asked.text("well")
+    assert (await ended(ann))["reason"] == "no end within 0.05 s"
+    await until(lambda: asked.is_left)
+    await asked_once(server, provider)

@@ -159,7 +159,7 @@ class AccountQueue(DeliveryQueue[ClaimedSend]):
             return outcome
         try:
             told = decode(answer.body)
-        except (DecodeError, UnicodeDecodeError):
+        except (DecodeError, UnicodeDecodeError, RecursionError):
             told = None
         outcome_of = gewe.outcome_of if options.kind == "gewe" else plain.outcome_of
         provider_id, reason = outcome_of(told)

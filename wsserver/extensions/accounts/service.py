@@ -96,7 +96,7 @@ class Accounts:
         options = self.require_key(kind, account, key)
         try:
             content = decode(body)
-        except (DecodeError, UnicodeDecodeError):
+        except (DecodeError, UnicodeDecodeError, RecursionError):
             raise BadRequest("the body is not JSON", field="") from None
         try:
             report = READERS[kind](content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from msgspec import DecodeError
@@ -23,6 +24,8 @@ CHAT_ID_LIMIT = 250
 """FastGPT takes shorter ones only."""
 _TEMPORARY = {409, 429}
 """Codes of errors that pass: a chat that still generates, a team's limit."""
+_NUMBER = re.compile("[0-9]{1,4}")
+"""Of an option."""
 _TEXTS = {"message", "answer", "fastAnswer"}
 _NODES = {"flowResponses", "flowNodeResponse"}
 
@@ -60,7 +63,7 @@ class FastGptDecoder:
             return []
         try:
             data = decode(event.data)
-        except DecodeError:
+        except (DecodeError, RecursionError):
             return []
         if event.name == "error" or is_error(data):
             return [failure_of(data)]
@@ -105,7 +108,8 @@ def failure_of(data: Any) -> Failure:
     """An error: ``{"code", "statusText", "message"}``, or only a message."""
     code = member(data, "code")
     reason = text_at(data, "message") or text_at(data, "statusText")
-    return Failure(reason or "the provider reports an error", code in _TEMPORARY)
+    is_temporary = isinstance(code, int) and code in _TEMPORARY
+    return Failure(reason or "the provider reports an error", is_temporary)
 
 
 def question_of(interactive: Any) -> str:
@@ -128,9 +132,9 @@ def choice_in(text: str, interactive: Any) -> str:
     """
     parameters = member(interactive, "params")
     options = member(parameters, "userSelectOptions")
-    if isinstance(options, list) and text.strip().isascii() and text.strip().isdigit():
-        value = text_at(options, int(text.strip()) - 1, "value") if int(text) else ""
-        return value or text
+    if isinstance(options, list) and _NUMBER.fullmatch(text.strip()):
+        number = int(text)
+        return (text_at(options, number - 1, "value") if number else "") or text
     form = member(parameters, "inputForm")
     if isinstance(form, list) and len(form) == 1 and (key := text_at(form, 0, "key")):
         return encode({key: text}).decode()

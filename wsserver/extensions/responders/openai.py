@@ -53,7 +53,7 @@ class OpenAiDecoder:
             return []
         try:
             chunk = decode(event.data)
-        except DecodeError:
+        except (DecodeError, RecursionError):
             return []
         return self._decode(chunk, "delta")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +29,8 @@ from wsserver.notifications.http import (
 BODY_LIMIT_BYTES = 1024 * 1024
 """Of an answer that is not streamed."""
 ERROR_LIMIT_BYTES = 64 * 1024
+LONGEST_ANSWER_S = 1800.0
+"""A provider that has not ended its answer by then never will, whatever signs of life it gives."""
 
 OnPiece = Callable[[Piece], Awaitable[None]]
 
@@ -151,7 +154,7 @@ class Provider:
         }
         request = HttpRequest("POST", self._url, headers, body)
         try:
-            async with self._http.stream(request) as stream:
+            async with asyncio.timeout(LONGEST_ANSWER_S), self._http.stream(request) as stream:
                 if stream.status != 200:
                     return await self._refused(stream)
                 kind = stream.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -163,6 +166,8 @@ class Provider:
                 if failure is None and not decoder.is_complete:
                     failure = Failure("the answer broke off", is_temporary=True)
                 return Outcome(failure, question=decoder.question)
+        except TimeoutError:
+            return Outcome(Failure(f"no end within {LONGEST_ANSWER_S:g} s", is_temporary=False))
         except NoAnswer as error:
             return Outcome(Failure(str(error), is_temporary=True))
         except UrlForbidden as error:
@@ -190,7 +195,7 @@ class Provider:
         body = await _read(stream, BODY_LIMIT_BYTES)
         try:
             content = decode(body)
-        except (DecodeError, UnicodeDecodeError):
+        except (DecodeError, UnicodeDecodeError, RecursionError):
             return Failure("the answer is neither an event stream nor JSON", is_temporary=False)
         for piece in decoder.decode_whole(content):
             if isinstance(piece, Failure):
@@ -207,7 +212,7 @@ class Provider:
             body = b""
         try:
             pieces = self._kind.decoder().decode_whole(decode(body))
-        except (DecodeError, UnicodeDecodeError):
+        except (DecodeError, UnicodeDecodeError, RecursionError):
             pieces = []
         reason = next((each.reason for each in pieces if isinstance(each, Failure)), "")
         if self._options.kind == "fastgpt" and reason:  # the status is 500, whatever is wrong

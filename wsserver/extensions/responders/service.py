@@ -18,6 +18,7 @@ from wsserver.extensions.responders.options import ResponderOptions
 from wsserver.extensions.responders.pieces import Failure
 from wsserver.extensions.responders.provider import Outcome, Prompt, Provider
 from wsserver.extensions.responders.reply import Reply, Stopped, Who, cancel_answer
+from wsserver.extensions.responders.runs import Run
 from wsserver.extensions.responders.store import Claim, TurnStore, Waiting
 from wsserver.notifications.delivery_policy import Sending
 from wsserver.notifications.recipients import Recipients
@@ -48,22 +49,6 @@ class TurnDue(Notice, frozen=True):
     session_id: str
     due: int
     """Its offset."""
-
-
-class Run:
-    """The answering of one session on this node."""
-
-    def __init__(self, task: asyncio.Task[None]) -> None:
-        self.task = task
-        self.due = 0
-        """Offset of the message that is being answered."""
-        self.term = 0
-        self.responder = ""
-        self.message_id: str | None = None
-        self.answering: asyncio.Task[None] | None = None
-        """The request to the provider; cancelled, it stops at once."""
-        self.is_restarted = False
-        """Whether a newer message has interrupted the answer."""
 
 
 class Responders:
@@ -212,23 +197,18 @@ class Responders:
         run = self._runs.get(notice.session_id)
         if run is None or run.answering is None or notice.due <= run.due:
             return
-        if self._options[run.responder].on_interrupt == "restart":
+        if self._options[run.responder].on_interrupt == "restart" and run.interrupt():
             run.is_restarted = True
-            run.answering.cancel()
 
     def _holder_changed(self, change: HolderChanged) -> None:
         run = self._runs.get(change.session_id)
-        if run is not None and run.answering is not None and run.term < change.term:
-            run.answering.cancel()
+        if run is not None and run.term < change.term:
+            run.interrupt()
 
     def _ended(self, event: Event) -> None:
         run = self._runs.get(event.get("session_id", ""))
-        if (
-            run is not None
-            and run.answering is not None
-            and run.message_id == event.get("message_id")
-        ):
-            run.answering.cancel()
+        if run is not None and run.message_id == event.get("message_id"):
+            run.interrupt()
 
     # -- answering
 
@@ -271,6 +251,7 @@ class Responders:
         finally:
             self._waiting[name] -= 1
         try:
+            run.is_ending = False
             run.answering = asyncio.ensure_future(self._answer(run, claim))
             try:
                 await asyncio.wait([run.answering])
@@ -278,7 +259,7 @@ class Responders:
                 run.answering.cancel()
                 await asyncio.wait([run.answering])
                 raise
-            _require_success(run.answering)
+            await self._require_success(run, claim, run.answering)
         finally:
             run.answering, run.message_id = None, None
             places.release()
@@ -311,6 +292,9 @@ class Responders:
         )
         try:
             outcome = await self._ask(name, prompt, reply)
+            run.is_ending = True
+            if outcome.failure is None and reply.message_id is None:
+                outcome = Outcome(Failure("the answer is empty", is_temporary=False))
             if outcome.failure is None:
                 await reply.finish(self._usage(name, reply))
                 await self._store.end(session_id, run.due, question=outcome.question)
@@ -326,7 +310,19 @@ class Responders:
             raise
 
     async def _ask(self, name: str, prompt: Prompt, reply: Reply) -> Outcome:
-        """Ask the provider, again while nothing was shown and its failure may pass."""
+        """Ask the provider, again while nothing was shown and its failure may pass.
+
+        An answer that the server refuses, as for its length or a quota, has failed, too.
+        """
+        try:
+            await self._context.chat.answers.admit(prompt.session_id, self._who[name].user_id)
+            return await self._ask_repeatedly(name, prompt, reply)
+        except (StorageUnavailable, StorageFull):
+            raise
+        except WsServerError as error:
+            return Outcome(Failure(error.code, is_temporary=False))
+
+    async def _ask_repeatedly(self, name: str, prompt: Prompt, reply: Reply) -> Outcome:
         wait_s = BACKOFF_S
         for attempt in range(1, ATTEMPTS + 1):
             outcome = await self._providers[name].answer(prompt, reply.take)
@@ -403,6 +399,20 @@ class Responders:
         await self._store.end(session_id, run.due)
         self._show(session_id, "failed", detail="stopped")
 
+    async def _require_success(self, run: Run, claim: Claim, answering: asyncio.Task[None]) -> None:
+        """End what an unexpected error has broken off: asked again, it would happen again."""
+        if answering.cancelled() or (error := answering.exception()) is None:
+            return
+        if isinstance(error, (StorageUnavailable, StorageFull)):
+            raise error
+        session_id = claim.session_id
+        log.error("answer broke off session_id=%s", session_id, exc_info=error)
+        if run.message_id is not None:
+            actor = self._who[claim.responder].actor
+            await cancel_answer(self._context.chat.answers, actor, run.message_id, "error")
+        await self._store.end(session_id, max(claim.due, run.due), claim.failures + 1)
+        self._show(session_id, "failed", detail="internal error")
+
     # -- help
 
     def _holder(self, conversation: Conversation | None) -> str | None:
@@ -435,14 +445,3 @@ class Responders:
                 is_addressed=False,
             )
         )
-
-
-def _require_success(answering: asyncio.Task[None]) -> None:
-    """An error that was not expected ends this answer, not the answering of the session."""
-    if answering.cancelled():
-        return
-    error = answering.exception()
-    if isinstance(error, (StorageUnavailable, StorageFull)):
-        raise error
-    if error is not None:
-        log.error("answer broke off", exc_info=error)

@@ -80,6 +80,11 @@ class Answers:
         """Ask ``guard`` before each answer begins."""
         self._guards.append(guard)
 
+    async def admit(self, session_id: str, sender: str) -> None:
+        """Raise what a guard refuses an answer with: to know it before the text is paid for."""
+        for guard in self._guards:
+            await guard(session_id, sender)
+
     def growing_here(self) -> list[OwnedAnswer]:
         """The growing answers that this node owns."""
         return self._owned.all()
@@ -106,8 +111,7 @@ class Answers:
             raise ValidationFailed(faults)
         require_size(request.content, self._owned.settings.max_bytes)
         message = self._message(actor, session_id, request)
-        for guard in self._guards:
-            await guard(session_id, message.sender or actor.claims.sub)
+        await self.admit(session_id, message.sender or actor.claims.sub)
         expected = None if request.term is UNSET else request.term
 
         def check(db: Connection) -> int:
