@@ -21,6 +21,8 @@ import type {
   WsClientOptions,
 } from "../src/index.js";
 
+export * from "./replay.js";
+
 /** A command as it came, without its `ref`. */
 export type ReceivedCommand = {
   [T in keyof Commands]: { user_id: string; type: T } & Commands[T]["fields"];

@@ -23,6 +23,8 @@ import { Messages, refusal } from "./messages.js";
 import { CONNECTING, FakeWebSocket } from "./socket.js";
 import { INBOX, SESSION, State } from "./state.js";
 
+export { WsReplay } from "./replay.js";
+
 const TURNS = 50; // of the microtask queue, in which everything happens
 
 export class FakeServer {

@@ -44,6 +44,7 @@ same<
 
 same<keyof typeof madeTesting, keyof typeof writtenTesting>(true);
 same<Members<madeTesting.FakeServer>, Members<writtenTesting.FakeServer>>(true);
+same<Members<madeTesting.WsReplay>, Members<writtenTesting.WsReplay>>(true);
 
 same<keyof typeof madeVue, keyof typeof writtenVue>(true);
 same<

@@ -10,7 +10,7 @@ import {
   type NewMessagePush,
   type WsClientOptions,
 } from "@wsserver/client";
-import { FakeServer } from "@wsserver/client/testing";
+import { FakeServer, WsReplay, type Recording } from "@wsserver/client/testing";
 import {
   WsComposer,
   WsMessageList,
@@ -149,6 +149,18 @@ export async function test(): Promise<void> {
   void push.message.content;
   // @ts-expect-error: no such command
   server.refuse("send", "forbidden");
+}
+
+export async function replayed(recording: Recording): Promise<void> {
+  const replay = new WsReplay(recording, { user: "alice" });
+  const alice: WsClient = replay.client();
+  await alice.connect();
+  const push: NewMessagePush | null = await replay.until("new_message");
+  void push?.message.id;
+  await replay.step(3);
+  await replay.play({ speed: 2 });
+  // @ts-expect-error: speed is a number
+  await replay.play({ speed: "fast" });
 }
 
 export function setup(): void {
