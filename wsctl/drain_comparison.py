@@ -41,6 +41,8 @@ class Comparison:
 
     expected: int
     forecast_per_s: Sequence[int]
+    users: frozenset[str] = frozenset()
+    """Whose connections were closed."""
     per_s: list[int] = field(default_factory=list)
     early: list[Early] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -95,7 +97,8 @@ def compare(
             came_ms[each["user_id"]].append(max(0, after_ms))
     for times in came_ms.values():
         times.sort()
-    comparison = Comparison(len(before), forecast_per_s)
+    users = frozenset(each["user_id"] for each in before)
+    comparison = Comparison(len(before), forecast_per_s, users)
     for each in sorted(before, key=lambda row: int(row["reconnect_after_ms"])):
         times = came_ms[each["user_id"]]
         if not times:

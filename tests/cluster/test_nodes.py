@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
+import sys
 from typing import Any
 
 from scripts.backends.valkey import ValkeyProcess
 from tests.support.cluster_servers import ClusterServers
-from tests.support.running_server import RunningServer
+from tests.support.running_server import ADMIN, RunningServer
+from tests.support.server_process import environment
 from tests.support.tokens import token
 from tests.support.waiting import PATIENCE_S, poll
 from tests.support.websocket_clients import Client, RawClient, open_client
@@ -122,6 +126,27 @@ def test_a_node_drains_on_request_of_another_one(cluster: ClusterServers) -> Non
         *(("node:n2", "forbidden"), ("node:n2", "ok"))
     ]
     staying.close()
+
+
+def test_a_drain_is_compared_with_its_forecast(cluster: ClusterServers) -> None:
+    n1, n2 = cluster.start("n1"), cluster.start("n2")
+    leaving = [enter(n2, f"u{number}") for number in range(2)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "wsctl", "-o", "json", "drain", "n2", "--yes"],
+        env=environment(WSCTL_URL=f"http://127.0.0.1:{n1.port}", WSCTL_TOKEN=ADMIN),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as draining:
+        assert [client.closed()[0] for client in leaving] == [1012, 1012]
+        back = [enter(n1, f"u{number}") for number in range(2)]  # at once, whatever was asked
+        shown, _ = draining.communicate(timeout=PATIENCE_S)
+        assert draining.returncode == 0
+    found = json.loads(shown)["comparison"]
+    assert (found["expected"], found["returned"], found["missing"]) == (2, 2, 0)
+    assert [each["user_id"] for each in found["ignored_hint_by"]] == ["u0", "u1"]
+    assert sum(found["reconnects_per_s"]) == 2
+    for client in back:
+        client.close()
 
 
 def test_a_single_process_is_a_node(cluster: ClusterServers) -> None:

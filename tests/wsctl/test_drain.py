@@ -36,6 +36,7 @@ def before(user: str, hint_ms: int, number: int = 0) -> dict[str, Any]:
         "user_agent": f"agent of {user}",
         "reconnect_after_ms": hint_ms,
         "follows_hint": True,
+        "unacknowledged": 0,
     }
 
 
@@ -125,6 +126,9 @@ def test_a_drain_is_compared_with_its_forecast(ctl: Run, server: FakeServer) -> 
     server.answers["GET", "/nodes/n1/drain"] = (200, {**FORECAST, "connections": rows})
     server.answers["POST", "/nodes/n1/drain"] = (200, {"node": "n1", "draining": True, "at": AT})
     server.connections = [after("a", 1.0), after("b", 0.3)]
+    now = [{**before(user, 1000), "unacknowledged": count} for user, count in (("a", 2), ("c", 5))]
+    server.answers["GET", "/nodes"] = (200, {"nodes": [{"node": "n2", "state": "up"}]})
+    server.answers["GET", "/nodes/n2/drain"] = (200, {**FORECAST, "connections": now})
     result = ctl("drain", "n1", "--yes")
     assert result.exit_code == 0
     assert "n1: 2 of 2 connections came back, at most 1 a second (forecast: 1)" in result.stdout
@@ -133,6 +137,8 @@ def test_a_drain_is_compared_with_its_forecast(ctl: Run, server: FakeServer) -> 
     found = json.loads(ctl("drain", "n1", "--yes", "-o", "json").stdout)
     assert found["comparison"]["ignored_hint"] == 1
     assert found["comparison"]["unacknowledged_before"] == 3
+    assert found["comparison"]["unacknowledged_after"] == 2
+    assert "unacknowledged messages of these users: 3 before, 2 now" in result.stdout
 
 
 def test_who_stays_away_is_named_when_the_wait_is_over(ctl: Run, server: FakeServer) -> None:

@@ -181,6 +181,7 @@ def _conclude(
     """Show what the drain did beside its forecast."""
     output, found = environment.output, comparison.as_dict()
     found["unacknowledged_before"] = forecast["unacknowledged"]["messages"]
+    found["unacknowledged_after"] = _unacknowledged_of(environment, comparison.users)
     if not output.is_table:
         output.record({**answer, "comparison": found})
         return
@@ -204,6 +205,9 @@ def _conclude(
             f" (forecast: {forecast['ignore_hint']:,})"
         )
         output.rows(_EARLY, found["ignored_hint_by"], empty="")
+    before, after = found["unacknowledged_before"], found["unacknowledged_after"]
+    if before or after:
+        output.line(f"unacknowledged messages of these users: {before:,} before, {after:,} now")
     if comparison.missing:
         output.line(
             f"{plural(len(comparison.missing), 'connection')} missing, of:"
@@ -241,6 +245,19 @@ def _wait_for(
                 raise silence
             return comparison
         time.sleep(min(POLL_S, max(0.05, left_s)))
+
+
+def _unacknowledged_of(environment: Environment, users: frozenset[str]) -> int:
+    """Messages in the inboxes of users on all nodes that are up; each user counted once."""
+    found: dict[str, int] = {}
+    for row in _listed(environment) if users else []:
+        if row.get("state") == "up":
+            forecast = _forecast_if_possible(environment, str(row["node"]))
+            for each in forecast["connections"] if forecast else []:
+                found[each["user_id"]] = max(
+                    found.get(each["user_id"], 0), int(each["unacknowledged"])
+                )
+    return sum(count for user, count in found.items() if user in users)
 
 
 def _forecast_if_possible(environment: Environment, node: str) -> dict[str, Any] | None:
