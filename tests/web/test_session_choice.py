@@ -49,7 +49,6 @@ async def test_sessions_are_found_by_state_and_holder_also_without_connections(
     assert await ids("?holder=user") == ["c", "d"]
     assert await ids("?holder=user:ann") == ["d"]
     assert await ids("?holder=user:ann:x") == ["c"]
-    assert await ids("?holder=user:x%27%20OR%201=1") == []
     assert await ids("?state=pending", organization_id="o1") == ["a"]
     assert await ids("?state=open", organization_id="o1") == ["c"]
     node = (await server.get("/nodes")).json()["nodes"][0]["node"]
@@ -69,7 +68,17 @@ async def test_sessions_are_found_by_state_and_holder_also_without_connections(
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
-    "query", ["state=gone", "holder=", "holder=bot", "holder=ai:", "holder=xai"]
+    "query",
+    [
+        "state=gone",
+        "holder=",
+        "holder=bot",
+        "holder=ai:",
+        "holder=xai",
+        "holder=ai:%00",
+        "holder=ai%0A",
+        "holder=ai:x%27",
+    ],
 )
 async def test_what_is_no_state_or_holder_is_refused(server: Server, query: str) -> None:
     answer = await server.get(f"/sessions?{query}")

@@ -200,8 +200,7 @@ class SessionsQuery(NodePageQuery, kw_only=True):
         Annotated[
             str,
             Meta(
-                pattern=r"^(none|(ai|user)(:.+)?)$",
-                max_length=133,
+                pattern=r"^(none|(ai|user)(:[A-Za-z0-9._:@|+-]{1,128})?)(?!\n)$",
                 description="none, ai, user, ai:NAME or user:ID",
             ),
         ]
