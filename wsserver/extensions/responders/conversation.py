@@ -75,6 +75,16 @@ def seen_in(pushes: Sequence[Any], own: str, answered: int = 0) -> Seen | None:
     )
 
 
+def growing_in(pushes: Sequence[Any], own: str) -> list[str]:
+    """The ids of the responder's answers that still grow, in a page of history."""
+    messages = [member(push, "message") for push in pushes]
+    return [
+        text_at(message, "id")
+        for message in messages
+        if text_at(message, "state") == "growing" and text_at(message, "sender", "user_id") == own
+    ]
+
+
 def text_of(message: Any) -> str:
     """The content as text: JSON of anything else; "" for a deleted message."""
     content = member(message, "content")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -93,6 +94,7 @@ class Reply:
         self._on_begin = on_begin
         self._seq = 0
         self._texts: list[str] = []
+        self._beginning: asyncio.Future[None] | None = None
         self.message_id: str | None = None
         """None: nothing has been shown."""
         self.usage: dict[str, Any] = {}
@@ -123,27 +125,38 @@ class Reply:
         """The provider has failed in the middle of it."""
         await self._end(AnswerFinishRequest(state="failed", reason=reason[:REASON_LIMIT]))
 
+    async def settle(self) -> None:
+        """Wait until it has begun, if that is under way: it may be interrupted meanwhile."""
+        if self._beginning is not None:
+            await asyncio.wait([self._beginning])
+            self._beginning.exception()  # if it has not begun, there is nothing to end
+
     async def cancel(self, reason: str) -> None:
         """It is not wanted any more."""
+        await self.settle()
         if self.message_id is not None:
             await cancel_answer(self._answers, self._who.actor, self.message_id, reason)
 
     async def _show(self, text: str) -> None:
-        actor = self._who.actor
         if self.message_id is None:
-            request = AnswerRequest(sender=self._who.sender, content=text, term=self._term)
-            begun = await self._answers.start(actor, self._session_id, request)
-            self.message_id = begun["message_id"]
-            self._texts.append(text)
-            await self._on_begin(begun["message_id"])
+            # Interrupted in between, it would go on growing without anybody who knows of it.
+            self._beginning = asyncio.ensure_future(self._begin(text))
+            await asyncio.shield(self._beginning)
             return
         self._seq += 1
         self._texts.append(text)
         done = self._answers.append(
-            actor, self.message_id, AnswerAppendRequest(seq=self._seq, text=text)
+            self._who.actor, self.message_id, AnswerAppendRequest(seq=self._seq, text=text)
         )
         if isinstance(done, Awaitable):
             await done
+
+    async def _begin(self, text: str) -> None:
+        request = AnswerRequest(sender=self._who.sender, content=text, term=self._term)
+        begun = await self._answers.start(self._who.actor, self._session_id, request)
+        self.message_id = begun["message_id"]
+        self._texts.append(text)
+        await self._on_begin(begun["message_id"])
 
     async def _end(self, request: AnswerFinishRequest) -> None:
         if self.message_id is None:

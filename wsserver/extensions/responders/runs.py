@@ -20,11 +20,13 @@ class Run:
         self.is_restarted = False
         """Whether a newer message has interrupted the answer."""
         self.is_ending = False
-        """Whether the provider has said everything: the answer's end is not an interruption."""
+        """Whether the provider has said everything, or was stopped: what follows is not an
+        interruption, and must not be interrupted itself."""
 
     def interrupt(self) -> bool:
         """Stop the request to the provider, if there is one."""
         if self.answering is None or self.is_ending:
             return False
+        self.is_ending = True
         self.answering.cancel()
         return True

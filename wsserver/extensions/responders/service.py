@@ -13,7 +13,7 @@ from wsserver.config.channels import webhook_reach
 from wsserver.errors import NotFound, StorageFull, StorageUnavailable, WsServerError
 from wsserver.extending.context import ExtensionContext
 from wsserver.extending.secrets import secret_of
-from wsserver.extensions.responders.conversation import Seen, seen_in
+from wsserver.extensions.responders.conversation import Seen, growing_in, seen_in
 from wsserver.extensions.responders.options import ResponderOptions
 from wsserver.extensions.responders.pieces import Failure
 from wsserver.extensions.responders.provider import Outcome, Prompt, Provider
@@ -239,10 +239,11 @@ class Responders:
     async def _answer_in_turn(self, run: Run, claim: Claim) -> None:
         """Wait for a place of the responder, and answer."""
         name, places = claim.responder, self._places[claim.responder]
-        if claim.message_id is not None:
-            await cancel_answer(
-                self._context.chat.answers, self._who[name].actor, claim.message_id, "restart"
-            )
+        run.due, run.responder = (
+            claim.due,
+            name,
+        )  # a newer message may come at any time from here on
+        await self._end_former(claim)
         if places.locked():
             self._show(claim.session_id, "queued")
         self._waiting[name] += 1
@@ -265,6 +266,16 @@ class Responders:
             places.release()
         if run.is_restarted:
             run.is_restarted = False  # what is due is claimed again
+
+    async def _end_former(self, claim: Claim) -> None:
+        """End the answer that a lost process had begun, whether it has noted that or not."""
+        who = self._who[claim.responder]
+        limit = self._options[claim.responder].history
+        left = growing_in(await self._context.chat.history(claim.session_id, limit), who.user_id)
+        if claim.message_id is not None and claim.message_id not in left:
+            left.append(claim.message_id)
+        for message_id in left:
+            await cancel_answer(self._context.chat.answers, who.actor, message_id, "restart")
 
     async def _answer(self, run: Run, claim: Claim) -> None:
         session_id, name = claim.session_id, claim.responder
@@ -396,6 +407,7 @@ class Responders:
             if self._is_stopping:
                 await self._store.release(session_id)
             return
+        await reply.settle()
         await self._store.end(session_id, run.due)
         self._show(session_id, "failed", detail="stopped")
 
