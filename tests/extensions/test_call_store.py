@@ -93,3 +93,5 @@ async def test_calls_are_due_in_time_and_deleted_long_after(database: Database) 
     await store.prune(later + 1)
     assert await store.get("call_1") is None
     assert await store.get("call_2") is not None
+    rows = await database.read(lambda db: db.execute("SELECT * FROM call_users").fetchall())
+    assert sorted(map(tuple, rows)) == [("call_2", each) for each in ("alice", "bob", "carol")]

@@ -353,6 +353,12 @@ async def test_who_loses_access_is_out_of_the_call(server: Server) -> None:
     found = await refusal(bob, "call_signal", call_id=call_id, candidate=None)
     assert found["code"] == "forbidden"
     await state(alice, "ended", reason="access_lost")
+    await server.request("PUT", path, bearer=token(), user_ids=["alice", "bob"])
+    await ask(bob, "join_session", session_id="s1")
+    await answer(bob, await ring(alice, bob))
+    await state(alice, "answered")
+    await server.request("PUT", path, bearer=token(), user_ids=["alice"])
+    await state(alice, "ended", reason="access_lost")  # at once: it had joined the session
 
 
 @pytest.mark.gen_test

@@ -108,6 +108,17 @@ ROWS: dict[str, tuple[str, list[list[Any]]]] = {
         [[id_, "ai", 1, NOW, b'{"text":"your name?"}'] for id_ in ("s1", "s2", "s3")]
         + [["s4", "ai", 1, NOW, None]],
     ),
+    "calls": (
+        "call_id, session_id, is_open, caller_id, caller_connection, created_at, call",
+        [
+            [id_, "s1", 0, caller, "conn_1", NOW, f'{{"rung":["{rung}"]}}']
+            for id_, caller, rung in (("c1", "u1", "u2"), ("c2", "u2", "u1"), ("c3", "u2", "u10"))
+        ],
+    ),
+    "call_users": (
+        "call_id, user_id",
+        [["c1", "u1"], ["c1", "u2"], ["c2", "u1"], ["c2", "u2"], ["c3", "u2"], ["c3", "u10"]],
+    ),
     "participants": (
         "user_id, session_id, start_offset, read_offset, seen, read_at, is_member, has_joined,"
         " has_written",
@@ -131,8 +142,9 @@ EXPORTED = {
     "account_sessions": 1,
     "account_outbox": 2,
     "responder_turns": 1,
+    "calls": 2,
 }
-ERASED = {**EXPORTED, "quotas": 2}
+ERASED = {**EXPORTED, "quotas": 2, "call_users": 4}
 
 
 @pytest.fixture(params=[1, 2, 100], ids=lambda size: f"{size} at once")
@@ -205,10 +217,9 @@ async def test_an_erased_user_is_in_no_row_and_others_stay(database: Database) -
     for user, tables in after.items():
         for table, rows in tables.items():
             lost = len(others[user][table]) - len(rows)
-            # What others have reported about the user, or written to them.
-            assert lost == {("bot", "quota_usage"): 1, ("u2", "account_outbox"): 2}.get(
-                (user, table), 0
-            ), (user, table)
+            # What others have reported about the user, written to them, or talked with them.
+            gone = {("bot", "quota_usage"): 1, ("u2", "account_outbox"): 2, ("u2", "calls"): 2}
+            assert lost == gone.get((user, table), 0), (user, table)
     again = await UserErasure(database, TABLES).erase("u1", NOW)
     assert {table: count for table, count in again.items() if count and table in ERASED} == {}
 

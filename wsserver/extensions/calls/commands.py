@@ -161,6 +161,7 @@ class CallCommands:
         """Enter the call again; it is another connection that has the call from now on."""
         await self._find(connection, command.call_id)
         user_id, id_ = connection.user_id, connection.connection_id
+        self._devices.entered(id_, connection)
         return self._entered(connection, await self._calls.resume(user_id, id_, command.call_id))
 
     async def signal(self, connection: ConnectionInfo, command: SignalCall) -> Answer:
@@ -169,13 +170,14 @@ class CallCommands:
         self._devices.spend(connection.connection_id)
         call = await self._calls.find(command.call_id)
         call, party = await self._enter(connection, call)
+        self._devices.entered(connection.connection_id, connection)
         peer = call.peer_of(party)
         if not call.is_open or peer is None:
             raise BadCallState(call.call_id, call.state)
         if command.to not in (UNSET, peer.connection_id):
             raise Forbidden(f"{command.to} is not in call {call.call_id}")
         if not await self._may_enter(connection, call.session_id):
-            await self._calls.lose_access(connection.user_id, call.call_id)
+            await self._calls.enforce_access([connection.connection_id])
             raise _no_access(call.call_id)
         self._post(signal(call, party, peer, content))
         return "ack", {}

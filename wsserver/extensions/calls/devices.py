@@ -8,6 +8,7 @@ from wsserver.clock import Clock
 from wsserver.cluster.control import Control, Notice
 from wsserver.errors import RateLimited
 from wsserver.extensions.calls.model import Call, Limits
+from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.rate_limit import MessageRate, TokenBucket
 
 SIGNAL_RATE = MessageRate(20.0, 100)
@@ -41,7 +42,7 @@ class Devices:
         self._control = control
         self._limits = limits
         self._clock = clock
-        self._here: set[str] = set()
+        self._here: dict[str, ConnectionInfo | None] = {}
         self._buckets: dict[str, TokenBucket] = {}
         self._rings: dict[str, dict[str, float]] = {}
         self._awaited: dict[tuple[str, str], dict[str, float]] = {}
@@ -53,19 +54,25 @@ class Devices:
         """The connections of this node that are, or were lately, in calls."""
         return frozenset(self._here)
 
-    def entered(self, connection_id: str) -> None:
+    def connection(self, connection_id: str) -> ConnectionInfo | None:
+        """A connection of this node that is in a call, unless it has sent no command about it."""
+        return self._here.get(connection_id)
+
+    def entered(self, connection_id: str, connection: ConnectionInfo | None = None) -> None:
         """A connection of this node is in a call."""
-        self._here.add(connection_id)
+        if connection is not None or connection_id not in self._here:
+            self._here[connection_id] = connection
 
     def left(self, connection_ids: Iterable[str]) -> None:
         """Connections of this node are in no call any more."""
-        self._here.difference_update(connection_ids)
+        for connection_id in connection_ids:
+            self._here.pop(connection_id, None)
 
     def gone(self, connection_id: str) -> bool:
         """A connection of this node has ended; whether it was in a call."""
         self._buckets.pop(connection_id, None)
         was_here = connection_id in self._here
-        self._here.discard(connection_id)
+        self._here.pop(connection_id, None)
         return was_here
 
     def spend(self, connection_id: str) -> None:

@@ -52,7 +52,7 @@ from wsserver.extensions.calls.service import (
     Calls,
     MissedCall,
 )
-from wsserver.extensions.calls.store import MIGRATIONS, CallStore
+from wsserver.extensions.calls.store import MIGRATIONS, USER_TABLES, CallStore
 from wsserver.extensions.calls.turn import IceServers
 from wsserver.web.resources.socket_replies import Ack
 
@@ -92,6 +92,7 @@ CALLS: Final = Extension(
     name="calls",
     build=build,
     migrations=MIGRATIONS,
+    user_tables=USER_TABLES,
     errors=(CallBusy, BadCallState, NobodyToCall, TooManyToCall, SignalTooLarge),
     commands={
         "call": StartCall,

@@ -10,6 +10,7 @@ from wsserver.extensions.calls.devices import Devices
 from wsserver.extensions.calls.service import Calls
 from wsserver.realtime.observability.events import (
     SESSION_JOINED,
+    SESSION_LEFT,
     USER_CONNECTED,
     USER_DISCONNECTED,
     Event,
@@ -38,6 +39,7 @@ class Following:
         """Register the handlers."""
         events.add_event_handler(USER_CONNECTED, self._connected)
         events.add_event_handler(SESSION_JOINED, self._joined)
+        events.add_event_handler(SESSION_LEFT, self._left)
         events.add_event_handler(USER_DISCONNECTED, self._disconnected)
 
     def _connected(self, event: Event) -> Any:
@@ -57,6 +59,13 @@ class Following:
                 await self._calls.resume(user_id, connection_id, call_id, only_if_lost=True)
             except WsServerError as error:  # the call is over, or storage is away
                 log.info("call not resumed call_id=%s code=%s", call_id, error.code)
+
+    def _left(self, event: Event) -> Any:
+        """Perhaps because its user has no access any more, which ends a call at once."""
+        connection = self._devices.connection(event["connection_id"])
+        if connection is None or not connection.is_alive:
+            return None
+        return self._calls.enforce_access([connection.connection_id])
 
     def _disconnected(self, event: Event) -> None:
         connection_id = event["connection_id"]

@@ -88,7 +88,7 @@ class Calls:
             created_at=now,
             rings_until=now + self._limits.ring_s,
         )
-        self._devices.entered(connection.connection_id)
+        self._devices.entered(connection.connection_id, connection)
         await self._store.add(call)
         self._devices.rings(call)
         self._emit(CALL_STARTED, call)
@@ -104,7 +104,7 @@ class Calls:
     async def answer(self, connection: ConnectionInfo, call_id: str) -> Call:
         """Answer a call on this device. Raises ``BadCallState`` if another one was first."""
         now = self._clock.wall()
-        self._devices.entered(connection.connection_id)
+        self._devices.entered(connection.connection_id, connection)
         party = _party(connection, now)
         call = await self._change(
             call_id, lambda call: model.answered(call, party, now), connection.user_id
@@ -146,9 +146,17 @@ class Calls:
             user_id,
         )
 
-    async def lose_access(self, user_id: str, call_id: str) -> None:
-        """End the call of a party that may not be in the session any more."""
-        await self.end(user_id, call_id, ACCESS_LOST)
+    async def enforce_access(self, connection_ids: Collection[str]) -> None:
+        """End the calls of connections of this node that may not enter their sessions any more."""
+        sessions = self._context.access.sessions
+        for call in await self._store.of_connections(connection_ids):
+            for party in call.parties:
+                connection = self._devices.connection(party.connection_id)
+                if connection is None:
+                    continue
+                await sessions.prepare(connection.claims, call.session_id)
+                if not sessions.allows(connection.claims, call.session_id):
+                    await self.end(party.user_id, call.call_id, ACCESS_LOST)
 
     async def lost(self, connection_ids: Collection[str]) -> None:
         """Connections have ended: their parties are awaited from now on."""
@@ -174,10 +182,11 @@ class Calls:
             self._devices.learn(call)
 
     async def confirm(self) -> None:
-        """Note that the connections of this node are still there."""
+        """Note that the connections of this node are still there, and check their access."""
         self._devices.forget_old()
         here = self._devices.here
         if here:
+            await self.enforce_access(here)
             in_call = await self._store.confirm(here, self._clock.wall())
             self._devices.left(here - in_call)
 

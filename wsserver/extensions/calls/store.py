@@ -14,6 +14,7 @@ from wsserver.extensions.calls.model import Call, Limits
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.extension_schema import Migration
+from wsserver.storage.maintenance.user_tables import UserTable
 
 CALLS_A_MINUTE = 10
 """That one user may begin."""
@@ -48,7 +49,33 @@ MIGRATIONS = (
             "CREATE INDEX calls_ended ON calls (ended_at) WHERE is_open = 0",
         ),
     ),
+    Migration(
+        "0002_call_users",
+        (
+            """
+            CREATE TABLE call_users (
+                call_id TEXT NOT NULL,
+                user_id TEXT NOT NULL,
+                PRIMARY KEY (call_id, user_id)
+            )
+            """,
+            "CREATE INDEX call_users_by_user ON call_users (user_id)",
+            "INSERT INTO call_users (call_id, user_id) SELECT call_id, caller_id FROM calls",
+        ),
+    ),
 )
+
+_OF_USER = "call_id IN (SELECT call_id FROM call_users WHERE user_id = :user_id)"
+USER_TABLES = (
+    UserTable(
+        table="calls",
+        key="call_id",
+        where=_OF_USER,
+        columns="call_id, session_id, caller_id, created_at, ended_at",
+    ),
+    UserTable(table="call_users", key="call_id", where=_OF_USER, columns=""),
+)
+"""Calls that a user has begun or was rung by; they are erased for all."""
 
 Decide = Callable[[Call], Call]
 """The call after a change; may raise."""
@@ -90,6 +117,8 @@ class CallStore:
             columns = f"call_id, session_id, caller_id, created_at, {_CHANGING}"
             whose = (call.call_id, call.session_id, call.caller.user_id, call.created_at)
             db.insert("calls", columns, [(*whose, *self._changing(call))])
+            users = {call.caller.user_id, *call.rung}
+            db.insert("call_users", "call_id, user_id", [(call.call_id, each) for each in users])
 
         await self._database.run(insert)
 
@@ -143,11 +172,18 @@ class CallStore:
         """Delete calls that have ended before a time."""
 
         def delete(db: Connection) -> int:
-            return db.execute(
-                "DELETE FROM calls WHERE call_id IN (SELECT call_id FROM calls"
-                " WHERE is_open = 0 AND ended_at < ? LIMIT ?)",
+            found = db.execute(
+                "SELECT call_id FROM calls WHERE is_open = 0 AND ended_at < ? LIMIT ?",
                 [before, _BATCH_ROWS],
-            ).rowcount
+            ).fetchall()
+            ids = db.listed([call_id for (call_id,) in found])
+            for table in ("calls", "call_users"):
+                db.execute(
+                    f"DELETE FROM {table}"  # noqa: S608 - constants only
+                    " WHERE call_id IN (SELECT value FROM json_each(?))",
+                    [ids],
+                )
+            return len(found)
 
         while await self._database.run(delete) == _BATCH_ROWS:
             pass
