@@ -15,6 +15,8 @@ from tests.support.http_provider import Answer, HttpProvider
 from tests.support.lifecycle import run
 from tests.support.waiting import until
 from tests.support.web_server import Server, Socket, StartServer, token
+from wsserver.errors import StorageUnavailable
+from wsserver.extensions.accounts.store import AccountStore
 
 KEY, TOKEN = "key-of-the-callback", "token-of-the-api"
 SESSION = "gewe:main:wxid_ann"
@@ -227,6 +229,11 @@ async def test_forged_and_malformed_callbacks(server: Server) -> None:
     assert (await report(server, b"{")).code == "bad_request"
     assert (await report(server, b'"x"')).code == "bad_request"
     assert (await report(server, {"testMsg": "x", "token": "t"})).json() == {"result": "ignored"}
+    assert (await report(server, b"[" * 100_000)).code == "bad_request"
+    plain = {"type": "message", "id": "m-1", "contact": "ann", "content": "a\0b"}
+    for name in "id", "contact", "sender":  # PostgreSQL does not take it
+        refused = await report(server, {**plain, name: "a\0"}, "other", "webhook")
+        assert refused.code == "bad_request"
     stranger = {**nested(), "Appid": "wx_other"}
     assert (await report(server, stranger)).json() == {"result": "ignored"}
     assert (await server.get("/sessions")).json()["sessions"] == []
@@ -319,3 +326,27 @@ async def test_an_edit_replaces_what_was_not_sent_yet(
     assert (await server.post("/accounts/main/retry")).json() == {"retried": 1}
     await until(lambda: len(gewe.requests) == 2)
     assert [body["content"] for body in sent(gewe)] == ["wrong price", "right price"]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("answer", [b'{"ret":200,"data":{"newMsgId":"a\\u0000b"}}', None])
+async def test_what_was_sent_is_not_sent_again_for_its_id(
+    server: Server,
+    gewe: HttpProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: bytes | None,
+) -> None:
+    """The id is none, or it cannot be stored just now."""
+
+    async def away(*_: Any) -> None:
+        raise StorageUnavailable("away")
+
+    if answer is None:
+        monkeypatch.setattr(AccountStore, "sent", away)
+    else:
+        gewe.answer_with(200, answer)
+    await report(server, nested())
+    bob = await member(server)
+    bob.send(type="send_message", session_id=SESSION, content="hello Ann")
+    assert (await bob.push("message_status_update"))["status"] == "delivered"
+    assert len(gewe.requests) == 1

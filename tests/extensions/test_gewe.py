@@ -123,6 +123,12 @@ def test_an_id_that_is_a_time_is_replaced_by_a_digest() -> None:
     assert first.provider_id != second.provider_id
 
 
+def test_an_endless_id_is_replaced_by_a_digest() -> None:
+    told = gewe.read_callback(nested(NewMsgId="1" * 100_000))
+    assert isinstance(told, Received)
+    assert told.provider_id.startswith("sha256-")
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

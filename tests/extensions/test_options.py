@@ -84,6 +84,31 @@ def test_every_fault_of_accounts_is_named(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["", "a/b", "我", "a b", "x" * 200, "a\n"])
+def test_names_fit_into_addresses_and_ids(name: str) -> None:
+    for extension, table in ("responders", RESPONDER), ("accounts", ACCOUNT):
+        (message,) = faults(extension, {name: table}).values()
+        assert message.startswith("is no name of a")
+
+
+def test_the_holder_of_an_account_is_a_responder() -> None:
+    settings = Settings(
+        extension_settings={
+            "responders": {"bot": RESPONDER},
+            "accounts": {
+                "a": {**GEWE, "default_holder": "bot", "app_id": ""},
+                "b": {**ACCOUNT, "default_holder": "nobody"},
+            },
+        }
+    )
+    with pytest.raises(ConfigFaults) as raised:
+        load_extensions(settings)
+    assert {fault.key: fault.message for fault in raised.value.faults} == {
+        "accounts.a.app_id": "is missing: the id of the device",
+        "accounts.b.default_holder": "is 'nobody', but there is no [responders.nobody]",
+    }
+
+
 @pytest.mark.parametrize(
     ("extension", "table"),
     [

@@ -23,6 +23,7 @@ JSON_TYPE = "application/json"
 XML_LIMIT = 512 * 1024
 _SHORTEST_ID = 11
 """An id of ten digits is a time, and not unique."""
+_LONGEST_ID = 128
 
 _STATUSES: Final = {
     "offline": "offline",
@@ -108,7 +109,7 @@ def _message(
     if kind in _SYNC:
         return Nothing("a synchronization of devices")
     provider_id = _text(number)
-    if len(provider_id) < _SHORTEST_ID:
+    if not _SHORTEST_ID <= len(provider_id) <= _LONGEST_ID:
         provider_id = "sha256-" + hashlib.sha256(encode(body)).hexdigest()
     received = Received(provider_id, contact, speaker, content, is_own=is_own)
     if kind in _TEXT:

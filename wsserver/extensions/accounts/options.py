@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -15,6 +16,8 @@ from wsserver.extending.secrets import secret_faults
 from wsserver.protocol.types import Id
 
 SHORTEST_KEY = 16
+ACCOUNT_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""It is in addresses, and in ids of sessions."""
 
 
 class AccountOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +48,15 @@ def check_options(accounts: dict[str, AccountOptions], settings: Settings) -> It
     """Faults of addresses, keys and devices."""
     reach = webhook_reach(settings)
     devices: dict[str, str] = {}
+    responders = settings.extension_settings.get("responders", {})
     for name, options in accounts.items():
+        if ACCOUNT_NAME.fullmatch(name) is None:
+            yield TableFault(name, "is no name of an account: 1 to 64 of A-Z a-z 0-9 . _ -")
+        holder = options.default_holder
+        if responders and holder is not None and holder not in responders:
+            yield TableFault(
+                f"{name}.default_holder", f"is {holder!r}, but there is no [responders.{holder}]"
+            )
         try:
             check_url(options.url, reach)
         except UrlForbidden as error:
@@ -54,7 +65,7 @@ def check_options(accounts: dict[str, AccountOptions], settings: Settings) -> It
         yield from secret_faults(name, options, "token")
         if options.kind != "gewe":
             continue
-        if options.app_id is None:
+        if not options.app_id:
             yield TableFault(f"{name}.app_id", "is missing: the id of the device")
         elif options.app_id in devices:
             other = devices[options.app_id]

@@ -10,6 +10,7 @@ from msgspec import DecodeError
 from msgspec.json import decode, encode
 
 from wsserver.config.channels import webhook_reach
+from wsserver.errors import WsServerError
 from wsserver.extending.context import ExtensionContext
 from wsserver.extending.secrets import secret_of
 from wsserver.extensions.accounts import gewe, plain
@@ -32,6 +33,7 @@ from wsserver.storage.engine.leased_table import Result
 log = logging.getLogger(__name__)
 
 PAGE = 100
+PROVIDER_ID_LIMIT = 128
 OUTGOING_TYPES = frozenset({"new_message", "message_updated"})
 """Of pushes of a session, besides ``answer_ended``."""
 ANSWER_STATES = frozenset({"growing", "completed", "failed", "cancelled", "interrupted"})
@@ -165,10 +167,23 @@ class AccountQueue(DeliveryQueue[ClaimedSend]):
         provider_id, reason = outcome_of(told)
         if provider_id is None:
             return retry(excerpt(reason, redact))
+        if not (len(provider_id) <= PROVIDER_ID_LIMIT and provider_id.isprintable()):
+            provider_id = "unknown"
         if provider_id != "unknown":
-            now = self._context.clock.wall()
-            await self._ids.sent(account, provider_id, claimed.delivery_id, now)
+            await self._note_sent(account, provider_id, claimed.delivery_id)
         return sent(provider_id)
+
+    async def _note_sent(self, account: str, provider_id: str, message_id: str) -> None:
+        """Note the messenger's id; without it the contact has the message all the same."""
+        try:
+            await self._ids.sent(account, provider_id, message_id, self._context.clock.wall())
+        except WsServerError as error:
+            log.warning(
+                "id of a sent message not noted account=%s message_id=%s error=%s",
+                account,
+                message_id,
+                error,
+            )
 
 
 class Collector:

@@ -104,6 +104,8 @@ class Accounts:
             raise BadRequest(str(error), field="") from None
         if isinstance(report, Nothing):
             return {"result": "ignored"}
+        if isinstance(report, Received) and "\0" in "".join(report[:3]):
+            raise BadRequest("an id has a NUL, which cannot be stored", field="")
         if kind == "gewe" and gewe.app_of(content) not in ("", options.app_id):
             return {"result": "ignored"}  # another device of the same token
         if isinstance(report, AccountStatus):
@@ -220,7 +222,6 @@ class Accounts:
     async def one(self, actor: Actor, account: str) -> dict[str, Any]:
         """An account with what waits to be sent or was given up. Raises ``NotFound``."""
         self._find(actor, account, READ)
-        (shown,) = [each for each in await self.listing(actor) if each["account"] == account]
         options = self._options[account]
         unsent = [
             {
@@ -231,6 +232,8 @@ class Accounts:
             }
             for each in await self._outbox.unsent(account)
         ]
+        # Read last: what has left the list meanwhile is counted as sent.
+        (shown,) = [each for each in await self.listing(actor) if each["account"] == account]
         return {
             **shown,
             "members": list(options.members),

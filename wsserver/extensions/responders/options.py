@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from wsserver.config import Settings, TableFault
 from wsserver.config.channels import webhook_reach
 from wsserver.errors import UrlForbidden
 from wsserver.extending.secrets import secret_faults
-from wsserver.protocol.types import Id
+from wsserver.protocol.types import ID_PATTERN, Id
 
 Kind = Literal["openai", "fastgpt"]
 OnInterrupt = Literal["restart", "queue"]
@@ -70,6 +71,8 @@ def check_options(
             f"has no responder {holder!r}, which default_holder names; add [responders.{holder}]",
         )
     for name, options in responders.items():
+        if re.fullmatch(ID_PATTERN, name) is None:
+            yield TableFault(name, "is no name of a responder: 1 to 128 of A-Z a-z 0-9 . _ : @ -")
         try:
             check_url(options.url, reach)
         except UrlForbidden as error:
