@@ -1,7 +1,10 @@
-"""Recordings: connections of every node are in them, whichever node is asked."""
+"""Recordings and chaos: connections of every node are concerned, whichever node is asked."""
 
 from __future__ import annotations
 
+import pytest
+
+from tests.support.cluster_servers import ClusterServers
 from tests.support.running_server import RunningServer
 from tests.support.tokens import token
 from tests.support.waiting import poll
@@ -33,3 +36,20 @@ def test_connections_of_all_nodes_are_recorded(two: Two) -> None:
     assert n1.get(path).status == 404
     for client in clients:
         client.close()
+
+
+def test_connections_of_all_nodes_are_disturbed(cluster: ClusterServers) -> None:
+    n1, n2 = cluster.start("n1", chaos=True), cluster.start("n2", chaos=True)
+    client = open_client(n2, bearer=token("disturbed"))
+    client.push("connection_established")
+    path = "/users/disturbed/chaos"
+    answer = n1.put(path, {"drop": 1, "direction": "to_client"})
+    assert (answer.status, answer.json()["connected"]) == (200, 1)
+    assert n2.get("/chaos").json()["disturbed"][0]["user_id"] == "disturbed"
+    n2.post("/users/disturbed/messages", {"type": "lost", "data": 1})
+    assert n1.delete(path).status == 200
+    n2.post("/users/disturbed/messages", {"type": "hint", "data": 2})
+    assert client.push("hint")["data"] == 2
+    n1.put(path, {"cut_now": True})
+    with pytest.raises(AssertionError, match="cut off without a close frame"):
+        client.closed()

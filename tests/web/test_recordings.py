@@ -152,6 +152,23 @@ async def test_a_recording_ends_and_leaves_nothing_behind(server: Server) -> Non
 
 
 @pytest.mark.gen_test
+async def test_a_recording_that_has_ended_by_itself_can_be_read_and_followed(
+    server: Server,
+) -> None:
+    first = await start(server, user_id="u1", duration_s=1)
+    await server.connect("u1")
+    poller = server.context.poller
+    (connection,) = server.system.manager.connections.values()
+    await until(lambda: poller.tap_of(connection.websocket) is None)
+    found = await read(server, first)
+    assert not found["is_running"]
+    assert story(found)[0] == ("client", "connect")
+    second = await start(server, user_id="u1")
+    await server.connect("u1")
+    assert len((await read(server, second))["connections"]) == 2
+
+
+@pytest.mark.gen_test
 async def test_what_cannot_be_recorded_is_refused(server: Server) -> None:
     for body in (
         {"duration_s": 60},

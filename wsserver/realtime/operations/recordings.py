@@ -121,6 +121,11 @@ class NodeRecordings:
         self._node = node
         self._running: dict[str, _Running] = {}
 
+    @property
+    def _is_recording(self) -> bool:
+        """Whether any recording runs; others may be kept to be read."""
+        return any(each.is_running for each in self._running.values())
+
     def register(self, control: Control) -> None:
         """Register all handlers."""
         control.add_handler(StartRecording, self._start)
@@ -130,7 +135,7 @@ class NodeRecordings:
 
     def _start(self, request: StartRecording) -> int:
         wanted = request.wanted
-        if not self._running:
+        if not self._is_recording:
             self._openings.add(self._opened)
             self._events.add_event_handler(SESSION_JOINED, self._joined)
         running = _Running(RecordingBuffer(wanted, self._clock))
@@ -184,7 +189,7 @@ class NodeRecordings:
                 tap.forget(recorder)
                 self._poller.untap(connection.websocket)
         running.recorders.clear()
-        if not any(each.is_running for each in self._running.values()):
+        if not self._is_recording:
             self._openings.remove(self._opened)
             self._events.remove_event_handler(SESSION_JOINED, self._joined)
 
