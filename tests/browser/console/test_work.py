@@ -96,6 +96,19 @@ async def test_a_task_is_created_and_goes_on_step_by_step(console: Console, serv
 
 
 @pytest.mark.gen_test
+async def test_a_session_leads_to_a_task_in_it(console: Console, server: Server) -> None:
+    await server.post("/sessions/deal/messages", type="new_message", content="hi")
+    async with console.page("/sessions/deal") as page:
+        await page.get_by_role("link", name="New task").click()
+        dialog = page.locator("dialog")
+        await expect(dialog.get_by_label("Session")).to_have_value("deal")
+        assert page.url.endswith("/tasks")
+        await dialog.get_by_label("Title").fill("Call back")
+        await dialog.get_by_role("button", name="Create").click()
+        await expect(page.locator("main").get_by_role("link", name="deal")).to_be_visible()
+
+
+@pytest.mark.gen_test
 async def test_quotas_are_shown_edited_and_deleted(console: Console, server: Server) -> None:
     await make_quota(server)
     async with console.page("/quotas") as page:

@@ -52,6 +52,7 @@ export const TEXTS = {
   offset: ["Offset", "偏移"],
   messages: ["Messages", "消息"],
   send_here: ["Publish here", "在此发布"],
+  new_task: ["New task", "新建任务"],
   send_to: ["Publish to", "发布给"],
   notify: ["Notify", "发通知"],
   history: ["History", "历史"],

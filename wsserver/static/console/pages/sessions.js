@@ -163,6 +163,10 @@ async function showOne({ root, id: sessionId, signal, account, shell, has }) {
       ),
     );
   }
+  if (has("tasks")) {
+    const href = `${pathTo("tasks")}?for=${id(sessionId)}`;
+    actions.push(h("a", { className: "button quiet", href }, t("new_task")));
+  }
   const hasConversation = session.state !== undefined; // not of older servers
   if (hasConversation) {
     actions.push(

@@ -8,8 +8,8 @@ import { t } from "./work_texts.js";
 
 const ROLES = ["user", "manager", "service", "admin"];
 
-/** Ask for a new task, and create it; resolves with it, or null. */
-export async function createTask(account) {
+/** Ask for a new task, maybe in a session, and create it; resolves with it, or null. */
+export async function createTask(account, session = "") {
   const fields = {
     title: input("title", { required: true, maxLength: 200, spellcheck: true }),
     steps: area("steps", { rows: 4, spellcheck: true, className: "prose" }),
@@ -19,7 +19,7 @@ export async function createTask(account) {
       ...ROLES.map((role) => [`role ${role}`, t("role", { role })]),
     ]),
     assignee: input("assignee", { maxLength: 128 }),
-    session: input("session", { maxLength: 128 }),
+    session: input("session", { maxLength: 128, value: session }),
     organization: input("organization", { maxLength: 128 }),
     due: input("due", { type: "datetime-local" }),
   };

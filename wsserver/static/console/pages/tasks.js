@@ -88,15 +88,20 @@ function showAll({ root, query, signal, account, router, shell }) {
     signal,
     shell,
   });
-  const create = async () => {
-    const made = await createTask(account);
+  const create = async (session = "") => {
+    const made = await createTask(account, session);
     if (made) router.go(pathTo("tasks", made.task_id));
   };
   root.append(
-    heading(t("tasks"), { actions: [button(t("new_task"), create)] }),
+    heading(t("tasks"), { actions: [button(t("new_task"), () => create())] }),
     table.element,
   );
   table.start();
+  const session = query.get("for"); // from the page of a session
+  if (session) {
+    router.setQuery({ for: null });
+    create(session);
+  }
 }
 
 async function showOne({ root, id: taskId, signal, shell }) {
