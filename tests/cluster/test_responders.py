@@ -1,9 +1,13 @@
-"""AI responders on two nodes: one answer at a time, stopped and taken over from either node."""
+"""AI responders on two nodes: one answer at a time, stopped and taken over from either node.
+
+And rules, which fire once over both.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,6 +46,8 @@ def pair(
     shared_valkey.run("FLUSHALL")
     database_url = postgres.create_database(is_empty=True)
     bot = {"kind": "openai", "url": ai.provider.url("/v1"), "api_key": "sk-1"}
+    soon = {"kind": "waiting", "after_s": 0.2, "unless": "", "sessions": "rule*"}
+    rule = {**soon, "notify": "user:boss"}
     nodes = ClusterServers(
         tmp_path_factory.mktemp("responders"),
         database_url,
@@ -50,6 +56,7 @@ def pair(
         default_holder="bot",
         message_rate=1000,
         **{f"responders__bot__{name}": value for name, value in bot.items()},
+        **{f"rules__soon__{name}": value for name, value in rule.items()},
     )
     try:
         yield nodes.start("n1"), nodes.start("n2")
@@ -141,6 +148,25 @@ def test_cancelling_on_the_other_node_stops_the_request(pair: Pair, ai: Ai, sess
     assert bob.await_push("answer_ended")["state"] == "cancelled"
     ai.until(asking.left.is_set)
     bob.close()
+
+
+def test_a_rule_fires_once_over_both_nodes(pair: Pair) -> None:
+    for session_id, node in (("rule1", pair[0]), ("rule2", pair[1])):
+        holder = {"holder": {"type": "user", "id": "bob"}}
+        assert node.post(f"/sessions/{session_id}/holder", holder).status == 200
+        for each in pair:
+            say(each, session_id, "is anybody there?")
+
+    def fired(node: RunningServer) -> int:
+        (rule,) = node.get("/rules").ok["rules"]
+        return int(rule["fired_24h"])
+
+    for node in pair:
+        poll(partial(fired, node), lambda times: times == 2)
+    listed = pair[0].get("/notifications?template=conversation_waiting").ok
+    assert listed["total"] == 2
+    found = pair[1].post("/rules/test", {"since": "2020-01-01T00:00:00Z", "session_id": "rule2"})
+    assert [each["rule"] for each in found.ok["firings"]] == ["soon"]
 
 
 def _is_done(reply: dict[str, Any]) -> bool:
