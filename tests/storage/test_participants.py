@@ -20,6 +20,7 @@ from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.migrations import MIGRATIONS
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.messages import participants, revisions
+from wsserver.storage.messages.conversations import ConversationStore
 from wsserver.storage.messages.message_rows import Append, Revised, Revision
 from wsserver.storage.messages.participants import Move, Moved, Reader, Unread
 from wsserver.storage.messages.streams import StreamStore
@@ -109,6 +110,22 @@ async def test_an_audience_is_judged_by_the_user_s_organization(database: Databa
         admits=lambda audience, reader: json.loads(audience) == reader.organization_id,
     )
     assert await database.read(read) == [Unread("u1", "s1", 0, 1, 1, 0, 0)]
+
+
+@pytest.mark.gen_test
+async def test_the_sessions_of_a_user_with_their_latest_activity(database: Database) -> None:
+    conversations = ConversationStore(database)
+    await StreamStore(database).append(by("u1", "a"))
+    for session in ("s1", "idle"):
+        await conversations.change(session, {"state": "closed"}, "boss", NOW - 7, lambda _: 0)
+    joins = [Move("u1", session, 0, NOW) for session in ("idle", "unknown")]
+    await database.run(partial(participants.join, moves=joins))
+    read = partial(participants.sessions_of, user_id="u1", admits=admits)
+    for with_state, states in ((False, [None] * 3), (True, ["closed", "closed", "open"])):
+        found = await database.read(partial(read, with_state=with_state))
+        shown = [(each.session_id, each.active_at, each.offset) for each in sorted(found)]
+        assert shown == [("idle", NOW - 7, 0), ("s1", NOW, 1), ("unknown", 0.0, 0)]
+        assert [each.state for each in sorted(found)] == states
 
 
 @pytest.mark.gen_test

@@ -86,7 +86,7 @@ class ConversationList:
         await self._sessions.positions.settle(wanted.user_id)  # what was joined just now is listed
         listed = [
             each
-            for each in await self._participants.sessions_of(wanted.user_id)
+            for each in await self._sessions_of(wanted)
             if each.is_member
             or each.has_written
             or (each.has_joined and claims.opens(each.session_id))
@@ -106,7 +106,7 @@ class ConversationList:
         """
         listed = [
             each
-            for each in await self._participants.sessions_of(wanted.user_id)
+            for each in await self._sessions_of(wanted)
             if each.is_member or each.has_joined or each.has_written
         ]
         seen = set(await scope.sessions([each.session_id for each in listed]))
@@ -154,6 +154,10 @@ class ConversationList:
                 for message in (held.messages if held is not None else ())
             ],
         }
+
+    async def _sessions_of(self, wanted: Wanted) -> list[Listed]:
+        with_state = wanted.state is not None
+        return await self._participants.sessions_of(wanted.user_id, with_state=with_state)
 
     async def _page(
         self,

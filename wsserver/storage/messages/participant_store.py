@@ -44,10 +44,10 @@ class ParticipantStore:
         read = partial(participants.unread_in, session_ids=session_ids, admits=self._admits)
         return await self._database.read(read)
 
-    async def sessions_of(self, user_id: str) -> list[Listed]:
-        """The sessions of a user, with what is unread in them."""
+    async def sessions_of(self, user_id: str, *, with_state: bool = False) -> list[Listed]:
+        """The sessions of a user, with what is unread in them, and only if wanted their states."""
         read = partial(participants.sessions_of, user_id=user_id, admits=self._admits)
-        return await self._database.read(read)
+        return await self._database.read(partial(read, with_state=with_state))
 
     async def count_unread(self, user_id: str) -> int:
         """Number of messages that are unread to a user, in all sessions."""

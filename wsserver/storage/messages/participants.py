@@ -93,16 +93,21 @@ _UNREAD_OF = (
     " JOIN streams s ON s.name = 'session:' || p.session_id"
     " WHERE p.user_id = ?"
 )
+# Conversations are looked up only for what of them is wanted: users may have thousands of sessions.
+_CREATED_AT = "(SELECT c.created_at FROM conversations c WHERE c.session_id = p.session_id)"
+_STATE = "coalesce((SELECT c.state FROM conversations c WHERE c.session_id = p.session_id), 'open')"
 _SESSIONS_OF = (
-    "SELECT p.session_id, p.read_offset,"  # noqa: S608 - constants only
+    "SELECT p.session_id, p.read_offset,"
     " coalesce(s.last_offset - s.uncounted - p.seen, 0), p.is_member, p.has_joined, p.has_written,"
-    " coalesce(c.state, 'open'),"
-    " CASE WHEN s.message_offset > 0 THEN s.message_at ELSE coalesce(c.created_at, 0.0) END,"
+    " {state},"
+    f" CASE WHEN s.message_offset > 0 THEN s.message_at ELSE coalesce({_CREATED_AT}, 0.0) END,"
     f" CASE WHEN s.message_offset > 0 THEN s.id << {OFFSET_BITS} | s.message_offset ELSE 0 END,"
     " coalesce(s.last_offset, 0), coalesce(s.limited_offset, 0), s.id"
     " FROM participants p LEFT JOIN streams s ON s.name = 'session:' || p.session_id"
-    " LEFT JOIN conversations c ON c.session_id = p.session_id WHERE p.user_id = ?"
+    " WHERE p.user_id = ?"
 )
+_SESSIONS_WITH_STATES_OF = _SESSIONS_OF.format(state=_STATE)
+_SESSIONS_OF = _SESSIONS_OF.format(state="NULL")
 
 
 class Move(NamedTuple):
@@ -145,7 +150,8 @@ class Listed(NamedTuple):
     is_member: int
     has_joined: int
     has_written: int
-    state: str
+    state: str | None
+    """None: it was not asked for."""
     active_at: float
     """Time of the latest message, else of the beginning; seconds since the epoch."""
     message_key: int
@@ -294,9 +300,10 @@ def unread_of(db: Connection, user_id: str, admits: Admits) -> list[Unread]:
     return _unread(db, db.execute(_UNREAD_OF, [user_id]).fetchall(), admits)
 
 
-def sessions_of(db: Connection, user_id: str, admits: Admits) -> list[Listed]:
+def sessions_of(db: Connection, user_id: str, admits: Admits, *, with_state: bool) -> list[Listed]:
     """The sessions of a user, in no order."""
-    rows = db.execute(_SESSIONS_OF, [user_id]).fetchall()
+    select = _SESSIONS_WITH_STATES_OF if with_state else _SESSIONS_OF
+    rows = db.execute(select, [user_id]).fetchall()
     found = [Listed(*row[:10]) for row in rows]
     limited = [index for index, row in enumerate(rows) if row[10] > row[1]]
     wanted = [(user_id, rows[i][11], rows[i][1], rows[i][9]) for i in limited]
