@@ -35,6 +35,8 @@ RETRY_S = 1.0
 """After a failure of storage."""
 AT_ONCE = 500
 """Sessions in one query, rows until other work is let in, sessions in one notice."""
+COMPARED_AT_ONCE = 20
+"""Users that are looked at as a whole before changes of sessions get their turn."""
 COUNTED_TYPES = frozenset({NEW_MESSAGE, "message_deleted"})
 """Types of messages that change what is unread."""
 
@@ -79,8 +81,9 @@ class _User:
 class UnreadPushes:
     """Pushes ``unread_changed`` to users that are connected to this node.
 
-    Whoever commits a change notifies all nodes, and each looks up what is unread to its own users:
-    a push is never of a state before the commit. A user gets at most one push in ``SPACING_S``, the
+    Whoever commits a change notifies all nodes, and each looks up what is unread to its own users,
+    one query after the other: a push is never of a state before the commit, nor of one before the
+    latest push. A user gets at most one push in ``SPACING_S``, the
     one about a session's latest state always. ``deliver`` writes a signal to this node's
     connections.
     """
@@ -107,6 +110,8 @@ class UnreadPushes:
         self._sessions: dict[str, None] = {}
         self._moved: dict[str, set[str]] = {}
         """By session: users to look at, if it is not all of them."""
+        self._outdated: dict[str, None] = {}
+        """Users whose counts are to be compared in all sessions."""
         self._users: dict[str, _User] = {}
         self._runner: asyncio.Task[Any] | None = None
         control.add_listener(UnreadChanged, self._noticed)
@@ -173,21 +178,25 @@ class UnreadPushes:
     def look_at_all_of(self, user_id: str) -> None:
         """What is unread to a user has changed in many sessions; each node hears of it."""
         if user_id in self._users:
-            self._tasks.spawn(self._compare([user_id]), name="unread")
+            self._outdated[user_id] = None
+            self._run_soon()
 
     def _look_at_all(self) -> None:
         """Notices may have been missed."""
-        if self._users:
-            self._tasks.spawn(self._compare(list(self._users)), name="unread")
+        self._outdated.update(dict.fromkeys(self._users))
+        self._run_soon()
 
     def _run_soon(self) -> None:
-        if self._runner is None and (self._sessions or self._moved):
+        if self._runner is None and self._has_work():
             self._runner = self._tasks.spawn(self._run(), name="unread")
+
+    def _has_work(self) -> bool:
+        return bool(self._sessions or self._moved or self._outdated)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while self._sessions or self._moved:
+            while self._has_work():
                 began = loop.time()
                 pause_s = GATHER_S
                 try:
@@ -195,15 +204,19 @@ class UnreadPushes:
                 except WsServerError as error:
                     log.info("unread messages not counted yet error=%s", error)
                     pause_s = RETRY_S
+                if self._outdated:
+                    await self._compare(list(self._outdated)[:COMPARED_AT_ONCE])
+                    continue
                 took_s = loop.time() - began
                 await asyncio.sleep(min(max(pause_s, took_s * (SHARE - 1)), GATHER_AT_MOST_S))
         finally:
             self._runner = None
 
     async def _look_up(self) -> None:
-        """Look up what has changed since the last time; what fails is left for the next one."""
-        ids = list(self._sessions)[:AT_ONCE] or list(self._moved)[:AT_ONCE]
-        while ids:
+        """Look up what has changed by now; what fails is left for the next time."""
+        changed = list(self._sessions | dict.fromkeys(self._moved))
+        for start in range(0, len(changed), AT_ONCE):
+            ids = changed[start : start + AT_ONCE]
             moved = {each: self._moved[each] for each in ids if each in self._moved}
             whole = {each for each in ids if each in self._sessions}
             for each in ids:  # changes from here on are looked up again
@@ -217,7 +230,6 @@ class UnreadPushes:
                 for session_id, users in moved.items():
                     self._moved.setdefault(session_id, set()).update(users)
                 raise
-            ids = list(self._sessions)[:AT_ONCE] or list(self._moved)[:AT_ONCE]
 
     async def _take(self, found: list[Unread], whole: set[str], moved: dict[str, set[str]]) -> None:
         gone = {(session_id, user_id) for session_id, users in moved.items() for user_id in users}
@@ -255,6 +267,7 @@ class UnreadPushes:
     async def _compare(self, user_ids: list[str]) -> None:
         """Look at everything that is unread to users, and push what is not as they were told."""
         for user_id in user_ids:
+            del self._outdated[user_id]  # what comes from here on is compared again
             known = self._users.get(user_id)
             if known is None:
                 continue
@@ -262,6 +275,8 @@ class UnreadPushes:
                 found = await self._store.unread_of(user_id)
             except WsServerError:
                 self._users.pop(user_id, None)  # the next change looks at all of it
+                continue
+            if self._users.get(user_id) is not known:  # the user's last connection has gone
                 continue
             counts = dict.fromkeys(known.unread, 0)
             counts.update({each.session_id: self._shown(each) for each in found})

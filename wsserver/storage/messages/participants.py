@@ -97,7 +97,7 @@ _UNREAD_OF = (
 _CREATED_AT = "(SELECT c.created_at FROM conversations c WHERE c.session_id = p.session_id)"
 _STATE = "coalesce((SELECT c.state FROM conversations c WHERE c.session_id = p.session_id), 'open')"
 _SESSIONS_OF = (
-    "SELECT p.session_id, p.read_offset,"
+    "SELECT p.session_id, p.read_offset,"  # noqa: S608 - constants only
     " coalesce(s.last_offset - s.uncounted - p.seen, 0), p.is_member, p.has_joined, p.has_written,"
     " {state},"
     f" CASE WHEN s.message_offset > 0 THEN s.message_at ELSE coalesce({_CREATED_AT}, 0.0) END,"
