@@ -27,10 +27,10 @@ from wsserver.protocol.close_codes import CloseCode
 pytestmark = NEEDS_CHROMIUM
 
 OPEN = """
-    async ({token}) => {
+    async ({token, shareTabs = false}) => {
         const { WsClient } = await import("/static/client.js");
         const { RtcCalls } = await import("/static/client/rtc.js");
-        window.client = new WsClient({ token, minDelayMs: 10, shareTabs: false });
+        window.client = new WsClient({ token, minDelayMs: 10, shareTabs });
         await client.connect();
         await client.join("s1");
         window.calls = new RtcCalls(client);
@@ -230,6 +230,36 @@ async def test_a_call_is_missed_declined_or_cancelled(
         await alice.evaluate("call.hangUp()")
         await bob.evaluate("until(() => call.state === 'ended')")
         assert await state(bob) == ["ended", "cancelled", "closed"]
+
+
+@pytest.mark.gen_test
+async def test_of_tabs_that_share_a_connection_one_has_the_call(
+    chromium_with_camera: Browser, server: Server
+) -> None:
+    async with (
+        phone(chromium_with_camera, server, "alice") as alice,
+        faultless_page(chromium_with_camera, permissions=["camera", "microphone"]) as first,
+    ):
+        second = await first.context.new_page()
+        for tab in (first, second):
+            await tab.goto(f"{url_of(server)}/console/chat")
+            bearer = token("bob", "user", sessions=["s1"])
+            await tab.evaluate(OPEN, {"token": bearer, "shareTabs": True})
+        only_connection(server, "bob")
+        await alice.evaluate("start({ video: true })")
+        for tab in (first, second):
+            await tab.evaluate("ringing")
+        await second.evaluate("call.answer()")
+        await first.evaluate("until(() => calls.calls.length === 0)")
+        assert not await first.evaluate("call.isHere")
+        for page in (alice, second):
+            await page.evaluate("flows('audio', 'video')")
+        # The first tab has the connection of both: without it, the second gets its own.
+        await first.goto("about:blank")
+        await alice.evaluate("until(() => call.peer.connected)")
+        for page in (alice, second):
+            await page.evaluate("flows('audio', 'video')")
+            assert await page.evaluate("call.state") == "answered"
 
 
 @pytest.mark.gen_test
