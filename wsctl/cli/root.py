@@ -45,6 +45,7 @@ COMMANDS = {
     "contacts": "wsctl.commands.contacts:contacts",
     "preferences": "wsctl.commands.preferences:preferences",
     "tasks": "wsserver.extensions.tasks.wsctl:tasks",
+    "accounts": "wsserver.extensions.accounts.wsctl:accounts",
     "files": "wsserver.extensions.files.wsctl:files",
     "quota": "wsserver.extensions.quotas.wsctl:quota",
     "usage": "wsserver.extensions.quotas.wsctl:usage",
