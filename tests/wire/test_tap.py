@@ -194,6 +194,27 @@ async def test_the_end_of_the_poller_is_observed(make_poller: MakePoller, connec
     assert notes.end is not None
 
 
+@pytest.mark.gen_test
+async def test_an_observer_that_fails_harms_nobody(
+    make_poller: MakePoller, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Notes):
+        def sent(self, data: bytes) -> None:
+            raise RuntimeError("on purpose")
+
+    poller = make_poller()
+    transport, peer, _ = connect(poller)
+    tap, notes = poller.tap(transport), Notes()
+    assert tap is not None
+    tap.observe(Failing())
+    tap.observe(notes)
+    for number in range(2):
+        assert transport.send(frame(number))
+    assert [(await peer.frame())[1] for _ in range(2)] == [b"0", b"1"]
+    assert notes.out == [b"0", b"1"]
+    assert caplog.text.count("observer failed") == 1
+
+
 def test_the_texts_of_frames_and_events_are_read() -> None:
     long, longer = b"a" * 300, b"b" * 70_000
     data = b"".join(

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Observer(Protocol):
-    """Is told of what goes over a connection; none of it may block, or raise."""
+    """Is told of what goes over a connection; none of it may block."""
 
     def sent(self, data: bytes) -> None:
         """Bytes to the peer: one or more whole frames, or events of an event stream."""
@@ -132,10 +132,10 @@ class Tap(OwnerOf[Transport]):
 
     def note_command(self, command: bytes, reply: bytes | None) -> None:
         """A command for an event stream came in a request, which has got the reply."""
-        for observer in self._observers:
-            observer.received(command)
-            if reply is not None:
-                observer.sent(build_event(reply))
+        self._tell(lambda observer: observer.received(command))
+        if reply is not None:
+            event = build_event(reply)
+            self._tell(lambda observer: observer.sent(event))
 
     def remove(self) -> None:
         """Give the transport its real backend and owner again."""
@@ -193,9 +193,17 @@ class Tap(OwnerOf[Transport]):
     def _write(self, frame: bytes) -> bool:
         is_sent = self._carrier.send_now(self._transport, frame)
         if is_sent:
-            for observer in self._observers:
-                observer.sent(frame)
+            self._tell(lambda observer: observer.sent(frame))
         return is_sent
+
+    def _tell(self, call: Callable[[Observer], None]) -> None:
+        """Call all observers; one that fails is told nothing more, and harms nobody."""
+        for observer in list(self._observers):
+            try:
+                call(observer)
+            except Exception:
+                log.exception("observer failed fd=%d", self._transport.fd)
+                self.forget(observer)
 
     # The owner of the transport
 
@@ -229,8 +237,7 @@ class Tap(OwnerOf[Transport]):
         self._stop_cutting()
         self._out.clear(self._loop)
         self._in.clear(self._loop)
-        for observer in self._observers:
-            observer.closed(code, reason, clean)
+        self._tell(lambda observer: observer.closed(code, reason, clean))
         self._on_close(transport)
         self._owner.on_close(transport, code, reason, clean)
 
@@ -238,8 +245,7 @@ class Tap(OwnerOf[Transport]):
         transport = self._transport
         if transport.state is not OPEN:
             return False
-        for observer in self._observers:
-            observer.received(payload)
+        self._tell(lambda observer: observer.received(payload))
         try:
             self._owner.on_text(transport, payload)
         except Exception:
