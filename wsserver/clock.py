@@ -74,6 +74,11 @@ def rfc3339(seconds: float) -> str:
     return _text(_milliseconds(seconds))
 
 
+def rfc3339_or_none(seconds: float | None) -> str | None:
+    """``rfc3339`` of a time that may be missing."""
+    return None if seconds is None else rfc3339(seconds)
+
+
 def _milliseconds(seconds: float) -> int:
     # The product is rounded, so its floor may be one off: the quotients are what a text is read as.
     millis = floor(seconds * 1000)

@@ -22,7 +22,7 @@ from wsserver.storage.messages.answers import (
     Write,
     end_deleted,
     require_begin,
-    require_term,
+    require_same_holder,
 )
 from wsserver.storage.messages.streams import (
     Append,
@@ -115,10 +115,10 @@ async def test_an_answer_begins_with_its_message(
     assert (row.session_id, row.state, row.term, row.seq, row.length) == ("s1", "growing", 3, 0, 2)
     assert (row.owner, row.node, row.generation) == (answers.owner, "node-1", 1)
     assert (row.started_at, row.first_text_at, row.last_text_at) == (NOW, NOW, NOW)
-    assert await answers.growing(["s0", "s1"]) == [GrowingPlace("a", "s1", "node-1", 2)]
+    assert await answers.growing(["s0", "s1"]) == [GrowingPlace("a", "s1", "node-1")]
     assert await answers.own() == ["a"]
     ends = await streams.ends([S1, "session:s0", "broadcast"])
-    assert ends.growing == {S1: [GrowingPlace("a", "s1", "node-1", 2)]}
+    assert ends.growing == {S1: [GrowingPlace("a", "s1", "node-1")]}
     assert (ends.heads[S1].offset, ends.heads["broadcast"].offset) == (2, 0)
 
 
@@ -277,6 +277,6 @@ async def test_an_answer_begins_in_the_expected_term(database: Database) -> None
     with pytest.raises(TermChanged) as changed:
         await ask("s1", 3)
     assert changed.value.details == {"term": 4}
-    await database.read(lambda db: require_term(db, "s1", 4))
+    await database.read(lambda db: require_same_holder(db, "s1", 4))
     with pytest.raises(TermChanged):
-        await database.read(lambda db: require_term(db, "s1", 3))
+        await database.read(lambda db: require_same_holder(db, "s1", 3))

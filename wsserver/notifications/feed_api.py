@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from wsserver.clock import Clock, rfc3339
+from wsserver.clock import Clock, rfc3339, rfc3339_or_none
 from wsserver.errors import ValidationFailed
 from wsserver.notifications.contacts import TenantContacts
 from wsserver.notifications.feed_pushes import FeedMarks, FeedPushes
@@ -127,10 +127,6 @@ def entry_view(renderer: Renderer, entry: FeedEntry, locale: Locale | None) -> d
         **text_of(renderer, entry, locale),
         "timestamp": rfc3339(entry.at),
         "template": entry.template,
-        "read_at": _time(entry.read_at),
-        "archived_at": _time(entry.archived_at),
+        "read_at": rfc3339_or_none(entry.read_at),
+        "archived_at": rfc3339_or_none(entry.archived_at),
     }
-
-
-def _time(at: float | None) -> str | None:
-    return None if at is None else rfc3339(at)

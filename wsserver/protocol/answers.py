@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.json import Decoder
 
+from wsserver.protocol.contents import GROWING
 from wsserver.protocol.pushes import NewMessage, message_of
 from wsserver.protocol.requests import Request, Sender, metadata_faults, size_faults
 from wsserver.protocol.strict_json import encode
 from wsserver.protocol.types import Id, JsonObject, Term, Title
 from wsserver.protocol.validation import Fault
 
-GROWING = "growing"
 AnswerState = Literal["growing", "completed", "failed", "cancelled", "interrupted"]
 """``interrupted``: by a take-over, a timeout, or the deletion of its message."""
 
@@ -144,8 +144,8 @@ class AnswerPush:
         return encode({**self._push, "message": message})
 
 
-def text_in(push: bytes) -> str:
-    """The text of the message in a ``new_message``."""
+def answer_text(push: bytes) -> str:
+    """The text of an answer in a ``new_message``; "" once it was deleted."""
     content = _PUSH.decode(push).message.content
     return content if isinstance(content, str) else ""
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 GROWING = "growing"
+"""The ``state`` of a message that is appended to."""
 
 
 class _Sender(Struct, frozen=True):

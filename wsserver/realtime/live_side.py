@@ -33,7 +33,8 @@ from wsserver.realtime.operations.command_channels import CommandChannels
 from wsserver.realtime.operations.message_changes import MessageChanges
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.operations.recordings import Recordings
-from wsserver.realtime.operations.searching import Search, SearchIndexer
+from wsserver.realtime.operations.search_indexer import SearchIndexer
+from wsserver.realtime.operations.searching import Search
 from wsserver.realtime.operations.session_actions import SessionActions
 from wsserver.realtime.operations.user_records import UserRecords
 from wsserver.realtime.sessions.conversations import Conversations

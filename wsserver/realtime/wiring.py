@@ -77,7 +77,8 @@ from wsserver.realtime.operations.node_actions import NodeActions
 from wsserver.realtime.operations.node_queries import NodeQueries
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.operations.recordings import NodeRecordings, Recordings
-from wsserver.realtime.operations.searching import Search, SearchIndexer
+from wsserver.realtime.operations.search_indexer import SearchIndexer
+from wsserver.realtime.operations.searching import Search
 from wsserver.realtime.operations.session_actions import SessionActions
 from wsserver.realtime.operations.user_records import PositionsErased, UserRecords
 from wsserver.realtime.sessions.conversation_list import ConversationList

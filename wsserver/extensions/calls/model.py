@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wsserver.clock import rfc3339
+from wsserver.clock import rfc3339, rfc3339_or_none
 from wsserver.errors import Forbidden
 from wsserver.extensions.calls.errors import BadCallState
 
@@ -131,8 +131,8 @@ class Call(Struct, frozen=True, kw_only=True):
             "callee": None if self.callee is None else self.callee.view(),
             "created_at": rfc3339(self.created_at),
             "rings_until": rfc3339(self.rings_until),
-            "answered_at": _time(self.answered_at),
-            "ended_at": _time(self.ended_at),
+            "answered_at": rfc3339_or_none(self.answered_at),
+            "ended_at": rfc3339_or_none(self.ended_at),
             "reason": self.reason,
         }
 
@@ -267,7 +267,3 @@ def _with_party(call: Call, former: Party, party: Party) -> Call:
     if former == call.caller:
         return replace(call, caller=party)
     return replace(call, callee=party)
-
-
-def _time(at: float | None) -> str | None:
-    return None if at is None else rfc3339(at)

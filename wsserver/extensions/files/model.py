@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from wsserver.clock import rfc3339
+from wsserver.clock import rfc3339, rfc3339_or_none
 from wsserver.extensions.files.errors import RangeNotSatisfiable
 
 NAME_LIMIT = 255
@@ -72,7 +72,7 @@ class File(Struct, frozen=True, kw_only=True):
             "session_id": self.session_id,
             "organization_id": self.organization_id,
             "created_at": rfc3339(self.created_at),
-            "completed_at": None if self.completed_at is None else rfc3339(self.completed_at),
+            "completed_at": rfc3339_or_none(self.completed_at),
             "expires_at": rfc3339(self.expires_at),
         }
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wsserver.clock import rfc3339
+from wsserver.clock import rfc3339, rfc3339_or_none
 from wsserver.extensions.quotas.amounts import to_number
 from wsserver.extensions.quotas.periods import Kind, Period, period_at
 
@@ -106,7 +106,7 @@ class Quota(Struct, frozen=True, kw_only=True):
             "unit": self.unit,
             "period": self.period,
             "starts_at": None if ends_at is None else rfc3339(self.current.starts_at),
-            "resets_at": None if ends_at is None else rfc3339(ends_at),
+            "resets_at": rfc3339_or_none(ends_at),
         }
 
     def view(self) -> dict[str, Any]:

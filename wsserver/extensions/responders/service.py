@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from wsserver.clock import rfc3339
+from wsserver.clock import rfc3339, rfc3339_or_none
 from wsserver.cluster.control import Notice
 from wsserver.config.channels import webhook_reach
 from wsserver.errors import NotFound, StorageFull, StorageUnavailable, WsServerError
@@ -121,7 +121,7 @@ class Responders:
                     "on_interrupt": options.on_interrupt,
                     "due": found.due,
                     "failing": found.failing,
-                    "waiting_since": None if found.since is None else rfc3339(found.since),
+                    "waiting_since": rfc3339_or_none(found.since),
                 }
             )
         return shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from wsserver.clock import rfc3339
+from wsserver.clock import rfc3339, rfc3339_or_none
 from wsserver.errors import ValidationFailed
 from wsserver.extending.context import ExtensionContext
 from wsserver.extensions.rules.decisions import outlook
@@ -132,7 +132,7 @@ def _firings(
             "username": firing.username,
             "message_id": firing.cause,
             "since": rfc3339(firing.since),
-            "until": None if firing.until is None else rfc3339(firing.until),
+            "until": rfc3339_or_none(firing.until),
             "notify": shown(rules[name], organization_id, with_users=with_users),
         }
         for firing, name in sorted(found, key=lambda pair: pair[0].at)

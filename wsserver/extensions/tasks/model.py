@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
-from wsserver.clock import rfc3339
+from wsserver.clock import rfc3339_or_none
 from wsserver.errors import ValidationFailed
 from wsserver.extensions.tasks.errors import BadTransition, VersionChanged
 from wsserver.protocol.types import JsonObject, Role, UserId
@@ -95,12 +95,12 @@ class Task(Struct, frozen=True, kw_only=True):
             else {"role": assignee.role},
             "session_id": self.session_id,
             "organization_id": self.organization_id,
-            "due_at": _time(self.due_at),
+            "due_at": rfc3339_or_none(self.due_at),
             "overdue": self.overdue_at is not None and self.is_open,
             "metadata": self.metadata,
-            "created_at": _time(self.created_at),
+            "created_at": rfc3339_or_none(self.created_at),
             "created_by": self.created_by,
-            "updated_at": _time(self.updated_at),
+            "updated_at": rfc3339_or_none(self.updated_at),
         }
 
 
@@ -144,7 +144,3 @@ def changed_by(task: Task, change: TaskChange, now: float) -> tuple[Task, list[s
     if not changed:
         return task, []
     return replace(task, **values, version=task.version + 1, updated_at=now), changed
-
-
-def _time(at: float | None) -> str | None:
-    return None if at is None else rfc3339(at)

@@ -19,6 +19,7 @@ from wsserver.errors import (
     StorageUnavailable,
     WsServerError,
 )
+from wsserver.protocol.contents import GROWING
 from wsserver.protocol.types import JsonObject
 from wsserver.realtime.answers.owned_answer import (
     Ending,
@@ -28,7 +29,7 @@ from wsserver.realtime.answers.owned_answer import (
 )
 from wsserver.realtime.answers.owned_answers import OwnedAnswers
 from wsserver.realtime.messages.promise import Promise
-from wsserver.storage.messages.answers import GROWING, AnswerMoved, AnswerRow, AnswerStore
+from wsserver.storage.messages.answers import AnswerMoved, AnswerRow, AnswerStore
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ END_S = 5.0
 WAITING_LIMIT = 1000
 """Appends of one answer that may wait for its owner."""
 AT_ONCE = 100
+"""Appends of one answer in one call of its owner."""
 ATTEMPTS = 3
 """How often the owner is looked up anew."""
 
@@ -61,7 +63,7 @@ class Outcome(Struct, frozen=True):
 
 
 Result = JsonObject | WsServerError
-"""The same on the node of the caller."""
+"""An ``Outcome`` as callers on this node get it."""
 
 
 class Append(NamedTuple):

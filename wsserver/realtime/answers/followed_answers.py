@@ -13,6 +13,7 @@ from wsserver.cluster.control import Control, Request
 from wsserver.errors import WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.protocol.answers import AnswerPush, growing_message
+from wsserver.protocol.contents import GROWING
 from wsserver.protocol.pushes import position_of, positioned, push
 from wsserver.realtime.answers.followed_text import FollowedText, Piece, Whole
 from wsserver.realtime.connections.connection import ConnectionInfo
@@ -20,12 +21,7 @@ from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.messages.audience import Audience, read_audience
 from wsserver.realtime.streams.retention_policy import SESSION, readers_of
-from wsserver.storage.messages.answers import (
-    GROWING,
-    AnswerStore,
-    GrowingPlace,
-    StoredAnswer,
-)
+from wsserver.storage.messages.answers import AnswerStore, GrowingPlace, StoredAnswer
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -245,7 +241,7 @@ class FollowedAnswers:
         id_, session_id = signal.message_id, signal.session_id
         is_wanted = id_ in self._own or self._hub.session_connections.count(session_id)
         if is_wanted and id_ not in self._settling:
-            place = GrowingPlace(id_, session_id, signal.node, 0)
+            place = GrowingPlace(id_, session_id, signal.node)
             self._tasks.spawn(self._settle(place), name=f"find {id_}")
 
     def refresh(self) -> None:

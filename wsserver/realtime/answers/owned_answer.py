@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from wsserver.errors import AnswerEnded
+from wsserver.protocol.contents import GROWING
 from wsserver.realtime.answers.growing_text import (
     GrowingText,
     Stall,
@@ -116,13 +117,8 @@ class OwnedAnswer:
         }
         self._is_changed = False
 
-    @property
-    def is_changed(self) -> bool:
-        """Whether something is to be written behind."""
-        return self._is_changed
-
-    def changed(self) -> bool:
-        """Note a change; True if it is the first one since the latest write."""
+    def note_change(self) -> bool:
+        """Note that something is to be written behind; True: the first time since a write."""
         was_changed, self._is_changed = self._is_changed, True
         return not was_changed
 
@@ -191,7 +187,7 @@ class OwnedAnswer:
         return AnswerRow(
             message_id=self.message_id,
             session_id=self.session_id,
-            state="growing",
+            state=GROWING,
             reason=None,
             term=self.term,
             owner=owner,

@@ -16,6 +16,7 @@ from wsserver.cluster.broker import AnswerGrown, Broker
 from wsserver.cluster.control import Control
 from wsserver.errors import AnswerEnded, NotFound, TermChanged, WsServerError
 from wsserver.protocol.answers import AnswerPush, growing_message
+from wsserver.protocol.contents import GROWING
 from wsserver.protocol.types import JsonObject
 from wsserver.realtime.answers.followed_answers import (
     FollowedAnswers,
@@ -41,7 +42,7 @@ from wsserver.storage.messages.answers import (
     AnswerRow,
     AnswerStore,
     StoredAnswer,
-    require_term,
+    require_same_holder,
 )
 from wsserver.storage.messages.streams import Revised, Subject
 from wsserver.tasks import Tasks
@@ -53,7 +54,9 @@ TICK_S = 0.5
 ADOPT_TICKS = 20
 """After so many of these, answers without an owner are looked for, too."""
 SILENT = "timeout"
+"""Reason of an end: no append for ``timeout_s``."""
 TAKEN = "taken"
+"""Reason of an end: the session has another holder."""
 END_STATES = ("completed", "failed", "cancelled", "interrupted")
 
 
@@ -66,9 +69,6 @@ class AnswerSettings(NamedTuple):
     """Without an append for so long an answer is interrupted."""
     roll_up_s: float = 0.04
     """Appends within this time are pushed together."""
-
-
-DEFAULT_ANSWERS = AnswerSettings()
 
 
 class Expected(Struct):
@@ -158,7 +158,7 @@ class OwnedAnswers:
             self.interrupt(answer, TAKEN)
 
     def forget(self, message_id: str) -> None:
-        """An expected answer was not stored, or not for all that is known."""
+        """An expected answer was not stored, or it is not certain that it was."""
         if self._expected.pop(message_id, None) is not None and message_id not in self._answers:
             self._followed.disown(message_id)
 
@@ -192,7 +192,7 @@ class OwnedAnswers:
 
     def find(self, stored: StoredAnswer) -> None:
         """Go on with an own answer that is not known here: its begin was cut short."""
-        is_growing = stored.row.state == "growing"
+        is_growing = stored.row.state == GROWING
         if is_growing and stored.row.message_id not in self._answers:
             self._enter(stored)
 
@@ -230,7 +230,7 @@ class OwnedAnswers:
         if not accepted.is_new:
             return accepted
         self.appends += 1
-        if answer.changed():
+        if answer.note_change():
             self._changed.append(answer)
         if text:
             wait_s = answer.roll_up.add(seq, text, now)
@@ -273,7 +273,7 @@ class OwnedAnswers:
         answer = self._answers.get(notice.message_id)
         if answer is not None:
             answer.watched(notice.watches)
-            if answer.changed():
+            if answer.note_change():
                 self._changed.append(answer)
         elif notice.message_id in self._expected:  # its message was published, and it is not known
             self._expected[notice.message_id].watches += notice.watches
@@ -421,7 +421,7 @@ class OwnedAnswers:
         try:
             lost = await self._store.save(writes)
         except WsServerError:
-            self._changed += [answer for answer in answers if answer.changed()]
+            self._changed += [answer for answer in answers if answer.note_change()]
             raise
         for answer, text in zip(answers, unsaved, strict=True):
             if answer.message_id not in lost:
@@ -454,6 +454,6 @@ def _unless_superseded(ending: Ending) -> Callable[[Connection, AnswerRow], None
 
     def check(db: Connection, row: AnswerRow) -> None:
         if ending.reason != TAKEN:
-            require_term(db, row.session_id, row.term)
+            require_same_holder(db, row.session_id, row.term)
 
     return check

@@ -6,7 +6,7 @@ import asyncio
 from bisect import bisect_right
 from typing import Any
 
-from wsserver.clock import rfc3339
+from wsserver.clock import rfc3339, rfc3339_or_none
 from wsserver.cluster.nodes import Nodes, unreachable_in
 from wsserver.errors import Forbidden, NodeUnreachable, NotFound
 from wsserver.identity.permissions import Permissions
@@ -309,7 +309,7 @@ class AdminQueries:
                 {
                     "user_id": each.user_id,
                     "since": rfc3339(each.since),
-                    "until": None if each.until is None else rfc3339(each.until),
+                    "until": rfc3339_or_none(each.until),
                 }
                 for each in past.present
                 if shown(each.user_id)

@@ -8,20 +8,20 @@ from typing import Any
 from msgspec import UNSET, Raw
 from msgspec.json import encode
 
-from wsserver.clock import Clock, rfc3339
+from wsserver.clock import Clock, rfc3339, rfc3339_or_none
 from wsserver.errors import NotFound, ValidationFailed
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
 from wsserver.protocol.answers import (
-    GROWING,
     AnswerAppendRequest,
     AnswerCancelRequest,
     AnswerFinishRequest,
     AnswerRequest,
     answer_faults,
     answer_message,
+    answer_text,
     finish_faults,
-    text_in,
 )
+from wsserver.protocol.contents import GROWING
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.targets import session
 from wsserver.protocol.types import JsonObject
@@ -219,7 +219,7 @@ class Answers:
             (stored,) = await self._store.read([message_id]) or (None,)
             if stored is None:
                 raise NotFound("answer", message_id)
-            now = AnswerNow(stored.row, text_in(stored.push))
+            now = AnswerNow(stored.row, answer_text(stored.push))
         return answer_view(now, self._clock.wall())
 
     async def _require_inside(self, actor: Actor, message_id: str) -> None:
@@ -272,8 +272,8 @@ def answer_view(now: AnswerNow, wall: float) -> JsonObject:
         stalls.append((row.last_text_at, round((wall - row.last_text_at) * 1000)))
     optional: dict[str, Any] = {
         "reason": row.reason,
-        "first_text_at": _time(row.first_text_at),
-        "ended_at": _time(row.ended_at),
+        "first_text_at": rfc3339_or_none(row.first_text_at),
+        "ended_at": rfc3339_or_none(row.ended_at),
         "ended_by": row.ended_by,
         "usage": None if row.usage is None else Raw(row.usage.encode()),
     }
@@ -298,7 +298,3 @@ def answer_view(now: AnswerNow, wall: float) -> JsonObject:
             for watch in watches_of(row)
         ],
     }
-
-
-def _time(at: float | None) -> str | None:
-    return None if at is None else rfc3339(at)

@@ -14,6 +14,7 @@ from wsserver.cluster.control import Control, Notice
 from wsserver.errors import EditWindowOver, Forbidden, NotFound, WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
+from wsserver.protocol.contents import GROWING
 from wsserver.protocol.origin import read_origin
 from wsserver.protocol.revisions import deleted_message, message_in, replace_message
 from wsserver.protocol.types import FILE_TYPE, Content
@@ -219,7 +220,7 @@ def _edited(subject: Subject, content: Content, stamp: dict[str, str]) -> Revise
     if subject.deleted_at is not None:
         raise NotFound("message", subject.message_id, "it was deleted")
     message = decode(message_in(subject.payload), type=dict[str, Raw])
-    if "state" in message and decode(message["state"]) == "growing":
+    if "state" in message and decode(message["state"]) == GROWING:
         raise Forbidden("this answer still grows; it can be edited once it has ended")
     if decode(message.get("content_type", Raw(b"null"))) == FILE_TYPE:
         raise Forbidden("a file cannot be edited; delete the message and send another one")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import Annotated, Any, NamedTuple
 
@@ -28,9 +27,6 @@ READ = "messages:read"
 ROUNDS = 10
 """Queries of the index for one page. A page may end with fewer hits then, and a cursor: in the
 sessions of others there may be thousands of them."""
-
-RUN_S = 5.0
-"""Longest run of the indexer: then its lease is looked at again."""
 
 Readable = Callable[[Collection[str]], Awaitable[Collection[str]]]
 """Those of some sessions that the requester may read."""
@@ -177,26 +173,3 @@ def _shown(hit: Hit) -> Raw:
     found = hit.found
     push = positioned(found.payload, found.stream, found.epoch, found.offset)
     return Raw(b'%b,"snippet":%b}' % (push[:-1], encode(hit.snippet)))
-
-
-class SearchIndexer:
-    """Indexes messages behind publishing, on one node of a cluster.
-
-    Each transaction is small, and the pause after it as long as it took: publishers get their turn.
-    """
-
-    def __init__(self, store: SearchStore, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
-        self._is_prepared = False
-
-    async def run(self) -> None:
-        """Index what waits, for ``RUN_S`` at most; to be called often."""
-        until = self._clock.monotonic() + RUN_S
-        while self._clock.monotonic() < until:
-            began = self._clock.monotonic()
-            if not await self._store.index():
-                if self._is_prepared:
-                    return
-                self._is_prepared = not await self._store.prepare()
-            await asyncio.sleep(self._clock.monotonic() - began)

@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Raw
 from msgspec.json import encode
 
-from wsserver.clock import Clock, rfc3339
+from wsserver.clock import Clock, rfc3339, rfc3339_or_none
 from wsserver.cluster.control import Control, Notice
 from wsserver.errors import NotFound
 from wsserver.identity.permissions import Permissions
@@ -283,6 +283,6 @@ def _message_view(row: UserMessageRow) -> dict[str, Any]:
         "type": row.type,
         "at": rfc3339(row.at),
         "expires_at": rfc3339(row.expires_at),
-        "deleted_at": None if row.deleted_at is None else rfc3339(row.deleted_at),
+        "deleted_at": rfc3339_or_none(row.deleted_at),
         "push": Raw(row.push),
     }

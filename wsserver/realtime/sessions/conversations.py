@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from wsserver.clock import Clock, rfc3339
+from wsserver.clock import Clock, rfc3339, rfc3339_or_none
 from wsserver.cluster.broker import Broker, Push
 from wsserver.cluster.control import Control, Notice
 from wsserver.protocol.pushes import push
@@ -171,10 +171,6 @@ def conversation_view(conversation: Conversation) -> dict[str, Any]:
         "term": conversation.term,
         "organization_id": conversation.organization_id,
         "metadata": Raw(conversation.metadata.encode()),
-        "created_at": _time(conversation.created_at),
-        "updated_at": _time(conversation.updated_at),
+        "created_at": rfc3339_or_none(conversation.created_at),
+        "updated_at": rfc3339_or_none(conversation.updated_at),
     }
-
-
-def _time(at: float | None) -> str | None:
-    return None if at is None else rfc3339(at)

@@ -30,8 +30,9 @@ SETTLE_S = 1.0
 WAITING_LIMIT = 20_000
 """Positions that may wait to be moved; one more is refused."""
 SESSIONS_LIMIT = 10_000
+"""Sessions whose positions are in memory."""
 POSITIONS_LIMIT = 500_000
-"""Sessions in memory, and positions of all of them together."""
+"""Positions of all of them together."""
 ENTERED_LIMIT = 100_000
 """Users in sessions that are known to be entered."""
 

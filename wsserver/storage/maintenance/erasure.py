@@ -24,6 +24,14 @@ DELIVERIES_AT_ONCE = 20
 """Each may be of a notification that names 50,000 recipients."""
 
 _OF_KEYS = "IN (SELECT value FROM json_each(?))"
+_FEW_ROWS = (
+    "contacts",
+    "known_users",
+    "away_marks",
+    "console_sessions",
+    "notification_preferences",
+)
+"""Tables with at most a few rows of a user each."""
 _DELETE_MARKS = (
     "DELETE FROM quota_marks"
     " WHERE scope = :own"
@@ -156,10 +164,7 @@ def _erase_few(db: Connection, user_id: str) -> dict[str, int]:
     """Delete from the tables that have few rows of a user."""
     db.overwrite_deleted()
     erased = {}
-    for table in (
-        *("contacts", "known_users", "away_marks", "console_sessions"),
-        "notification_preferences",
-    ):
+    for table in _FEW_ROWS:
         sql = f"DELETE FROM {table} WHERE user_id = ?"  # noqa: S608 - constants only
         erased[table] = db.execute(sql, [user_id]).rowcount
     marks = {"own": f"user:{user_id}", "within": f"user:{user_id} of organization:"}

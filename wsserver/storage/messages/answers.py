@@ -17,6 +17,7 @@ from functools import partial
 from typing import NamedTuple
 
 from wsserver.errors import AnswerEnded, NodeUnreachable, NotFound, TermChanged
+from wsserver.protocol.contents import GROWING
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.conversations import terms
@@ -27,7 +28,6 @@ from wsserver.storage.messages.message_rows import (
     TransactionHook,
 )
 
-GROWING = "growing"
 CLAIM_LIMIT = 200
 """Answers that are taken over in one transaction."""
 
@@ -49,7 +49,7 @@ _SELECT_TEXTS = (
     " WHERE message_id IN (SELECT value FROM json_each(?)) ORDER BY message_id, seq"
 )
 _SELECT_GROWING = (
-    f"SELECT a.message_id, a.session_id, a.node, m.key & {LAST_OFFSET}"  # noqa: S608
+    "SELECT a.message_id, a.session_id, a.node"
     " FROM answers a JOIN messages m ON m.message_id = a.message_id"
     " WHERE a.state = 'growing' AND a.session_id IN (SELECT value FROM json_each(?))"
     " ORDER BY m.key"
@@ -105,7 +105,6 @@ class GrowingPlace(NamedTuple):
     session_id: str
     node: str
     """Name of the node that owns it."""
-    offset: int
 
 
 class AnswerRow(NamedTuple):
@@ -342,11 +341,6 @@ class AnswerStore:
             lambda db: db.execute(_RELEASE, [self.owner, db.listed(message_ids)]).rowcount
         )
 
-    async def note_watchers(self, message_id: str, watchers: str) -> None:
-        """Store who has watched an answer that has ended."""
-        sql = "UPDATE answers SET watchers = ? WHERE message_id = ?"
-        await self._database.run(lambda db: db.execute(sql, [watchers, message_id]).rowcount)
-
 
 def require_begin(db: Connection, session_id: str, expected_term: int | None) -> int:
     """The term of a session in which an answer may begin.
@@ -359,8 +353,11 @@ def require_begin(db: Connection, session_id: str, expected_term: int | None) ->
     return term
 
 
-def require_term(db: Connection, session_id: str, term: int) -> None:
-    """Raise ``TermChanged`` for a session in another term."""
+def require_same_holder(db: Connection, session_id: str, term: int) -> None:
+    """Raise ``TermChanged`` for an answer that began in another term than the session is in now.
+
+    Without a row of the session nobody has taken it meanwhile.
+    """
     now = terms(db, [session_id]).get(session_id, term)
     if now != term:
         raise TermChanged(now)

@@ -14,8 +14,6 @@ from wsserver.storage.messages.conversations import find
 from wsserver.storage.messages.message_rows import LAST_OFFSET, SESSION, key_of, stream_row
 from wsserver.storage.messages.stream_reads import span
 
-VISITS = ("joined", "left")
-"""Fields of the log for a user's first connection in a session, and for the last one that left."""
 STARTED = "started"
 """Field of the row that a server writes at its start, for no session: all had left by then."""
 LATEST_CHANGES = 20

@@ -132,7 +132,7 @@ async def _start(context: WebContext, call: Call) -> dict[str, Any]:
 async def _append(context: WebContext, call: Call) -> Reply:
     """Append text to an answer; the latest append again is answered like the first time."""
     outcome = context.answers.append(call.caller, call.path["message_id"], call.body)
-    # Each word is one: none of them is logged.
+    # Producers append each word as it comes: not in the access log.
     answer = outcome if isinstance(outcome, dict) else await _awaited(outcome)
     return json_reply(answer, is_routine=True)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from wsserver.clock import rfc3339
+from wsserver.clock import rfc3339, rfc3339_or_none
 from wsserver.cluster.control import Request
 from wsserver.cluster.nodes import unreachable_in
 from wsserver.config import Settings
@@ -176,7 +176,7 @@ def _channels(context: WebContext, stored: StorageCounts) -> dict[str, Any]:
         channels[name] = {
             "configured": name in context.configured_channels,
             "waiting": backlog.waiting,
-            "due_since": None if backlog.due_since is None else rfc3339(backlog.due_since),
+            "due_since": rfc3339_or_none(backlog.due_since),
             "failed": backlog.failed,
             "not_configured": backlog.not_configured,
         }

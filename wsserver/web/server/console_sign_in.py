@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 from tornado.routing import Rule
 
-from wsserver.clock import rfc3339
+from wsserver.clock import rfc3339_or_none
 from wsserver.errors import (
     AuthAmbiguous,
     Forbidden,
@@ -112,7 +112,7 @@ class ConsoleSignIn(BaseHandler):
         """Who is signed in, until when; which extensions there are, and the pages they add."""
         session = {
             "user_id": user_id,
-            "ends_at": None if ends_at is None else rfc3339(ends_at),
+            "ends_at": rfc3339_or_none(ends_at),
             "extensions": sorted(self.context.extensions),
             "pages": [
                 page.view(name)
