@@ -1,6 +1,7 @@
 /**
  * Sizes as a bundler makes them, minified and gzipped, in bytes, as JSON: `client`, what a page loads
- * first; `later`, the modules that it loads when it needs them; `vue`, without client and Vue; `style`.
+ * first; `later`, the modules that it loads when it needs them; `vue`, what the parts for Vue load first,
+ * without client and Vue; `style`.
  */
 
 import { readFileSync } from "node:fs";

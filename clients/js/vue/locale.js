@@ -26,7 +26,7 @@ export function useTexts(known = TEXTS) {
   const language = computed(
     () => toValue(locale) ?? (globalThis.document?.documentElement.lang || "en"),
   );
-  const formats = computed(() => known[language.value] ?? formatsOf(language.value));
+  const formats = computed(() => formatsByLanguage[language.value] ?? formatsOf(language.value));
 
   /** A text with its values, which are put in for `{name}`. */
   const t = (name, values = {}) => {
@@ -52,7 +52,7 @@ export function dayOf(at) {
 }
 
 /** By language: they take long to make, and each message needs them. */
-const known = { __proto__: null };
+const formatsByLanguage = { __proto__: null };
 
 function formatsOf(language) {
   const made = (Format, options) => {
@@ -68,7 +68,7 @@ function formatsOf(language) {
   // A server of another version may send a time that is none.
   const safe = (format) => (at) =>
     Number.isNaN(Date.parse(at)) && typeof at !== "number" ? "" : format(new Date(at));
-  return (known[language] = {
+  return (formatsByLanguage[language] = {
     time: safe((at) => time.format(at)),
     day: safe((at) => day.format(at)),
     list: (names) => list.format(names),

@@ -64,22 +64,7 @@ export const TEXTS = {
   statePending: ["Waiting", "待处理"],
   stateClosed: ["Closed", "已关闭"],
 
-  holderAi: ["The AI answers ({name})", "AI 正在接待（{name}）"],
-  holderUser: ["{name} answers", "{name}正在接待"],
-  holderYou: ["You answer", "由我接待"],
-  holderNone: ["Nobody answers", "无人接待"],
-  holderWanted: ["Somebody is wanted", "等待人工接待"],
-  take: ["Take over", "接管"],
-  release: ["Release", "结束接待"],
-  toAi: ["Back to the AI", "交还 AI"],
-  termChanged: ["Somebody was faster", "已被他人抢先"],
-  noResponder: ["No AI has answered here yet", "此会话还没有 AI 接待过"],
-
   notifications: ["Notifications", "通知"],
-  noNotifications: ["No notifications", "暂无通知"],
   unread: [count("1 unread", "{n} unread"), "{n} 条未读"],
-  markRead: ["Mark as read", "标为已读"],
-  archive: ["Archive", "归档"],
-  markAllRead: ["Mark all as read", "全部标为已读"],
   close: ["Close", "关闭"],
 };

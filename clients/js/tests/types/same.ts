@@ -8,6 +8,8 @@ import * as writtenVue from "@wsserver/client/vue";
 import * as made from "../../build/src/index.js";
 import * as madeCalls from "../../build/src/rtc.js";
 import * as madeTesting from "../../build/testing/index.js";
+import { HOLDER_TEXTS } from "../../build/vue/components/holder-line.js";
+import { PANEL_TEXTS } from "../../build/vue/components/notification-panel.js";
 import * as madeCallTexts from "../../build/vue/call-texts.js";
 import * as madeVueCalls from "../../build/vue/calls.js";
 import * as madeTexts from "../../build/vue/texts.js";
@@ -81,7 +83,10 @@ same<
   keyof ReturnType<typeof madeVue.useConversations>,
   keyof ReturnType<typeof writtenVue.useConversations>
 >(true);
-same<keyof typeof madeTexts.TEXTS, writtenVue.TextName>(true);
+same<
+  keyof typeof madeTexts.TEXTS | keyof typeof HOLDER_TEXTS | keyof typeof PANEL_TEXTS,
+  writtenVue.TextName
+>(true);
 
 same<keyof typeof madeVueCalls, keyof typeof writtenVueCalls>(true);
 same<

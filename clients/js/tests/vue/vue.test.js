@@ -17,6 +17,9 @@ import {
   useWsLocale,
   wsClient,
 } from "../../vue/index.js";
+import { CALL_TEXTS } from "../../vue/call-texts.js";
+import { HOLDER_TEXTS } from "../../vue/components/holder-line.js";
+import { PANEL_TEXTS } from "../../vue/components/notification-panel.js";
 import { useTexts } from "../../vue/locale.js";
 import { TEXTS } from "../../vue/texts.js";
 
@@ -436,7 +439,8 @@ test("both languages have all texts, with the same values", () => {
     for (const [, name] of text.matchAll(/\{(\w+)\}/g)) asked.add(name);
     return [...asked].sort();
   };
-  for (const [name, [en, zh, ...more]] of Object.entries(TEXTS)) {
+  const all = { ...TEXTS, ...CALL_TEXTS, ...HOLDER_TEXTS, ...PANEL_TEXTS };
+  for (const [name, [en, zh, ...more]] of Object.entries(all)) {
     assert.deepEqual(valuesOf(en), valuesOf(zh), name);
     assert.deepEqual(more, []);
   }

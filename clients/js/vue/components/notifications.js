@@ -1,12 +1,14 @@
 /** Notifications: pop-ups at the edge of the page, and a centre with the latest ones. */
 
-import { defineComponent, h, nextTick, onBeforeUnmount, onMounted, ref, useId } from "vue";
+import { defineComponent, h, onBeforeUnmount, onMounted, ref, useId } from "vue";
 
 import { useTexts } from "../locale.js";
 import { useNotifications } from "../notifications.js";
+import { later } from "./later.js";
 
 const POPUPS = 4; // at once; the centre has the others, too
 const URGENT = new Set(["error", "urgent"]);
+const Panel = later(async () => (await import("./notification-panel.js")).panelOf(useTexts));
 
 export const WsNotifications = defineComponent({
   name: "WsNotifications",
@@ -22,19 +24,12 @@ export const WsNotifications = defineComponent({
   },
   setup(props, { slots, emit }) {
     const feed = props.notifications ?? useNotifications();
-    const { notifications, popups, unread, dismiss, hold, release, markRead } = feed;
+    const { popups, unread, dismiss, hold, release, markRead } = feed;
     const { t, moment } = useTexts();
     const isOpen = ref(false);
     const root = ref(null);
-    const panel = ref(null);
     const bell = ref(null);
     const id = useId();
-
-    async function open() {
-      isOpen.value = true;
-      await nextTick();
-      panel.value?.focus();
-    }
 
     function close(hasFocus = true) {
       if (!isOpen.value) return;
@@ -65,13 +60,8 @@ export const WsNotifications = defineComponent({
       ]);
     }
 
-    const cross = (onClick, name = "close") =>
-      h("button", { type: "button", class: "ws-close", "aria-label": t(name), onClick }, "×");
-
-    function archive(entry) {
-      feed.archive(entry);
-      panel.value?.focus(); // the button is gone
-    }
+    const cross = (onClick, name = t("close")) =>
+      h("button", { type: "button", class: "ws-close", "aria-label": name, onClick }, "×");
 
     function popup(entry) {
       const attributes = {
@@ -92,36 +82,11 @@ export const WsNotifications = defineComponent({
       );
     }
 
-    function item(entry) {
-      const attributes = {
-        key: entry.id,
-        class: "ws-item",
-        "data-type": entry.type,
-        "data-read": entry.isRead,
-      };
-      const dot = h("button", {
-        type: "button",
-        class: "ws-unread",
-        "aria-label": t("markRead"),
-        title: t("markRead"),
-        onClick: () => markRead(entry),
-      });
-      return h(
-        "li",
-        attributes,
-        slots.item?.({ entry }) ?? [
-          body(entry),
-          entry.isRead ? null : dot,
-          cross(() => archive(entry), "archive"),
-        ],
-      );
-    }
-
     function center() {
       const count = unread.value;
       const name =
         count > 0 ? `${t("notifications")}, ${t("unread", { n: count })}` : t("notifications");
-      const toggle = () => (isOpen.value ? close() : open());
+      const toggle = () => (isOpen.value ? close() : (isOpen.value = true));
       const button = {
         ref: bell,
         type: "button",
@@ -137,39 +102,8 @@ export const WsNotifications = defineComponent({
           : null;
       return [
         h("button", button, slots.bell?.({ unread: count }) ?? [h(BellIcon), badge]),
-        isOpen.value ? list() : null,
+        isOpen.value ? h(Panel, { id, feed, body, cross, onClose: () => close() }, slots) : null,
       ];
-    }
-
-    function list() {
-      const all = notifications.value;
-      const attributes = {
-        ref: panel,
-        id,
-        class: "ws-panel",
-        role: "dialog",
-        tabindex: -1,
-        "aria-label": t("notifications"),
-      };
-      const markAll = {
-        type: "button",
-        class: "ws-link",
-        "aria-disabled": unread.value === 0,
-        onClick: () => markRead(),
-      };
-      return h("div", attributes, [
-        h("div", { class: "ws-head" }, [
-          h("strong", t("notifications")),
-          h("button", markAll, t("markAllRead")),
-          cross(() => close()),
-        ]),
-        all.length > 0
-          ? h("ul", { class: "ws-items" }, all.map(item))
-          : h("div", { class: "ws-note" }, slots.empty?.() ?? t("noNotifications")),
-        feed.hasMore.value
-          ? h("button", { type: "button", class: "ws-link ws-more", onClick: feed.loadMore }, t("more"))
-          : null,
-      ]);
     }
 
     return () => {
