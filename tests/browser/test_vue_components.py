@@ -552,6 +552,8 @@ async def test_axe_finds_nothing(chromium: Browser, vue_url: str, options: dict[
         await expect(page.locator(".ws-popup")).to_have_count(4)
         assert await accessibility_faults(page) == []
         await page.locator(".ws-bell").click()
+        await expect(page.get_by_role("dialog")).to_be_focused()
+        await expect(page.locator(".ws-bell")).to_have_attribute("aria-controls", re.compile("."))
         assert await accessibility_faults(page) == []
         await page.evaluate("list.scrollTop = 1e9")
         await page.get_by_role("dialog").press("Escape")

@@ -29,6 +29,7 @@ export const WsNotifications = defineComponent({
     const isOpen = ref(false);
     const root = ref(null);
     const bell = ref(null);
+    const panel = ref(null); // null also while it is being loaded
     const id = useId();
 
     function close(hasFocus = true) {
@@ -93,16 +94,17 @@ export const WsNotifications = defineComponent({
         class: "ws-bell",
         "aria-label": name,
         "aria-expanded": isOpen.value,
-        "aria-controls": isOpen.value ? id : undefined,
+        "aria-controls": panel.value ? id : undefined,
         onClick: toggle,
       };
       const badge =
         count > 0
           ? h("span", { class: "ws-badge", "aria-hidden": "true" }, count > 99 ? "99+" : count)
           : null;
+      const attributes = { ref: panel, id, feed, body, cross, onClose: () => close() };
       return [
         h("button", button, slots.bell?.({ unread: count }) ?? [h(BellIcon), badge]),
-        isOpen.value ? h(Panel, { id, feed, body, cross, onClose: () => close() }, slots) : null,
+        isOpen.value ? h(Panel, attributes, slots) : null,
       ];
     }
 
