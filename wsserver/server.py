@@ -26,7 +26,7 @@ from wsserver.paging import MAX_LIMIT
 from wsserver.plugins import call_plugins
 from wsserver.protocol.answers import AnswerStartArgs, answer_faults
 from wsserver.protocol.close_codes import CloseCode
-from wsserver.protocol.notifications import ContactsRequest
+from wsserver.protocol.notifications import ContactsRequest, PreferencesRequest
 from wsserver.protocol.requests import (
     BroadcastRequest,
     DisconnectRequest,
@@ -433,6 +433,16 @@ class Server:
         """Replace them, with the fields of ``PUT /users/{id}/contacts``; ``ValidationFailed``."""
         request = read_request(fields, ContactsRequest)
         return await self._context.notifications.replace_contacts(ACTOR, user_id, request)
+
+    async def preferences(self, user_id: str) -> dict[str, Any]:
+        """What a user has chosen about notifications, as ``GET /users/{id}/preferences``."""
+        return await self._context.notification_preferences.get(ACTOR, user_id)
+
+    async def change_preferences(self, user_id: str, **fields: Any) -> dict[str, Any]:
+        """Change them: the fields of ``PATCH /users/{id}/preferences``; ``ValidationFailed``."""
+        api = self._context.notification_preferences
+        request = read_request(fields, PreferencesRequest, api.faults_of)
+        return await api.change(ACTOR, user_id, request)
 
     # State
 

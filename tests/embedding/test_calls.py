@@ -169,6 +169,16 @@ async def test_contacts(make: Make) -> None:
         assert sum(accepted.states.values()) == 1
 
 
+async def test_preferences(make: Make) -> None:
+    async with make() as server:
+        assert (await server.preferences("u1"))["channels"] == {}
+        changed = await server.change_preferences("u1", channels={"*": {"sms": False}})
+        assert changed["channels"] == {"*": {"sms": False}}
+        assert changed == await server.preferences("u1")
+        with pytest.raises(ValidationFailed, match=r"channels\.nothing"):
+            await server.change_preferences("u1", channels={"nothing": {"sms": False}})
+
+
 # Credentials
 
 

@@ -98,7 +98,8 @@ def settle_some(db: Connection) -> None:
     for rest in (2, 0, 1):
         db.execute(
             "UPDATE deliveries SET state = 'read', sent_at = 1700000000.0009, due_at = NULL,"
-            " acknowledged_at = 1700000001.5, unless_acknowledged = 1"
+            " acknowledged_at = 1700000001.5, unless_acknowledged = 1,"
+            " reason = 'daily_digest'"
             " WHERE channel = 'websocket' AND id / 2 % 4 = ?",
             [rest],
         )

@@ -132,3 +132,7 @@ async def test_a_delivery_says_why_it_was_not_sent(server: Server) -> None:
             break
     assert (delivery["state"], delivery["reason"]) == ("cancelled", "switched_off")
     assert delivery["attempts"] == []
+    for order in ("accepted", "settled"):
+        answer = await server.get(f"/export/notifications?order={order}")
+        (exported,) = answer.json()["deliveries"]
+        assert (exported["state"], exported["reason"]) == ("cancelled", "switched_off")

@@ -32,7 +32,7 @@ _ENTRIES = f"""
 """  # noqa: S608
 _DELIVERY = """
     d.id AS delivery, d.delivery_id, n.notification_id, n.at AS created_at, d.expires_at, n.type,
-    n.template, n.content, n.sender, n.organization_id, d.channel, d.user_id, d.state,
+    n.template, n.content, n.sender, n.organization_id, d.channel, d.user_id, d.state, d.reason,
     CASE d.state WHEN 'pending' THEN d.due_at END AS next_attempt_at, d.sent_at, d.acknowledged_at,
     d.unless_acknowledged
 """
@@ -113,7 +113,10 @@ def _entries(database: sqlite3.Connection, wanted: Wanted) -> Iterator[Numbered]
 
 
 def _deliveries(database: sqlite3.Connection, wanted: Wanted) -> Iterator[Numbered]:
-    cursor = database.execute(_SETTLED if wanted.is_settled else _ACCEPTED, _limits(wanted))
+    sql = _SETTLED if wanted.is_settled else _ACCEPTED
+    if "reason" not in [name for _, name, *_ in database.execute("PRAGMA table_info(deliveries)")]:
+        sql = sql.replace("d.reason", "NULL AS reason")  # of an older server
+    cursor = database.execute(sql, _limits(wanted))
     names = [name for name, *_ in cursor.description]
     while rows := cursor.fetchmany(_AT_ONCE):
         found = [dict(zip(names, row, strict=True)) for row in rows]

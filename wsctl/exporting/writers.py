@@ -37,8 +37,8 @@ SHAPES = {
     "notifications": Shape(
         ("notification_id", "delivery_id", "created_at", "expires_at", "type", "template",
          "params", "title", "message", "action_url", "sender", "organization_id", "user_id",
-         "channel", "is_escalation", "state", "next_attempt_at", "sent_at", "acknowledged_at",
-         "attempts"),
+         "channel", "is_escalation", "state", "reason", "next_attempt_at", "sent_at",
+         "acknowledged_at", "attempts"),
         is_open=False,
     ),
     "usage": Shape(

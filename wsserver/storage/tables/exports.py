@@ -30,7 +30,7 @@ _SNAPSHOT = ", ".join(FIELDS)
 _AUDIT = ("at", "actor", "role", "action", "target", "detail", "outcome", "request_id", "remote_ip")
 _DELIVERY = """
     d.id, d.delivery_id, n.notification_id, n.at AS created_at, d.expires_at, n.type, n.template,
-    n.content, n.sender, n.organization_id, d.channel, d.user_id, d.state,
+    n.content, n.sender, n.organization_id, d.channel, d.user_id, d.state, d.reason,
     CASE d.state WHEN 'pending' THEN d.due_at END AS next_attempt_at, d.sent_at, d.acknowledged_at,
     d.unless_acknowledged
 """

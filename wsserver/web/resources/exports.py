@@ -17,7 +17,7 @@ from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import Limit, Moment, PageQuery, time_range
 from wsserver.web.resources.audit import AuditEntry, require_unconfined
-from wsserver.web.resources.notifications import DeliveryAttempt
+from wsserver.web.resources.notifications import DeliveryAttempt, WithheldReason
 from wsserver.web.resources.stats import Snapshot
 
 RESOURCE = Resource("Exports")
@@ -74,6 +74,7 @@ class ExportedDelivery(Answer):
     channel: ChannelName
     user_id: str
     state: DeliveryState
+    reason: WithheldReason | None
     next_attempt_at: Time | None
     sent_at: Time | None
     acknowledged_at: Time | None

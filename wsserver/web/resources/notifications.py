@@ -38,6 +38,12 @@ class DeliveryAttempt(Answer):
     detail: str
 
 
+WithheldReason = Annotated[
+    Literal["switched_off", "quiet_hours", "digest", "daily_digest"],
+    Meta(description="why the user does not get it, or not yet"),
+]
+
+
 class NotificationDelivery(Answer):
     """Delivery of a notification to one user by one channel."""
 
@@ -47,13 +53,7 @@ class NotificationDelivery(Answer):
     state: DeliveryState
     attempts: list[DeliveryAttempt]
     next_attempt_at: Time | None = None
-    reason: (
-        Annotated[
-            Literal["switched_off", "quiet_hours", "digest", "daily_digest"],
-            Meta(description="why the user does not get it, or not yet"),
-        ]
-        | None
-    ) = None
+    reason: WithheldReason | None = None
     sent_at: Time | None = None
     acknowledged_at: Time | None = None
     is_escalation: (
