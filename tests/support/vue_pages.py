@@ -25,6 +25,7 @@ _IMPORTS = {
     "@wsserver/client/calls": "/src/rtc.js",
     "@wsserver/client/vue": "/vue/index.js",
     "@wsserver/client/vue/calls": "/vue/calls.js",
+    "@wsserver/client/vue/files": "/vue/files.js",
     "@wsserver/client/testing": "/testing/index.js",
 }
 _PAGE = f"""<!doctype html>
@@ -34,11 +35,12 @@ _PAGE = f"""<!doctype html>
 <title>Test</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; connect-src *;
-  style-src 'self'; script-src 'self' 'nonce-test'; img-src data:">
+  style-src 'self'; script-src 'self' 'nonce-test'; img-src data: http://127.0.0.1:*">
 <link rel="icon" href="data:,">
 <script type="importmap" nonce="test">{json.dumps({"imports": _IMPORTS})}</script>
 <link rel="stylesheet" href="/vue/style.css">
 <link rel="stylesheet" href="/vue/calls.css">
+<link rel="stylesheet" href="/vue/files.css">
 <link rel="stylesheet" href="/page.css">
 </head>
 <body><main id="app"></main></body>

@@ -4,6 +4,7 @@ import * as written from "@wsserver/client";
 import * as writtenCalls from "@wsserver/client/calls";
 import * as writtenTesting from "@wsserver/client/testing";
 import * as writtenVueCalls from "@wsserver/client/vue/calls";
+import * as writtenVueFiles from "@wsserver/client/vue/files";
 import * as writtenVue from "@wsserver/client/vue";
 import * as made from "../../build/src/index.js";
 import * as madeCalls from "../../build/src/rtc.js";
@@ -12,6 +13,8 @@ import { HOLDER_TEXTS } from "../../build/vue/components/holder-line.js";
 import { PANEL_TEXTS } from "../../build/vue/components/notification-panel.js";
 import * as madeCallTexts from "../../build/vue/call-texts.js";
 import * as madeVueCalls from "../../build/vue/calls.js";
+import * as madeFileTexts from "../../build/vue/file-texts.js";
+import * as madeVueFiles from "../../build/vue/files.js";
 import * as madeTexts from "../../build/vue/texts.js";
 import * as madeVue from "../../build/vue/index.js";
 
@@ -95,3 +98,5 @@ same<
 >(true);
 same<Properties<typeof madeVueCalls.WsCall>, Properties<typeof writtenVueCalls.WsCall>>(true);
 same<keyof typeof madeCallTexts.CALL_TEXTS, writtenVueCalls.CallTextName>(true);
+same<keyof typeof madeVueFiles, keyof typeof writtenVueFiles>(true);
+same<keyof typeof madeFileTexts.FILE_TEXTS, writtenVueFiles.FileTextName>(true);

@@ -23,7 +23,7 @@ export function withLinks(text) {
 /** The content of a message as text. */
 export function textOf({ content }) {
   if (typeof content === "string") return content;
-  return JSON.stringify(content, null, 2) ?? "";
+  return content?.filename ?? JSON.stringify(content, null, 2) ?? "";
 }
 
 export function nameOf({ username, user_id: userId } = {}) {

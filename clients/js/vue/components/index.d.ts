@@ -4,6 +4,7 @@ import type { AllowedComponentProps, VNodeChild, VNodeProps } from "vue";
 
 import type { ChatMessage, ClientEvents, Conversation, HolderView, State } from "../../src/index.js";
 import type { CallTextName } from "../calls.js";
+import type { FileTextName } from "../files.js";
 import type {
   Conversations,
   MessageEntry,
@@ -43,6 +44,8 @@ export const WsMessageList: WsComponent<
     message: Slot<OfMessage>;
     /** What is in the bubble. */
     content: Slot<OfMessage>;
+    /** The same of a message that is a file: for `WsAttachment`. */
+    file: Slot<OfMessage>;
     /** Above the first of several messages. */
     sender: Slot<OfMessage>;
     avatar: Slot<OfMessage>;
@@ -174,4 +177,4 @@ export const WsNotifications: WsComponent<
 >;
 
 /** Texts of your own, by their names; `{name}` stands for a value. */
-export type Texts = Partial<Record<TextName | CallTextName, string | ((values: Record<string, any>) => string)>>;
+export type Texts = Partial<Record<TextName | CallTextName | FileTextName, string | ((values: Record<string, any>) => string)>>;

@@ -23,7 +23,7 @@ const AT_END = 40; // pixels from the end that still count as being there
 const TOGETHER_MS = 5 * 60_000; // messages of one sender that stand together
 const SAID_MS = 1500; // between two announcements to screen readers
 const SAID = 200; // characters of one
-const ROW_SLOTS = ["message", "sender", "avatar", "content", "meta", "failed", "actions", "day"];
+const ROW_SLOTS = ["message", "sender", "avatar", "content", "file", "meta", "failed", "actions", "day"];
 
 export const WsMessageList = defineComponent({
   name: "WsMessageList",

@@ -45,6 +45,12 @@ export const Row = defineComponent({
       ];
     }
 
+    function said(given) {
+      const { message } = given;
+      const { content: own, file } = props.slots;
+      return own ? own(given) : (message.content.file_id && file?.(given)) || content(message);
+    }
+
     /** The message that this one answers, if it is here. */
     function quote({ reply_to: replyTo }) {
       if (!replyTo) return null;
@@ -81,7 +87,7 @@ export const Row = defineComponent({
       const { state } = message;
       return h("div", { key: "bubble", class: "ws-bubble", "data-answer": state }, [
         quote(message),
-        h("div", { key: "content" }, slots.content ? slots.content(given) : content(message)),
+        h("div", { key: "content" }, said(given)),
         h("div", { key: "meta", class: "ws-meta" }, [
           slots.meta?.(given),
           ENDS[state] ? h("span", { title: message.reason }, t(ENDS[state])) : null,
