@@ -322,6 +322,7 @@ def build(
             control=control,
             leases=leases,
             statistics=live.statistics,
+            tracing=live.tracing,
             make_http_client=HttpClients(telemetry),
         ),
         live.dispatcher,

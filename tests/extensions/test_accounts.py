@@ -195,7 +195,16 @@ async def test_what_fails_for_good_is_reported_and_can_be_sent_again(
     assert (unsent["state"], unsent["contact"], unsent["sender"]) == ("failed", "wxid_ann", "bob")
     assert (unsent["attempts"], unsent["due_at"]) == (1, None)
     assert unsent["detail"] == "ret 500: bad ***"
+    trace = (await server.get(f"/messages/{unsent['message_id']}")).json()
+    (outside,) = trace["outside"]
+    assert outside.pop("at") >= unsent["at"]
+    assert outside == {
+        "by": "account main", "recipient": "wxid_ann", "state": "failed", "attempts": 1,
+        "reason": "ret 500: bad ***",
+    }  # fmt: skip
     stranger = token("m", "manager", organization_id="org_2")
+    path = f"/messages/{unsent['message_id']}"
+    assert (await server.get(path, bearer=stranger)).code == "not_found"
     assert (await server.get("/accounts/main", bearer=stranger)).code == "not_found"
     assert (await server.get("/accounts/none")).code == "not_found"
     gewe.answer_with(200, b'{"ret":200,"data":{}}')
@@ -204,6 +213,9 @@ async def test_what_fails_for_good_is_reported_and_can_be_sent_again(
     while (whole := (await server.get("/accounts/main")).json())["unsent"]:
         await asyncio.sleep(0.01)
     assert whole["sent"] == 1
+    (outside,) = (await server.get(path)).json()["outside"]
+    assert (outside["state"], "reason" in outside) == ("sent", False)
+    assert "outside" not in (await server.get(f"{path}?user_id=bob")).json()
     assert whole["last_sent_at"] == unsent["at"]
 
 

@@ -84,3 +84,20 @@ def test_an_unknown_account(ctl: Run, server: FakeServer) -> None:
     problem = {"code": "not_found", "detail": "no account x", "status": 404}
     server.answers["GET", "/accounts/x"] = (404, problem)
     assert "no account x" in ctl("accounts", "show", "x").stderr
+
+
+def test_a_trace_says_whether_the_contact_has_a_message(ctl: Run, server: FakeServer) -> None:
+    outside = {"by": "account main", "recipient": "ann", "attempts": 8}
+    failed = {**outside, "state": "failed", "at": "2024-01-14T14:31:02Z", "reason": "ret 500"}
+    waits = {**outside, "state": "pending", "due_at": "2024-01-14T14:32:00Z"}
+    trace = {
+        "message_id": "msg_1", "type": "new_message", "class": "kept",
+        "target": {"type": "session", "id": "gewe:main:ann"}, "accepted_from": None,
+        "accepted_at": "2024-01-14T14:31:00Z", "recipients": [], "truncated": False,
+        "summary": {"total": 0}, "outside": [waits, failed],
+    }  # fmt: skip
+    server.answers["GET", "/messages/msg_1"] = (200, trace)
+    rows = ctl("trace", "msg_1").stdout
+    assert "failed by account main: ret 500" in rows
+    assert "+2000 ms" in rows
+    assert "pending by account main" in rows

@@ -147,6 +147,11 @@ def _timeline(
             reason = recipient.get("reason") if is_last else None
             what = f"{step['state']}: {reason}" if reason else str(step["state"])
             rows.append({**who, "at": step.get("at"), "what": what})
+    for outside in document.get("outside") or ():
+        reason = f": {outside['reason']}" if outside.get("reason") else ""
+        what = f"{outside.get('state')} by {outside.get('by')}{reason}"
+        who = {"user_id": outside.get("recipient"), "connection_id": None}
+        rows.append({**who, "at": outside.get("at"), "what": what})
     for row in rows:
         at = epoch(row["at"])
         row["after"] = "" if at is None or accepted is None else _after(at - accepted)

@@ -38,6 +38,7 @@ from wsserver.realtime.sessions.conversations import Conversations
 from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.streams import Streams
+from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.message_rows import TransactionHook
 from wsserver.tasks import Tasks
@@ -276,4 +277,6 @@ class ExtensionContext(Generic[O]):
     """Jobs have theirs already."""
     statistics: Statistics
     """``add_source`` for figures of this node."""
+    tracing: Tracing
+    """``add_outside`` for messages that are delivered to others than connections."""
     make_http_client: MakeHttpClient

@@ -75,6 +75,7 @@ class Accounts:
             context.control.add_listener(StatusHeard, self._heard)
             context.events.add_event_handler("message_published", self._published)
             context.events.add_event_handler("answer_ended", self._published)
+            context.tracing.add_outside(self._traced)
 
     # -- callbacks
 
@@ -248,6 +249,24 @@ class Accounts:
         options = self._options.get(account)
         if options is None or organization not in (None, options.organization_id):
             raise NotFound("account", account)
+
+    async def _traced(self, message_id: str) -> list[dict[str, Any]]:
+        """What has become of a message for a contact, for its trace."""
+        found = await self._outbox.of_message(message_id)
+        if found is None:
+            return []
+        is_pending, is_sent = found.state == "pending", found.state == "sent"
+        at = rfc3339(found.due_at)
+        return [
+            {
+                "by": f"account {found.account}",
+                "recipient": found.contact,
+                "state": found.state if is_pending or is_sent else "failed",
+                "attempts": found.attempts,
+                **({"due_at": at} if is_pending else {"at": at}),
+                **({"reason": found.detail} if found.detail and not is_sent else {}),
+            }
+        ]
 
     async def retry(self, actor: Actor, account: str) -> int:
         """Send again what was given up; returns the number. Raises ``NotFound``."""

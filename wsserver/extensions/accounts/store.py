@@ -100,6 +100,10 @@ _SELECT_UNSENT = (
     "SELECT message_id, session_id, contact, sender, at, state, attempts, due_at, detail"
     " FROM account_outbox WHERE account = ? AND state <> 'sent' ORDER BY id DESC LIMIT ?"
 )
+_SELECT_MESSAGE = (
+    "SELECT account, contact, state, attempts, due_at, detail FROM account_outbox"
+    " WHERE message_id = ?"
+)
 _PRUNED = {
     "account_messages": "at < ?",
     "account_outbox": "at < ? AND state != 'pending'",
@@ -155,6 +159,19 @@ class Unsent(NamedTuple):
     state: str
     attempts: int
     due_at: float
+    detail: str
+    """Why the last attempt failed."""
+
+
+class OutboxState(NamedTuple):
+    """What has become of a message for a contact."""
+
+    account: str
+    contact: str
+    state: str
+    attempts: int
+    due_at: float
+    """Of the next attempt; of a message that was sent or given up the time of that."""
     detail: str
     """Why the last attempt failed."""
 
@@ -218,6 +235,13 @@ class AccountOutbox(LeasedTable[ClaimedSend]):
             lambda db: db.execute(_SELECT_UNSENT, [account, QUEUE_SHOWN]).fetchall()
         )
         return list(map(Unsent._make, rows))
+
+    async def of_message(self, message_id: str) -> OutboxState | None:
+        """What has become of a message; None: it was not for a contact, or long ago."""
+        row = await self._database.read(
+            lambda db: db.execute(_SELECT_MESSAGE, [message_id]).fetchone()
+        )
+        return None if row is None else OutboxState(*row)
 
     async def last_sent(self) -> dict[str, float]:
         """When a message that was sent last was written, by account."""

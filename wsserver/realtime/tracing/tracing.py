@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Protocol
 
@@ -47,6 +47,10 @@ LISTS_FILTERED = frozenset(
 )
 """Targets whose filtered-out connections are listed too. For a broadcast or a role, filters only
 select the recipients."""
+
+
+OutsideSource = Callable[[str], Awaitable[Sequence[dict[str, Any]]]]
+"""Gets a message id; returns what has become of the message outside of the server."""
 
 
 class MessageStore(Protocol):
@@ -123,6 +127,11 @@ class Tracing:
         self._messages = messages
         self._receipts = receipts
         self._clock = clock
+        self._outside: list[OutsideSource] = []
+
+    def add_outside(self, source: OutsideSource) -> None:
+        """Ask ``source`` for the deliveries of traced messages to others than connections."""
+        self._outside.append(source)
 
     async def trace(
         self, actor: Actor, message_id: str, user_id: str | None = None
@@ -156,11 +165,16 @@ class Tracing:
         entry = query.entry
         is_whole = query.past.is_complete and (entry.is_whole or bool(entry.stream))
         is_whole = is_whole and all(part.is_whole for part in parts.values())
+        outside: list[dict[str, Any]] = []
+        if user_id is None:
+            for source in self._outside:
+                outside += await source(message_id)
         return {
             **_head(entry, scope),
             "recipients": recipients.listing(),
             "truncated": recipients.is_truncated or not is_whole,
             "summary": recipients.summary(),
+            **({"outside": outside} if outside else {}),
             **unreachable_in(answers),
         }
 

@@ -143,6 +143,18 @@ class TracedRecipient(Answer):
     reason: Annotated[str | None, Meta(description="why it is dropped or pending")] = None
 
 
+class TracedOutside(Answer):
+    """Delivery of a message to somebody outside of the server, as a contact of a messenger."""
+
+    by: Annotated[str, Meta(description="what sends it, as `account main`")]
+    recipient: str
+    state: Literal["pending", "sent", "failed"]
+    attempts: int
+    at: Annotated[Time | None, Meta(description="when it was sent or given up")] = None
+    due_at: Annotated[Time | None, Meta(description="of the next attempt")] = None
+    reason: Annotated[str | None, Meta(description="why the last attempt failed")] = None
+
+
 class TraceSummary(Answer):
     """Number of recipients by state."""
 
@@ -167,6 +179,7 @@ class Trace(ClusterAnswer):
     recipients: list[TracedRecipient]
     truncated: Annotated[bool, Meta(description="true: not all recipients are listed")]
     summary: TraceSummary
+    outside: list[TracedOutside] | None = None
     organization_id: str | None = None
     role: str | None = None
     stream: str | None = None
