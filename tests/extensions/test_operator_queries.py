@@ -17,10 +17,10 @@ from wsserver.extensions.responders.store import LEASE_S, Turn, TurnStore, Waiti
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.extension_schema import apply_steps
 from wsserver.storage.messages.conversations import (
-    Choice,
     ConversationStore,
     Holder,
     HolderWish,
+    SessionFilter,
 )
 
 NOW = 1_700_000_000.0
@@ -91,4 +91,4 @@ async def test_sessions_by_state_and_holder(database: Database) -> None:
         (None, "user", []),
         ("open", None, ["c"]),
     ):
-        assert await store.chosen(Choice(state, holder)) == found, (state, holder)
+        assert await store.matching(SessionFilter(state, holder)) == found, (state, holder)

@@ -17,8 +17,8 @@ from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.migrations import MIGRATIONS
 from wsserver.storage.messages.conversations import (
     KEPT_S,
-    Changed,
     Conversation,
+    ConversationChange,
     ConversationStore,
     Holder,
     HolderWish,
@@ -31,7 +31,9 @@ from wsserver.storage.tables.access_lists import AccessChangeStore, MemberStore,
 ALICE, AI = Holder("user", "alice"), Holder("ai", "fastgpt")
 
 
-async def change(store: ConversationStore, at: float = 1.0, **values: str | None) -> Changed:
+async def change(
+    store: ConversationStore, at: float = 1.0, **values: str | None
+) -> ConversationChange:
     number = partial(number_members, session_id="s1")
     return await store.change("s1", values, "boss", at, number)
 

@@ -14,8 +14,8 @@ from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
 from wsserver.realtime.messages.promise import Promise
-from wsserver.realtime.sessions.conversation_list import ConversationList, Wanted
-from wsserver.realtime.sessions.conversations import Conversations, view_of
+from wsserver.realtime.sessions.conversation_list import ConversationList, ConversationQuery
+from wsserver.realtime.sessions.conversations import Conversations, holder_view
 from wsserver.realtime.sessions.read_positions import ReadPositions
 from wsserver.storage.messages.conversations import Holder, HolderWish
 
@@ -59,7 +59,7 @@ class ConversationCommands:
         self, connection: ConnectionInfo, command: commands.Conversations
     ) -> Answer:
         """List the caller's conversations."""
-        wanted = Wanted(
+        wanted = ConversationQuery(
             connection.user_id,
             command.limit,
             command.cursor or None,
@@ -117,7 +117,7 @@ class ConversationCommands:
         return "taken", {
             "session_id": session_id,
             "term": after.term,
-            "holder": view_of(after.holder),
+            "holder": holder_view(after.holder),
         }
 
     async def release(self, connection: ConnectionInfo, command: commands.Release) -> Answer:
@@ -134,7 +134,7 @@ class ConversationCommands:
         return "released", {
             "session_id": session_id,
             "term": after.term,
-            "holder": view_of(after.holder),
+            "holder": holder_view(after.holder),
         }
 
     async def _manages(self, connection: ConnectionInfo, session_id: str) -> bool:

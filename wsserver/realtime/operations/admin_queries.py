@@ -36,12 +36,12 @@ from wsserver.realtime.operations.node_queries import (
     ReadSessions,
     SessionIds,
 )
-from wsserver.realtime.sessions.conversation_list import ConversationList, Wanted
-from wsserver.realtime.sessions.conversations import Conversations, conversation_view, view_of
+from wsserver.realtime.sessions.conversation_list import ConversationList, ConversationQuery
+from wsserver.realtime.sessions.conversations import Conversations, conversation_view, holder_view
 from wsserver.realtime.sessions.visits import SessionVisits
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.streams import Streams
-from wsserver.storage.messages.conversations import Choice, Conversation
+from wsserver.storage.messages.conversations import Conversation, SessionFilter
 from wsserver.storage.messages.session_past import PastSessions
 
 
@@ -160,41 +160,41 @@ class AdminQueries:
         actor: Actor,
         window: Window,
         node: str | None = None,
-        choice: Choice | None = None,
+        wanted: SessionFilter | None = None,
     ) -> dict[str, Any]:
         """The sessions of the scope with joined connections, by id; each once.
 
-        ``choice``: those with this state and holder, also without connections unless they are asked
+        ``wanted``: those with this state and holder, also without connections unless they are asked
         for of one node.
         """
         scope = self._scope(actor, "connections:read")
         after = after_of(window)
         found = await self._nodes.ask(SessionIds(), node)
         known: set[str] = set().union(*found.by_node.values())
-        if choice is not None:
-            known = await self._chosen(choice, known, is_active=node is not None)
+        if wanted is not None:
+            known = await self._matching(wanted, known, is_active=node is not None)
         ids = await scope.sessions(sorted(known))
         start = 0 if after is None else bisect_right(ids, after)
-        wanted = ids[start : start + window.limit + 1]
-        read = await self._nodes.ask(ReadSessions(scope.organization_id, wanted), node)
+        page_ids = ids[start : start + window.limit + 1]
+        read = await self._nodes.ask(ReadSessions(scope.organization_id, page_ids), node)
         parts = list(read.by_node.values())
-        if choice is not None and node is None:
-            idle = [{"session_id": each, "users": [], "connections": 0} for each in wanted]
+        if wanted is not None and node is None:
+            idle = [{"session_id": each, "users": [], "connections": 0} for each in page_ids]
             parts.append(Part(idle, has_more=False))
-        items, has_more = merge_parts(parts, "session_id", len(wanted), merge_session)
-        has_more = has_more or len(wanted) > window.limit  # some may have ended meanwhile
+        items, has_more = merge_parts(parts, "session_id", len(page_ids), merge_session)
+        has_more = has_more or len(page_ids) > window.limit  # some may have ended meanwhile
         page = PageBuilder[dict[str, Any]](window.limit)
         conversations = await self._conversations.find_all([each["session_id"] for each in items])
         for number, item in enumerate(items, 1):
             session_id = item["session_id"]
             own = conversations.get(session_id) or Conversation(session_id)
-            state = {"title": own.title, "state": own.state, "holder": view_of(own.holder)}
+            state = {"title": own.title, "state": own.state, "holder": holder_view(own.holder)}
             if not page.add({**await self._session(item, scope), **state}):
                 has_more = True
                 break
             if number % SLICE == 0:
                 await asyncio.sleep(0)
-        last = page.items[-1]["session_id"] if page.items else "".join(wanted[-1:])
+        last = page.items[-1]["session_id"] if page.items else "".join(page_ids[-1:])
         silent = {*found.unreachable, *read.unreachable}
         return {
             "sessions": page.items,
@@ -203,13 +203,15 @@ class AdminQueries:
             **({"unreachable": sorted(silent)} if silent else {}),
         }
 
-    async def _chosen(self, choice: Choice, active: set[str], *, is_active: bool) -> set[str]:
-        """Ids of the sessions that are chosen, only of the active ones or of all."""
-        chosen = set(await self._conversations.chosen(choice))
-        if choice.admits(Conversation("")):  # so are those that nobody has written in yet
-            stored = await self._conversations.find_all(sorted(active - chosen))
-            chosen |= active - stored.keys()
-        return chosen & active if is_active else chosen
+    async def _matching(
+        self, wanted: SessionFilter, active: set[str], *, is_active: bool
+    ) -> set[str]:
+        """Ids of the sessions that match, only of the active ones or of all."""
+        matching = set(await self._conversations.matching(wanted))
+        if wanted.admits(Conversation("")):  # so are those that nobody has written in yet
+            stored = await self._conversations.find_all(sorted(active - matching))
+            matching |= active - stored.keys()
+        return matching & active if is_active else matching
 
     async def session(
         self, actor: Actor, session_id: str, permission: str = "connections:read"
@@ -250,7 +252,7 @@ class AdminQueries:
         """
         scope = self._scope(actor, "messages:read")
         await scope.find_user(user_id)
-        wanted = Wanted(user_id, window.limit, window.cursor, state)
+        wanted = ConversationQuery(user_id, window.limit, window.cursor, state)
         # Messages may be for another organization alone.
         reader = actor.claims if scope.organization_id is not None else None
         found = await self._conversation_list.of_user(wanted, scope, reader)
@@ -271,15 +273,13 @@ class AdminQueries:
         """
         scope = self._scope(actor, "messages:read")
         await scope.find_user(user_id)
-        sessions, total, unread, cursor = await self._conversation_list.explain_unread(
-            user_id, scope, window, messages
-        )
+        page = await self._conversation_list.explain_unread(user_id, scope, window, messages)
         return {
             "user_id": user_id,
-            "sessions": sessions,
-            "unread_total": unread,
-            "total": total,
-            "next_cursor": cursor,
+            "sessions": page.sessions,
+            "unread_total": page.unread_total,
+            "total": page.total,
+            "next_cursor": page.next_cursor,
         }
 
     async def session_at(self, actor: Actor, session_id: str, at: float) -> dict[str, Any]:

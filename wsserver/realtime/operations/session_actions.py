@@ -15,7 +15,7 @@ from wsserver.protocol.strict_json import encode
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.tenancy import SPREAD_S, Scope, Tenancy
 from wsserver.realtime.operations.access_changes import SessionAssigned
-from wsserver.realtime.sessions.conversations import Conversations, view_of
+from wsserver.realtime.sessions.conversations import Conversations, holder_view
 from wsserver.storage.messages.conversations import Holder, HolderWish
 
 MANAGE = "sessions:manage"
@@ -74,8 +74,10 @@ class SessionActions:
         expected = request.expected_term
         wish = HolderWish(holder, expected_term=None if expected is UNSET else expected)
         after = (await self._conversations.hold(session_id, wish, actor.claims.sub)).after
-        self._audit.record(actor, "holder", target, holder=view_of(after.holder), term=after.term)
-        return {"holder": view_of(after.holder), "term": after.term}
+        self._audit.record(
+            actor, "holder", target, holder=holder_view(after.holder), term=after.term
+        )
+        return {"holder": holder_view(after.holder), "term": after.term}
 
     async def _scope(self, actor: Actor, session_id: str) -> Scope:
         self._permissions.require(actor.claims, MANAGE)

@@ -21,20 +21,20 @@ from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.messages.conversations import Conversation, ConversationStore
 from wsserver.storage.messages.participant_store import ParticipantStore
-from wsserver.storage.messages.participants import Listed
+from wsserver.storage.messages.participants import UserSession
 
 Show = Callable[[list[str]], Awaitable[list[str]]]
 """Those of the users in a session whom the requester may see."""
 
 
-class Place(NamedTuple):
+class ListPosition(NamedTuple):
     """Where a list continues: after a conversation."""
 
     active_at: float
     session_id: str
 
 
-class Wanted(NamedTuple):
+class ConversationQuery(NamedTuple):
     """A page of the conversations of a user."""
 
     user_id: str
@@ -45,7 +45,7 @@ class Wanted(NamedTuple):
     """Bytes at most; one conversation in any case."""
 
 
-class Found(NamedTuple):
+class ConversationPage(NamedTuple):
     """The conversations of a user that a requester may see, and the page of them."""
 
     conversations: list[dict[str, Any]]
@@ -53,6 +53,17 @@ class Found(NamedTuple):
     """With the state that is wanted, on all pages."""
     unread_total: int
     """In all of them, whatever their state."""
+    next_cursor: str | None
+
+
+class UnreadPage(NamedTuple):
+    """The sessions of a user with unread messages, and the first of these in each."""
+
+    sessions: list[dict[str, Any]]
+    total: int
+    """Sessions, on all pages."""
+    unread_total: int
+    """Messages, on all pages."""
     next_cursor: str | None
 
 
@@ -77,7 +88,7 @@ class ConversationList:
         self._access = access
         self._hub = hub
 
-    async def of_caller(self, claims: Claims, wanted: Wanted) -> Found:
+    async def of_caller(self, claims: Claims, wanted: ConversationQuery) -> ConversationPage:
         """The conversations of the user with these claims, who asks.
 
         Those by claim only while the claim is there. The last message is left out of those that
@@ -96,10 +107,10 @@ class ConversationList:
 
     async def of_user(
         self,
-        wanted: Wanted,
+        wanted: ConversationQuery,
         scope: Scope,
         reader: Claims | None,
-    ) -> Found:
+    ) -> ConversationPage:
         """The conversations of another user, as far as they are in the requester's scope.
 
         ``reader``: last messages as this user may read them; None: all.
@@ -120,29 +131,23 @@ class ConversationList:
 
     async def explain_unread(
         self, user_id: str, scope: Scope, window: Window, messages: int
-    ) -> tuple[list[dict[str, Any]], int, int, str | None]:
+    ) -> UnreadPage:
         """The sessions with unread messages of a user, newest activity first, and why.
 
-        Each with its first ``messages``. Also the number of sessions, the sum of what is unread,
-        and the cursor of the next page.
+        Each with its first ``messages``.
         """
         listed = [each for each in await self._participants.sessions_of(user_id) if each.unread]
         seen = set(await scope.sessions([each.session_id for each in listed]))
         listed = [each for each in listed if each.session_id in seen]
-        listed.sort(key=_newest_first)
-        rest = listed
-        if window.cursor is not None:
-            place = decode_cursor(window.cursor, Place)
-            after = (-place.active_at, place.session_id)
-            rest = [each for each in listed if _newest_first(each) > after]
+        rest = _newest_after(listed, window.cursor)
         page = rest[: window.limit]
         shown = [await self._explained(user_id, each, messages) for each in page]
         cursor = None
         if len(page) < len(rest):
-            cursor = encode_cursor(Place(page[-1].active_at, page[-1].session_id))
-        return shown, len(listed), sum([each.unread for each in listed]), cursor
+            cursor = _cursor_after(page[-1])
+        return UnreadPage(shown, len(listed), sum([each.unread for each in listed]), cursor)
 
-    async def _explained(self, user_id: str, each: Listed, messages: int) -> dict[str, Any]:
+    async def _explained(self, user_id: str, each: UserSession, messages: int) -> dict[str, Any]:
         held = await self._participants.unread_messages(user_id, each.session_id, messages)
         return {
             "session_id": each.session_id,
@@ -155,27 +160,22 @@ class ConversationList:
             ],
         }
 
-    async def _sessions_of(self, wanted: Wanted) -> list[Listed]:
+    async def _sessions_of(self, wanted: ConversationQuery) -> list[UserSession]:
         with_state = wanted.state is not None
         return await self._participants.sessions_of(wanted.user_id, with_state=with_state)
 
     async def _page(
         self,
-        listed: list[Listed],
-        wanted: Wanted,
+        listed: list[UserSession],
+        wanted: ConversationQuery,
         reader: Claims | None,
         may_read: Callable[[str], bool],
         show: Show,
-    ) -> Found:
-        place = None if wanted.cursor is None else decode_cursor(wanted.cursor, Place)
+    ) -> ConversationPage:
         unread_total = sum([each.unread for each in listed])
         if wanted.state is not None:
             listed = [each for each in listed if each.state == wanted.state]
-        listed.sort(key=_newest_first)
-        rest = listed
-        if place is not None:
-            after = (-place.active_at, place.session_id)
-            rest = [each for each in listed if _newest_first(each) > after]
+        rest = _newest_after(listed, wanted.cursor)
         chosen = rest[: wanted.limit]
         views = await self._views(chosen, reader, may_read, show)
         budget = wanted.budget
@@ -187,13 +187,12 @@ class ConversationList:
             shown.append(view)
         cursor = None
         if len(shown) < len(rest):
-            last = chosen[len(shown) - 1]
-            cursor = encode_cursor(Place(last.active_at, last.session_id))
-        return Found(shown, len(listed), unread_total, cursor)
+            cursor = _cursor_after(chosen[len(shown) - 1])
+        return ConversationPage(shown, len(listed), unread_total, cursor)
 
     async def _views(
         self,
-        chosen: list[Listed],
+        chosen: list[UserSession],
         reader: Claims | None,
         may_read: Callable[[str], bool],
         show: Show,
@@ -231,5 +230,18 @@ async def _show_all(user_ids: list[str]) -> list[str]:
     return user_ids
 
 
-def _newest_first(each: Listed) -> tuple[float, str]:
+def _newest_after(listed: list[UserSession], cursor: str | None) -> list[UserSession]:
+    """The sessions after a cursor, newest activity first; raises ``BadRequest``."""
+    if cursor is not None:
+        place = decode_cursor(cursor, ListPosition)
+        after = (-place.active_at, place.session_id)
+        listed = [each for each in listed if _newest_first(each) > after]
+    return sorted(listed, key=_newest_first)
+
+
+def _cursor_after(last: UserSession) -> str:
+    return encode_cursor(ListPosition(last.active_at, last.session_id))
+
+
+def _newest_first(each: UserSession) -> tuple[float, str]:
     return -each.active_at, each.session_id

@@ -19,12 +19,12 @@ from wsserver.realtime.observability import events
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.monitors import Monitors
 from wsserver.storage.messages.conversations import (
-    Changed,
-    Choice,
     Conversation,
+    ConversationChange,
     ConversationStore,
     Holder,
     HolderWish,
+    SessionFilter,
 )
 from wsserver.storage.tables.access_lists import number_members
 
@@ -88,11 +88,13 @@ class Conversations:
         """Sessions by id; those that were never changed or written in are left out."""
         return await self._store.find(session_ids)
 
-    async def chosen(self, choice: Choice) -> list[str]:
-        """Ids of sessions by state and holder; see ``ConversationStore.chosen``."""
-        return await self._store.chosen(choice)
+    async def matching(self, wanted: SessionFilter) -> list[str]:
+        """Ids of sessions by state and holder; see ``ConversationStore.matching``."""
+        return await self._store.matching(wanted)
 
-    async def change(self, session_id: str, values: Mapping[str, str | None], by: str) -> Changed:
+    async def change(
+        self, session_id: str, values: Mapping[str, str | None], by: str
+    ) -> ConversationChange:
         """Replace fields; see ``ConversationStore.change``."""
         changed = await self._store.change(
             session_id,
@@ -112,7 +114,7 @@ class Conversations:
             )
         return changed
 
-    async def hold(self, session_id: str, wish: HolderWish, by: str) -> Changed:
+    async def hold(self, session_id: str, wish: HolderWish, by: str) -> ConversationChange:
         """Change the holder; see ``ConversationStore.hold``."""
         changed = await self._store.hold(session_id, wish, by, self._clock.wall())
         if changed.fields:
@@ -120,8 +122,8 @@ class Conversations:
             self._events.emit(
                 events.HOLDER_CHANGED,
                 session_id=session_id,
-                holder=view_of(changed.after.holder),
-                former=view_of(changed.before.holder),
+                holder=holder_view(changed.after.holder),
+                former=holder_view(changed.before.holder),
                 term=changed.after.term,
                 by=by,
             )
@@ -132,7 +134,7 @@ class Conversations:
         """Raise ``TermChanged`` for a session in another term."""
         await self._store.require_term(session_id, term)
 
-    def _announce(self, changed: Changed, by: str) -> None:
+    def _announce(self, changed: ConversationChange, by: str) -> None:
         if not changed.fields:
             return
         session_id = changed.after.session_id
@@ -156,7 +158,7 @@ class Conversations:
                 )
 
 
-def view_of(holder: Holder | None) -> dict[str, str] | None:
+def holder_view(holder: Holder | None) -> dict[str, str] | None:
     """A holder as clients see it."""
     return None if holder is None else holder.view()
 
@@ -167,7 +169,7 @@ def conversation_view(conversation: Conversation) -> dict[str, Any]:
         "session_id": conversation.session_id,
         "title": conversation.title,
         "state": conversation.state,
-        "holder": view_of(conversation.holder),
+        "holder": holder_view(conversation.holder),
         "term": conversation.term,
         "organization_id": conversation.organization_id,
         "metadata": Raw(conversation.metadata.encode()),

@@ -16,7 +16,7 @@ from wsserver.storage.messages.message_rows import TransactionHook
 HolderType = Literal["user", "ai"]
 FIELDS = ("title", "state", "metadata", "organization_id")
 """Columns that ``change`` replaces."""
-CHOSEN_LIMIT = 5000
+MATCHES_LIMIT = 5000
 """Sessions of a list by state or holder."""
 KEPT_S = 90 * 86_400.0
 """How long changes stay in the log."""
@@ -77,7 +77,7 @@ class Conversation(NamedTuple):
     updated_at: float | None = None
 
 
-class Changed(NamedTuple):
+class ConversationChange(NamedTuple):
     """A session before and after a change, and the names of the fields that differ."""
 
     before: Conversation
@@ -87,15 +87,15 @@ class Changed(NamedTuple):
     """Of the access lists, if the organization was set."""
 
 
-class Choice(NamedTuple):
-    """Which sessions are wanted, by their state and holder; None: whatever it is."""
+class SessionFilter(NamedTuple):
+    """A filter of sessions by their state and holder; None: whatever it is."""
 
     state: str | None = None
     holder: str | None = None
     """``none``, ``ai``, ``user``, ``ai:NAME`` or ``user:ID``."""
 
     def admits(self, conversation: Conversation) -> bool:
-        """Whether a session is one of these."""
+        """Whether a session matches."""
         holder = conversation.holder
         names = {"none"} if holder is None else {holder.type, f"{holder.type}:{holder.id}"}
         is_held = self.holder is None or self.holder in names
@@ -143,15 +143,15 @@ class ConversationStore:
         """Sessions by id; those that do not exist are left out."""
         return await self._database.read(partial(find, session_ids=session_ids))
 
-    async def chosen(self, choice: Choice) -> list[str]:
-        """Ids of sessions by state and holder: the ``CHOSEN_LIMIT`` that were changed last."""
-        condition, values = choice.condition()
+    async def matching(self, wanted: SessionFilter) -> list[str]:
+        """Ids of sessions by state and holder: the ``MATCHES_LIMIT`` that were changed last."""
+        condition, values = wanted.condition()
         query = (
             f"SELECT session_id FROM conversations WHERE {condition}"  # noqa: S608 - from constants
             " ORDER BY updated_at DESC, session_id LIMIT ?"
         )
         rows = await self._database.read(
-            lambda db: db.execute(query, [*values, CHOSEN_LIMIT]).fetchall()
+            lambda db: db.execute(query, [*values, MATCHES_LIMIT]).fetchall()
         )
         return [session_id for (session_id,) in rows]
 
@@ -166,7 +166,7 @@ class ConversationStore:
         by: str,
         at: float,
         number: Callable[[Connection], int],
-    ) -> Changed:
+    ) -> ConversationChange:
         """Replace fields (``FIELDS``; ``metadata`` as JSON), creating a session that is new.
 
         ``number``: numbers a change of the access lists, if the organization is set. Raises
@@ -184,7 +184,9 @@ class ConversationStore:
             )
         )
 
-    async def hold(self, session_id: str, wish: HolderWish, by: str, at: float) -> Changed:
+    async def hold(
+        self, session_id: str, wish: HolderWish, by: str, at: float
+    ) -> ConversationChange:
         """Change the holder, creating a session that is new; the term rises if it is another one.
 
         Raises ``TermChanged`` where the term is not the expected one, ``NoResponder`` without an AI
@@ -300,7 +302,7 @@ def _change(
     at: float,
     number: Callable[[Connection], int],
     default_ai: str | None,
-) -> Changed:
+) -> ConversationChange:
     # Before anything is read: other servers that number a change wait for this one.
     version = number(db) if "organization_id" in values else 0
     before = _existing(db, session_id, at, default_ai)
@@ -310,7 +312,7 @@ def _change(
     after = before._replace(**values)  # type: ignore[arg-type]
     changed = tuple(name for name in FIELDS if getattr(before, name) != getattr(after, name))
     if not changed:
-        return Changed(before, before, (), version)
+        return ConversationChange(before, before, (), version)
     after = after._replace(updated_at=at)
     db.execute(
         "UPDATE conversations SET title = ?, state = ?, metadata = ?, organization_id = ?,"
@@ -321,7 +323,7 @@ def _change(
     if "metadata" in new:
         new["metadata"] = msgspec.Raw(after.metadata.encode())
     log_change(db, session_id, at, by, new)
-    return Changed(before, after, changed, version)
+    return ConversationChange(before, after, changed, version)
 
 
 def _hold(
@@ -331,7 +333,7 @@ def _hold(
     by: str,
     at: float,
     default_ai: str | None,
-) -> Changed:
+) -> ConversationChange:
     before = _existing(db, session_id, at, default_ai)
     if wish.expected_term is not None and wish.expected_term != before.term:
         raise TermChanged(before.term)
@@ -344,7 +346,7 @@ def _hold(
             raise NoResponder
         holder = Holder("ai", name)
     if holder == before.holder:
-        return Changed(before, before, ())
+        return ConversationChange(before, before, ())
     ai = holder.id if holder is not None and holder.type == "ai" else before.last_ai
     after = before._replace(holder=holder, term=before.term + 1, last_ai=ai, updated_at=at)
     kind, id_ = (None, None) if holder is None else holder
@@ -357,7 +359,7 @@ def _hold(
     former = None if before.holder is None else before.holder.view()
     change = {"holder": shown, "term": after.term, "former": former}
     log_change(db, session_id, at, by, {"holder": change})
-    return Changed(before, after, ("holder", "term"))
+    return ConversationChange(before, after, ("holder", "term"))
 
 
 def _prune(db: Connection, before: float) -> int:

@@ -8,7 +8,14 @@ from functools import partial
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages import participants
-from wsserver.storage.messages.participants import Admits, Held, Listed, Move, Moved, Unread
+from wsserver.storage.messages.participants import (
+    Admits,
+    Move,
+    Moved,
+    Unread,
+    UnreadReason,
+    UserSession,
+)
 
 
 class ParticipantStore:
@@ -44,7 +51,7 @@ class ParticipantStore:
         read = partial(participants.unread_in, session_ids=session_ids, admits=self._admits)
         return await self._database.read(read)
 
-    async def sessions_of(self, user_id: str, *, with_state: bool = False) -> list[Listed]:
+    async def sessions_of(self, user_id: str, *, with_state: bool = False) -> list[UserSession]:
         """The sessions of a user, with what is unread in them, and only if wanted their states."""
         read = partial(participants.sessions_of, user_id=user_id, admits=self._admits)
         return await self._database.read(partial(read, with_state=with_state))
@@ -53,7 +60,9 @@ class ParticipantStore:
         """Number of messages that are unread to a user, in all sessions."""
         return sum(each.unread for each in await self.unread_of(user_id))
 
-    async def unread_messages(self, user_id: str, session_id: str, limit: int) -> Held | None:
+    async def unread_messages(
+        self, user_id: str, session_id: str, limit: int
+    ) -> UnreadReason | None:
         """The first messages that are unread to a user in a session; None: it is not the user's."""
         read = partial(participants.unread_messages, user_id=user_id, session_id=session_id)
         return await self._database.read(partial(read, limit=limit, admits=self._admits))

@@ -141,8 +141,8 @@ class Unread(NamedTuple):
     has_written: int
 
 
-class Listed(NamedTuple):
-    """A session of a user, as lists show it."""
+class UserSession(NamedTuple):
+    """A session of a user, for the list of conversations."""
 
     session_id: str
     read_offset: int
@@ -170,8 +170,8 @@ class CountedMessage(NamedTuple):
     """Seconds since the epoch."""
 
 
-class Held(NamedTuple):
-    """Why a session has unread messages: the position, and what of it is still stored."""
+class UnreadReason(NamedTuple):
+    """Why a session has unread messages: the position, and those that are still stored."""
 
     read_at: float
     """When the position was moved last; seconds since the epoch."""
@@ -300,11 +300,13 @@ def unread_of(db: Connection, user_id: str, admits: Admits) -> list[Unread]:
     return _unread(db, db.execute(_UNREAD_OF, [user_id]).fetchall(), admits)
 
 
-def sessions_of(db: Connection, user_id: str, admits: Admits, *, with_state: bool) -> list[Listed]:
+def sessions_of(
+    db: Connection, user_id: str, admits: Admits, *, with_state: bool
+) -> list[UserSession]:
     """The sessions of a user, in no order."""
     select = _SESSIONS_WITH_STATES_OF if with_state else _SESSIONS_OF
     rows = db.execute(select, [user_id]).fetchall()
-    found = [Listed(*row[:10]) for row in rows]
+    found = [UserSession(*row[:10]) for row in rows]
     limited = [index for index, row in enumerate(rows) if row[10] > row[1]]
     wanted = [(user_id, rows[i][11], rows[i][1], rows[i][9]) for i in limited]
     for index, count in zip(limited, limited_unread(db, wanted, admits), strict=True):
@@ -314,7 +316,7 @@ def sessions_of(db: Connection, user_id: str, admits: Admits, *, with_state: boo
 
 def unread_messages(
     db: Connection, user_id: str, session_id: str, limit: int, admits: Admits
-) -> Held | None:
+) -> UnreadReason | None:
     """The first messages that are unread to a user in a session; None: it is not the user's."""
     row = db.execute(_SELECT_HELD, [user_id, session_id]).fetchone()
     if row is None:
@@ -322,7 +324,7 @@ def unread_messages(
     read_at, stream_id, read_offset, last_offset = row
     counted: list[CountedMessage] = []
     if stream_id is None:
-        return Held(read_at, counted)
+        return UnreadReason(read_at, counted)
     reader = _readers(db, {user_id})[user_id]
     keys = [key_of(stream_id, read_offset), key_of(stream_id, last_offset)]
     for offset, message_id, sender, at, audience in db.execute(_SELECT_COUNTED, keys):
@@ -330,7 +332,7 @@ def unread_messages(
             counted.append(CountedMessage(offset, message_id, sender, at))
             if len(counted) == limit:
                 break
-    return Held(read_at, counted)
+    return UnreadReason(read_at, counted)
 
 
 def limited_unread(

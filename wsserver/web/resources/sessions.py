@@ -14,7 +14,7 @@ from wsserver.protocol.requests import (
     session_faults,
 )
 from wsserver.protocol.types import HolderView, JsonObject, Offset, SessionState, Term
-from wsserver.storage.messages.conversations import Choice
+from wsserver.storage.messages.conversations import SessionFilter
 from wsserver.web.api.answers import (
     Answer,
     ClusterAnswer,
@@ -208,10 +208,10 @@ class SessionsQuery(NodePageQuery, kw_only=True):
     ) = None
 
     @property
-    def choice(self) -> Choice | None:
+    def wanted(self) -> SessionFilter | None:
         """The state and holder that are wanted; None: those of any."""
         is_any = self.state is None and self.holder is None
-        return None if is_any else Choice(self.state, self.holder)
+        return None if is_any else SessionFilter(self.state, self.holder)
 
 
 @RESOURCE.endpoint(
@@ -223,7 +223,7 @@ async def _list_sessions(context: WebContext, call: Call) -> dict[str, Any]:
     With ``state`` or ``holder`` all sessions, also without connections: the 5000 changed last.
     """
     query = call.query
-    return await context.admin_queries.sessions(call.caller, query.window, query.node, query.choice)
+    return await context.admin_queries.sessions(call.caller, query.window, query.node, query.wanted)
 
 
 @RESOURCE.endpoint("GET /sessions/{session_id}", "connections:read", Session, errors=("not_found",))

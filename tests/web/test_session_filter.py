@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.web_server import API, Server, StartServer, token
-from wsserver.storage.messages.conversations import Choice, Conversation, Holder
+from wsserver.storage.messages.conversations import Conversation, Holder, SessionFilter
 
 
 async def make(server: Server, session_id: str, holder: str = "", **fields: Any) -> None:
@@ -101,4 +101,4 @@ async def test_what_is_no_state_or_holder_is_refused(server: Server, query: str)
 )
 def test_choice(state: str | None, holder: str | None, is_admitted: bool) -> None:
     conversation = Conversation("s1", holder=Holder("user", "ann"))
-    assert Choice(state, holder).admits(conversation) is is_admitted
+    assert SessionFilter(state, holder).admits(conversation) is is_admitted
