@@ -79,6 +79,62 @@ async def test_a_pending_notification_is_cancelled(
 
 
 @pytest.mark.gen_test
+async def test_preferences_of_a_user_are_shown_and_changed(
+    console: Console, server: Server, axe: str
+) -> None:
+    path = f"{API}/users/n4/preferences"
+    off = {"*": {"sms": False}, "device_status": {"email": False}}
+    await server.request("PATCH", path, bearer=token(), channels=off)
+    async with console.page("/users/n4", requests_fail=True) as page:
+        panel = page.locator("section.panel").filter(has_text="Notification preferences")
+        await expect(panel.locator("dd")).to_have_text(["SMS off", "E-mail off"])
+        await panel.get_by_role("button", name="Change…").click()
+        dialog = page.locator("dialog")
+        for name, value in {"websocket": "on", "push": "on", "sms": "off", "email": "on"}.items():
+            await expect(dialog.locator(f"select[name={name}]")).to_have_value(value)
+        await check_looks(page, axe)
+        await dialog.locator("select[name=sms]").select_option("on")
+        await dialog.get_by_label("Template").select_option("device_status")
+        for name, value in {"websocket": "", "push": "", "sms": "", "email": "off"}.items():
+            await expect(dialog.locator(f"select[name={name}]")).to_have_value(value)
+        await dialog.locator("select[name=push]").select_option("off")
+        await dialog.locator("select[name=email]").select_option("")
+        await dialog.get_by_label("Quiet from").fill("22:00")
+        await dialog.get_by_label("Quiet until").fill("07:00")
+        await dialog.get_by_label("Time zone of the quiet hours").fill("Mars/Base")
+        await dialog.get_by_label("Daily digest at").fill("08:00")
+        await dialog.get_by_label("Time zone of the digest").fill("Asia/Shanghai")
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("quiet_hours.time_zone: ")
+        await dialog.get_by_label("Time zone of the quiet hours").fill("Europe/Berlin")
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(panel.locator("dd")).to_have_text(
+            ["Push off", "22:00–07:00 Europe/Berlin", "08:00 Asia/Shanghai: E-mail"]
+        )
+    kept = (await server.request("GET", path, bearer=token())).json()
+    assert kept["channels"] == {"device_status": {"push": False}}
+    assert kept["daily_digest"]["channels"] == ["email"]
+
+
+@pytest.mark.gen_test
+async def test_preferences_of_others_are_there_for_those_who_may_send_notifications(
+    chromium: Browser, start_server: StartServer
+) -> None:
+    server = await start_server(permissions={"manager": ("connections:read",)})
+    console = Console(chromium, server)
+    manager = {"role": "manager", "organization_id": "acme"}
+    for name in ("m1", "n5"):
+        await server.connect(name, organization_id="acme")
+    async with console.page("/users/n5", bearer=token("m1", **manager)) as page:
+        change = page.get_by_role("button", name="Change…")
+        await expect(page.locator("section.panel h2")).to_have_text(["User"])
+        await expect(change).to_have_count(0)
+        await console.open(page, "/users/m1")
+        await expect(page.locator("main")).to_contain_text("Nothing chosen: all channels are on.")
+        await expect(change).to_be_visible()
+
+
+@pytest.mark.gen_test
 async def test_webhooks_that_were_given_up_are_retried(console: Console, server: Server) -> None:
     outbox = WebhookOutbox(server.context.webhooks.outbox._database)
     body = b'{"name": "<b>alert_raised</b>"}'

@@ -23,6 +23,8 @@ import { connectionColumns } from "./connection_columns.js";
 import { holderOf, statePill } from "./conversation.js";
 import { t as talk } from "./conversation_texts.js";
 import { t } from "./list_texts.js";
+import { t as preference } from "./preference_texts.js";
+import { changePreferences, showPreferences } from "./user_preferences.js";
 
 const NOTIFICATIONS = 10;
 const CONVERSATIONS = 20;
@@ -127,7 +129,9 @@ async function showOne({ root, id: userId, query, signal, account, router, shell
     actions.push(
       button(act("revoke"), async () => (await revoke(userId)) && reload(), "quiet danger"),
     );
-  const [who, contacts, notifications] = [h("div"), h("div"), h("div")];
+  const [who, contacts, preferences, notifications] = [h("div"), h("div"), h("div"), h("div")];
+  const mayNotify = account.may("notifications:send") || account.identity.user_id === userId;
+  const change = button(preference("change"), () => changePreferences(preferences, userId));
   const conversations = h("div", { className: "scroll", tabIndex: 0, role: "group" });
   conversations.setAttribute("aria-label", talk("conversations"));
   root.append(
@@ -144,6 +148,7 @@ async function showOne({ root, id: userId, query, signal, account, router, shell
       { className: "columns" },
       panel(t("user"), who),
       account.may("notifications:send") ? panel(t("contacts"), contacts) : null,
+      mayNotify ? panel(preference("preferences"), preferences, { actions: [change] }) : null,
       account.may("notifications:read") ? panel(t("notifications"), notifications) : null,
     ),
   );
@@ -173,6 +178,7 @@ async function showOne({ root, id: userId, query, signal, account, router, shell
   });
   await Promise.allSettled([
     account.may("notifications:send") && showContacts(contacts, userId, signal),
+    mayNotify && showPreferences(preferences, userId, signal),
     account.may("messages:read") && showConversations(conversations, userId, signal),
     account.may("notifications:read") && showNotifications(notifications, userId, signal, has),
   ]);
