@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+from pathlib import Path
 from typing import Any
 
+from tests.support.cluster_servers import ClusterServers
+from tests.support.http_response import Response
 from tests.support.running_server import API, RunningServer
 from tests.support.tokens import token
+from tests.support.tus import PART, metadata
 from tests.support.waiting import poll
 from tests.support.websocket_clients import open_client
 
@@ -98,3 +103,45 @@ def test_a_call_between_two_nodes(two: Two) -> None:
     assert alice.await_push("call_state")["state"] == "ended"
     for client in (alice, phone, back):
         client.close()
+
+
+def test_an_upload_goes_on_at_the_other_node_and_is_taken_over_there(
+    cluster: ClusterServers, tmp_path: Path
+) -> None:
+    first, second = (cluster.start(name, data_dir=tmp_path / "shared") for name in ("n1", "n2"))
+    alice = token("alice", sessions=["s1"])
+    version = {"Tus-Resumable": "1.0.0"}
+    about = {**version, "Upload-Length": "6", "Upload-Metadata": metadata(session_id="s1")}
+    created = first.request("POST", f"{API}/files", bearer=alice, headers=about)
+    path = created.headers["location"]
+
+    def patch(node: RunningServer, offset: int, data: bytes) -> Response:
+        lines = {**version, "Upload-Offset": str(offset), "Content-Type": PART}
+        return node.request("PATCH", path, data, bearer=alice, headers=lines)
+
+    def offset(node: RunningServer) -> int:
+        asked = node.request("HEAD", path, bearer=alice, headers=version)
+        return int(asked.headers["upload-offset"])
+
+    assert patch(first, 0, b"a").status == 204
+    assert offset(second) == 1
+    with socket.create_connection(("127.0.0.1", first.port)) as stalled:
+        lines = {
+            "Host": f"127.0.0.1:{first.port}",
+            "Authorization": f"Bearer {alice}",
+            **version,
+            "Upload-Offset": "1",
+            "Content-Type": PART,
+            "Content-Length": "5",
+        }
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        stalled.sendall(f"PATCH {path} HTTP/1.1\r\n{head}\r\nbc".encode())
+        answer = patch(second, 1, b"bcdef")
+        while answer.status == 409:  # the first node has stored what it got
+            at = offset(second)
+            answer = patch(second, at, b"abcdef"[at:])
+        assert answer.status == 204, answer
+    for node in (first, second):
+        url = node.get(f"{path.removeprefix(API)}/url", bearer=alice).ok["url"]
+        other = second if node is first else first
+        assert other.request("GET", url).body == b"abcdef"

@@ -69,14 +69,14 @@ class Files:
             if scope.organization_id not in (None, file.organization_id):
                 raise NotFound("file", file_id)
             self._access.audit.record(actor, DELETE, f"file:{file_id}", user_id=file.user_id)
-        await self.uploads.remove(file_id)
+        await self.uploads.remove(file)
 
     async def expire(self) -> None:
         """Delete the files and uploads whose time is over."""
         removed = 0
         while expired := await self._table.expired(self._clock.wall()):
-            for file_id in expired:
-                await self.uploads.remove(file_id)
+            for file in expired:
+                await self.uploads.remove(file)
             removed += len(expired)
         if removed:
             log.info("files expired count=%d", removed)
@@ -86,7 +86,7 @@ class Files:
         erased = 0
         async for files in self._of_user(user_id):
             for file in files:
-                await self.uploads.remove(file.file_id)
+                await self.uploads.remove(file)
             erased += len(files)
         return {"files": erased}
 

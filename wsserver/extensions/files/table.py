@@ -209,22 +209,14 @@ class FileTable:
 
         return await self._database.run(delete)
 
-    async def expired(self, now: float) -> list[str]:
-        """Ids of files whose time is over, some of them."""
-        return await self._ids("expires_at <= ? ORDER BY expires_at", [now])
+    async def expired(self, now: float) -> list[File]:
+        """Files whose time is over, some of them."""
+        return await self._some("expires_at <= ? ORDER BY expires_at", [now])
 
     async def of_user(self, user_id: str, after: str = "") -> list[File]:
         """Files of a user by ascending ids, some of them."""
-
-        def select(db: Connection) -> list[File]:
-            rows = db.execute(
-                f"SELECT {_COLUMNS} FROM files WHERE user_id = ? AND file_id > ?"  # noqa: S608
-                " ORDER BY file_id LIMIT ?",
-                [user_id, after, BATCH_ROWS],
-            )
-            return [_file(row) for row in rows]
-
-        return await self._database.read(select)
+        rest = "user_id = ? AND file_id > ? ORDER BY file_id"
+        return await self._some(rest, [user_id, after])
 
     async def page(self, filters: Filters, limit: int, cursor: str | None) -> Page[File]:
         """Files that match all filters, newest first. Raises ``BadRequest`` for a bad cursor."""
@@ -266,10 +258,10 @@ class FileTable:
             lambda db: bool(db.execute(f"UPDATE files SET {rest}", values).rowcount)  # noqa: S608
         )
 
-    async def _ids(self, rest: str, values: Sequence[Any]) -> list[str]:
-        def select(db: Connection) -> list[str]:
-            statement = f"SELECT file_id FROM files WHERE {rest} LIMIT ?"  # noqa: S608
-            return [file_id for (file_id,) in db.execute(statement, [*values, BATCH_ROWS])]
+    async def _some(self, rest: str, values: Sequence[Any]) -> list[File]:
+        def select(db: Connection) -> list[File]:
+            statement = f"SELECT {_COLUMNS} FROM files WHERE {rest} LIMIT ?"  # noqa: S608
+            return [_file(row) for row in db.execute(statement, [*values, BATCH_ROWS])]
 
         return await self._database.read(select)
 

@@ -105,7 +105,7 @@ class Uploads:
         file = await self._table.add(file, self._limits, _key_of(actor, headers))
         if not has_part or file.is_complete or await self.offset(file):
             return WholeFile(self._created, file)  # also where a request is repeated
-        remove = partial(self.remove, file.file_id)
+        remove = partial(self.remove, file)
         try:
             return FirstPart(await self._receive(file, 0, headers, self._created), remove)
         except WsServerError:
@@ -160,11 +160,12 @@ class Uploads:
             self._events.emit(FILE_UPLOADED, **row.view())
         return row
 
-    async def remove(self, file_id: str) -> None:
+    async def remove(self, file: File) -> None:
         """Delete a file or an upload, even while it is being received."""
-        await self._control.ask_all(ReleaseUpload(file_id), RELEASE_S)
-        await self._blobs.remove(file_id)
-        await self._table.remove([file_id])
+        if not file.is_complete:
+            await self._control.ask_all(ReleaseUpload(file.file_id), RELEASE_S)
+        await self._blobs.remove(file.file_id)
+        await self._table.remove([file.file_id])
 
     async def close(self) -> None:
         """Store what has arrived of the parts under way, at the stop of the server."""
