@@ -18,6 +18,7 @@ from tests.support.fake_server import (
     FakeServer,
     Run,
     connection,
+    page,
     problem,
 )
 
@@ -299,3 +300,27 @@ def test_watch_in_a_pipe_repeats_lines_and_outlives_an_outage() -> None:
     with pytest.raises(NotPermitted):
         next(samples)
     assert waits == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("args", "key", "sizes"),
+    [
+        (("search", "x"), "messages", ["50", "50", "20"]),
+        (("conversations", "u1"), "conversations", ["100", "20"]),
+        (("why-unread", "u1"), "sessions", ["100", "20"]),
+        (("notifications", "feed", "u1"), "notifications", ["100", "20"]),
+    ],
+)
+def test_lists_with_small_pages_are_read_page_by_page_up_to_the_limit(
+    ctl: Run,
+    server: FakeServer,
+    monkeypatch: pytest.MonkeyPatch,
+    args: tuple[str, ...],
+    key: str,
+    sizes: list[str],
+) -> None:
+    rows = [{"session_id": f"s{number}"} for number in range(150)]
+    monkeypatch.setattr(server, "answer", lambda asked: (200, page(key, rows, asked.query)))
+    shown = ctl(*args, "--limit", "120", "-o", "json").stdout
+    assert json.loads(shown) == rows[:120]
+    assert [asked.query["limit"] for asked in server.asked] == sizes

@@ -12,7 +12,7 @@ from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.cli.options import limit_option
 from wsctl.formatting import plural
-from wsctl.http.client import member, path_part
+from wsctl.http.client import path_part
 from wsctl.output.writer import Column, to_json
 from wsctl.times import day_time
 
@@ -143,15 +143,9 @@ def _pages(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Up to ``limit`` items of a list, and the last page."""
     found: list[dict[str, Any]] = []
-    cursor: str | None = None
     page: dict[str, Any] = {}
-    while len(found) < limit:
-        size = min(PAGE, limit - len(found))
-        page = environment.client.get(path, {**query, "limit": size, "cursor": cursor})
-        found += member(page, name, list)
-        cursor = page.get("next_cursor")
-        if cursor is None:
-            break
+    for page in environment.client.whole_pages(path, name, query, limit, PAGE):
+        found += page[name]
     return found, page
 
 

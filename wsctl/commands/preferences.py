@@ -12,10 +12,12 @@ from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.cli.options import limit_option
 from wsctl.commands.contacts import NONE, quiet_hours
-from wsctl.http.client import member, path_part
+from wsctl.http.client import path_part
 from wsctl.output.writer import Column, to_json
 from wsctl.times import day_time
 
+PAGE = 100
+"""Largest page of the feed."""
 _CHANNELS = ("websocket", "email", "sms", "push")
 _CHOICES = [Column("WHAT", "name"), Column("VALUE", "value")]
 _DAILY = re.compile(r"([0-2][0-9]:[0-5][0-9])(?:@([^=]+))?(?:=([a-z,]+))?")
@@ -159,13 +161,10 @@ def feed(environment: Environment, user: str, unread: bool, archived: bool, limi
     query = {"unread": "true" if unread else None, "archived": "true" if archived else None}
     output = environment.output
     found: list[Any] = []
-    last: dict[str, Any] = {"next_cursor": None}
-    while len(found) < limit:
-        window = {"limit": min(limit - len(found), 100), "cursor": last["next_cursor"]}
-        last = environment.client.get(f"/users/{path_part(user)}/notifications", query | window)
-        found += member(last, "notifications", list)
-        if not last.get("next_cursor"):
-            break
+    last: dict[str, Any] = {}
+    path = f"/users/{path_part(user)}/notifications"
+    for last in environment.client.whole_pages(path, "notifications", query, limit, PAGE):
+        found += last["notifications"]
     if output.format == "json":
         output.data(to_json(found, indent=2) + "\n")
         return

@@ -10,7 +10,6 @@ import click
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.cli.options import limit_option, session_option
-from wsctl.http.client import member
 from wsctl.output.writer import Column, to_json
 from wsctl.times import day_time
 
@@ -55,17 +54,9 @@ def search(environment: Environment, query: str, session: str | None, limit: int
 def _pages(
     environment: Environment, query: str, session: str | None, limit: int
 ) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    cursor: str | None = None
-    while len(found) < limit:
-        size = min(PAGE, limit - len(found))
-        asked = {"query": query, "session_id": session, "limit": size, "cursor": cursor}
-        page = environment.client.get("/search", asked)
-        found += member(page, "messages", list)
-        cursor = page.get("next_cursor")
-        if cursor is None:
-            break
-    return found
+    asked = {"query": query, "session_id": session}
+    pages = environment.client.whole_pages("/search", "messages", asked, limit, PAGE)
+    return [message for page in pages for message in page["messages"]]
 
 
 def _row(message: Mapping[str, Any]) -> dict[str, Any]:

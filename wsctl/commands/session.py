@@ -193,7 +193,7 @@ def release(
 ) -> None:
     """Let nobody, or an AI, answer in a session.
 
-    Whoever holds it holds it no longer.
+    Whoever holds it now does not answer in it any more.
 
     Examples:
     wsctl release s1

@@ -83,12 +83,27 @@ class Client:
         self, path: str, key: str, query: Mapping[str, Any], limit: int | None = None
     ) -> Iterator[Any]:
         """The rows of a list, over all its pages, at most ``limit``."""
+        for page in self.whole_pages(path, key, query, limit):
+            yield from page[key]
+
+    def whole_pages(
+        self,
+        path: str,
+        key: str,
+        query: Mapping[str, Any],
+        limit: int | None = None,
+        page_rows: int = PAGE,
+    ) -> Iterator[dict[str, Any]]:
+        """The pages of a list with all their members, at most ``limit`` rows together.
+
+        ``page_rows``: the most that this list allows.
+        """
         left, cursor, seen = limit, None, 0
         while True:
-            size = PAGE if left is None else min(PAGE, left)
+            size = page_rows if left is None else min(page_rows, left)
             page = self.get(path, {**query, "limit": size, "cursor": cursor})
             rows = member(page, key, list)[:left]
-            yield from rows
+            yield {**page, key: rows}
             seen += max(1, len(rows))  # empty pages count, so that the loop ends
             if seen > MAX_ROWS:
                 raise Failed(f"the server's list of {key} has more than {MAX_ROWS:,} rows")

@@ -148,15 +148,15 @@ class ConversationList:
         return UnreadPage(shown, len(listed), sum([each.unread for each in listed]), cursor)
 
     async def _explained(self, user_id: str, each: UserSession, messages: int) -> dict[str, Any]:
-        held = await self._participants.unread_messages(user_id, each.session_id, messages)
+        reason = await self._participants.unread_messages(user_id, each.session_id, messages)
         return {
             "session_id": each.session_id,
             "unread": each.unread,
             "read_offset": each.read_offset,
-            "read_at": None if held is None else rfc3339(held.read_at),
+            "read_at": None if reason is None else rfc3339(reason.read_at),
             "messages": [
                 {**message._asdict(), "at": rfc3339(message.at)}
-                for message in (held.messages if held is not None else ())
+                for message in (reason.messages if reason is not None else ())
             ],
         }
 
