@@ -280,7 +280,7 @@ def build(
         tasks=tasks,
         organization_of=organizations.get,
         receipts=live.receipts,
-        deliver=live.delivery.signal,
+        writer=live.writer,
         control=control,
         broker=broker,
         hub=hub,

@@ -113,6 +113,7 @@ SCENARIOS = {
     "notifications": """
         const told = (wanted) =>
             seen(bob, "notifications_changed", (all) => all.at(-1)?.unread === wanted);
+        note("none", (await bob.notifications()).notifications);
         for (const title of ["one", "two", "three"]) {
             await notify("bob", title);
             await seen(bob, "notification", (all) => all.at(-1)?.notification.title === title);

@@ -273,6 +273,8 @@ def test_a_client_of_a_killed_node_goes_on_at_another(
 
 def test_a_feed_is_in_step_on_devices_of_two_nodes(two: Two, users: Users) -> None:
     phone, desk = users.connect(two[0], "u"), users.connect(two[1], "u")
+    for device in (phone, desk):
+        assert device.call("notifications")["unread"] == 0
     body = {"user_ids": [users.name("u")], "title": "T", "message": "M"}
     name = two[0].post("/notify", body).json()["notification_id"]
     for device in (phone, desk):

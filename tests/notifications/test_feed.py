@@ -29,6 +29,13 @@ async def feed(client: Client, **fields: Any) -> dict[str, Any]:
     return answer
 
 
+async def following(notified: LiveNotifications, user_id: str = "u1") -> Client:
+    """A connection that has listed its user's notifications, and gets their changes."""
+    client = await notified.live.connect(user_id)
+    await feed(client)
+    return client
+
+
 def titles(page: dict[str, Any]) -> list[str]:
     return [each["title"] for each in page["notifications"]]
 
@@ -76,7 +83,7 @@ async def test_what_came_by_socket_is_listed_page_by_page(notified: LiveNotifica
 
 @pytest.mark.gen_test
 async def test_marking_is_in_step_on_two_devices(notified: LiveNotifications) -> None:
-    phone, desk = [await notified.live.connect("u1") for _ in range(2)]
+    phone, desk = [await following(notified) for _ in range(2)]
     ids = [await send(notified, f"n{number}") for number in range(3)]
     await unread(desk, 3)
     answer = await phone.call("mark_notifications", ids=[ids[0], "nothing"], read=True)
@@ -113,7 +120,7 @@ async def test_what_is_read_is_acknowledged(notified: LiveNotifications) -> None
 @pytest.mark.parametrize("by", ["notification", "message"])
 @pytest.mark.gen_test
 async def test_the_command_read_marks_the_feed_too(notified: LiveNotifications, by: str) -> None:
-    phone, desk = [await notified.live.connect("u1") for _ in range(2)]
+    phone, desk = [await following(notified) for _ in range(2)]
     name = await send(notified, "n")
     message = (await phone.receive("notification"))["id"]
     await phone.call("ack", ids=[message])
@@ -174,7 +181,7 @@ async def test_many_are_marked_in_parts_and_a_page_fits_the_connection(
 
 @pytest.mark.gen_test
 async def test_an_erased_feed_is_empty_on_open_devices(notified: LiveNotifications) -> None:
-    client = await notified.live.connect("u1")
+    client = await following(notified)
     await send(notified, "n")
     await unread(client, 1)
     await notified.live.user_records.erase(notified.live.actor(), "u1")

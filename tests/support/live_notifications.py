@@ -116,7 +116,7 @@ class LiveNotifications:
             clock=clock,
             tasks=live.tasks,
             receipts=live.receipts,
-            deliver=live.delivery.signal,
+            writer=live.writer,
             control=live.control,
             broker=live.broker,
             hub=live.hub,

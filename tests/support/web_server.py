@@ -81,8 +81,7 @@ class Socket:
             if opcode == 1:
                 message = json.loads(payload)
                 if type_ == message["type"] or (
-                    type_ is None
-                    and message["type"] not in ("unread_changed", "notifications_changed")
+                    type_ is None and message["type"] != "unread_changed"
                 ):
                     return dict(message)
 

@@ -40,11 +40,17 @@ async def test_users_list_and_mark_their_own(server: Server) -> None:
     assert (page["user_id"], page["unread"], page["total"]) == ("u1", 3, 3)
     rest = await read(server, query=f"?limit=2&cursor={page['next_cursor']}")
     assert [each["id"] for each in rest["notifications"]] == [ids[0]]
-    socket = await server.connect("u1")
+    other, socket = await server.connect("u1"), await server.connect("u1")
+    socket.send(type="notifications", ref=1)
+    assert (await socket.push("notifications"))["unread"] == 3
     marked = (await mark(server, up_to=ids[1], read=True)).json()
     assert marked == {"changed": 2, "unread": 1}
     push = await socket.push("notifications_changed")
     assert (sorted(push["notification_ids"]), push["unread"]) == (sorted(ids[:2]), 1)
+    # A connection that has not listed them gets no such push.
+    other.send(type="ping", ref=2)
+    while (push := await other.push())["type"] != "pong":
+        assert push["type"] == "notification"
     assert (await mark(server, ids=[ids[0]], archived=True)).json()["changed"] == 1
     archived = await read(server, query="?archived=true")
     assert [each["id"] for each in archived["notifications"]] == [ids[0]]

@@ -1,21 +1,22 @@
-"""``FeedPushes``: ``notifications_changed`` to the connections of users whose feed has changed."""
+"""``FeedPushes``: ``notifications_changed`` to the connections that have listed notifications."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from wsserver.clock import Clock, rfc3339
-from wsserver.cluster.broker import Broker, Push, Signal
+from wsserver.cluster.broker import Broker
 from wsserver.cluster.control import Control, Notice
 from wsserver.errors import WsServerError
 from wsserver.protocol.pushes import push
-from wsserver.protocol.targets import user
+from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.operations.user_records import PositionsErased
 from wsserver.storage.notifications.feed import FeedStore
 from wsserver.tasks import Tasks
@@ -57,18 +58,18 @@ class FeedChanged(Notice, frozen=True):
 
 
 class FeedPushes:
-    """Pushes ``notifications_changed`` to users that are connected to this node.
+    """Pushes ``notifications_changed`` to connections of this node that have listed the feed.
 
     Whoever commits a change notifies all nodes, and each counts what is unread to its own users: a
     push is never of a state before the commit, and the last one has the number that is stored.
-    ``deliver`` writes a signal to this node's connections.
+    Connections that have not listed it get none, and cost nothing.
     """
 
     def __init__(
         self,
         store: FeedStore,
         hub: Hub,
-        deliver: Callable[[Signal], None],
+        writer: ConnectionWriter,
         control: Control,
         broker: Broker,
         clock: Clock,
@@ -76,7 +77,7 @@ class FeedPushes:
     ) -> None:
         self._store = store
         self._hub = hub
-        self._deliver = deliver
+        self._writer = writer
         self._control = control
         self._clock = clock
         self._tasks = tasks
@@ -138,8 +139,11 @@ class FeedPushes:
         self._run_soon()
 
     def _look_at(self, user_id: str, *marks: FeedMarks) -> None:
-        if self._hub.user_connections.count(user_id):
+        if self._followers(user_id):
             self._pending.setdefault(user_id, []).extend(marks)
+
+    def _followers(self, user_id: str) -> list[ConnectionInfo]:
+        return [each for each in self._hub.of_user(user_id) if each.follows_notifications]
 
     def _look_at_all(self) -> None:
         """Notices may have been missed."""
@@ -175,6 +179,7 @@ class FeedPushes:
 
     def _tell(self, user_id: str, marks: Sequence[FeedMarks], unread: int) -> None:
         """Push each marking, or else the number alone."""
+        transports = [connection.websocket for connection in self._followers(user_id)]
         for each in marks or (FeedMarks(()),):
             members: dict[str, Any] = {"notification_ids": each.notification_ids}
             for name in ("read", "archived"):
@@ -182,4 +187,4 @@ class FeedPushes:
                 if value is not None:
                     members[name] = value
             text = push(CHANGED, rfc3339(self._clock.wall()), **members, unread=unread)
-            self._deliver(Push((user(user_id),), text))
+            self._writer.write(transports, text)

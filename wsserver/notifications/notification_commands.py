@@ -34,7 +34,8 @@ class NotificationCommands:
     async def notifications(
         self, connection: ConnectionInfo, command: commands.Notifications
     ) -> Answer:
-        """List the caller's notifications."""
+        """List the caller's notifications; the connection gets their changes from now on."""
+        connection.follows_notifications = True
         wanted = WantedFeed(
             limit=command.limit,
             cursor=command.cursor or None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
-from wsserver.cluster.broker import Broker, Signal
+from wsserver.cluster.broker import Broker
 from wsserver.cluster.control import Control
 from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.errors import WsServerError
@@ -36,6 +36,7 @@ from wsserver.realtime.access.actor import Audit
 from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.inbox.receipt_recorder import ReceiptRecorder
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability.events import USER_CONNECTED
@@ -92,19 +93,18 @@ class NotificationSubsystem:
         tasks: Tasks,
         organization_of: Callable[[str], str | None],
         receipts: ReceiptRecorder,
-        deliver: Callable[[Signal], None],
+        writer: ConnectionWriter,
         control: Control,
         broker: Broker,
         hub: Hub,
     ) -> None:
-        """``deliver``: writes a signal to this node's connections."""
         store = NotificationStore(database)
         renderer = Renderer(templates, settings.locale)
         self._renderer = renderer
         tenant_contacts = TenantContacts(contacts, tenancy)
         self.metrics = metrics
         feed_store = FeedStore(database)
-        self.feed_pushes = FeedPushes(feed_store, hub, deliver, control, broker, clock, tasks)
+        self.feed_pushes = FeedPushes(feed_store, hub, writer, control, broker, clock, tasks)
         acknowledgements.add_read_listener(self.feed_pushes.read)
         self.queue = NotificationQueue(
             store=DeliveryStore(database, settings.digest.held_until, DeliveryRules()),

@@ -32,11 +32,14 @@ export class Feed {
 
   #tell(userId, ids, marked) {
     const push = { type: "notifications_changed", notification_ids: ids, ...marked };
-    this.#state.send({ ...push, unread: this.#unread(userId) }, this.#state.of(userId));
+    const followers = this.#state.of(userId).filter((each) => each.followsNotifications);
+    this.#state.send({ ...push, unread: this.#unread(userId) }, followers);
   }
 
   /** The command `notifications`. */
-  list({ userId }, { limit = PAGE, cursor, archived = false, unread = false }) {
+  list(connection, { limit = PAGE, cursor, archived = false, unread = false }) {
+    const { userId } = connection;
+    connection.followsNotifications = true;
     const listed = this.#of(userId).filter(
       (each) => (each.archived_at !== null) === archived && !(unread && each.read_at !== null),
     );

@@ -106,6 +106,7 @@ class ConnectionInfo:
         "connected_at",
         "connection_id",
         "endpoint",
+        "follows_notifications",
         "is_alive",
         "is_warned_of_expiry",
         "last_ping",
@@ -156,6 +157,8 @@ class ConnectionInfo:
         self.last_pong = connected_at
         self.is_alive = True
         self.is_warned_of_expiry = False
+        self.follows_notifications = False
+        """Whether it has listed its user's notifications, and gets their changes."""
         self.ping_id = ""
         self.pinged_at = 0.0
         self.rtt_ms: float | None = None
