@@ -2,12 +2,14 @@
 
 import * as written from "@wsserver/client";
 import * as writtenCalls from "@wsserver/client/calls";
+import * as writtenTasks from "@wsserver/client/tasks";
 import * as writtenTesting from "@wsserver/client/testing";
 import * as writtenVueCalls from "@wsserver/client/vue/calls";
 import * as writtenVueFiles from "@wsserver/client/vue/files";
 import * as writtenVue from "@wsserver/client/vue";
 import * as made from "../../build/src/index.js";
 import * as madeCalls from "../../build/src/rtc.js";
+import * as madeTasks from "../../build/src/tasks.js";
 import * as madeTesting from "../../build/testing/index.js";
 import { HOLDER_TEXTS } from "../../build/vue/components/holder-line.js";
 import { PANEL_TEXTS } from "../../build/vue/components/notification-panel.js";
@@ -46,6 +48,9 @@ same<
   keyof NonNullable<ConstructorParameters<typeof madeCalls.RtcCalls>[1]>,
   keyof writtenCalls.RtcCallsOptions
 >(true);
+
+same<keyof typeof madeTasks, keyof typeof writtenTasks>(true);
+same<Members<madeTasks.Tasks>, Members<writtenTasks.Tasks>>(true);
 
 same<keyof typeof madeTesting, keyof typeof writtenTesting>(true);
 same<Members<madeTesting.FakeServer>, Members<writtenTesting.FakeServer>>(true);
