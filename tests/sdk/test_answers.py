@@ -174,6 +174,21 @@ async def test_somebody_stops_an_asynchronous_one(
             await client.request("GET", "/answers/msg_unknown")
 
 
+@pytest.mark.gen_test
+async def test_a_stopped_answer_closes_a_generator(
+    server: RunningServer, signer: TokenSigner
+) -> None:
+    words = (word for word in WORDS)
+    async with (
+        AsyncClient(server.url, signer.service("shop")) as client,
+        client.answer("b5") as answer,
+    ):
+        await client.request("POST", f"/answers/{answer.message_id}/cancel", {})
+        await answer.write(words)
+        raise AssertionError("not reached")
+    assert (answer.state, list(words)) == ("cancelled", [])
+
+
 def test_it_goes_on_after_a_crash(tmp_path: Path, signer: TokenSigner) -> None:
     """The server stores behind: what it had confirmed, and lost, is sent again."""
     servers = [RunningServer(tmp_path)]

@@ -307,15 +307,15 @@ def test_what_cannot_be_undone_is_asked_about_on_a_terminal(
 
 
 def test_erasing_shows_what_there_is_before_it_asks(ctl: Run, server: FakeServer) -> None:
-    table = {"table": "contacts", "row": {}}
-    lines = b"".join(json.dumps(row).encode() + b"\n" for row in (table, table, {"table": "audit"}))
+    tables = ("contacts", "tasks", "contacts", "audit")
+    lines = b"".join(json.dumps({"table": table}).encode() + b"\n" for table in tables)
     server.answers["GET", "/users/u1/data"] = (200, lines)
     server.answers["DELETE", "/users/u1/data"] = (200, {"erased": {"contacts": 2, "cursors": 0}})
     for typed, code in ((b"n\n", 1), (b"y\n", 0)):
         status, shown = on_terminal_of(server, "erase", "u1", typed=typed)
         words = " ".join(shown.split())
         assert status == code, shown
-        assert "audit 1 stays contacts 2 Erase the data of u1?" in words, shown
+        assert "audit 1 stays contacts 2 tasks 1 stays, without the id Erase the" in words, shown
         assert [path for path, _ in changes(server)] == ["/users/u1/data"] * (1 - code)
     assert "erased 2 rows of u1 in 1 table" in words
 

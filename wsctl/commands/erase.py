@@ -16,8 +16,13 @@ from wsctl.formatting import plural
 from wsctl.output.writer import Column
 
 PATIENCE_S = 3600.0
-KEPT = ("audit", "revocations", "user_organizations")
-"""Tables that the server exports, but does not erase."""
+_ANONYMOUS = "stays, without the id"
+NOTES = {
+    **dict.fromkeys(("audit", "revocations", "user_organizations"), "stays"),
+    **dict.fromkeys(("notifications", "tasks", "task_history"), _ANONYMOUS),
+    "conversation_changes": "visits only; changes of sessions stay",
+}
+"""What becomes of rows that the server exports, but does not delete."""
 
 _COLUMNS = [
     Column("TABLE", "table"),
@@ -67,7 +72,7 @@ def _preview(environment: Environment, path: str, user: str) -> None:
     """Show how many rows each table has."""
     counts = Counter(str(line.get("table")) for line in environment.client.lines(path))
     rows = [
-        {"table": table, "rows": count, "note": "stays" if table in KEPT else ""}
+        {"table": table, "rows": count, "note": NOTES.get(table, "")}
         for table, count in sorted(counts.items())
     ]
     environment.output.rows(_COLUMNS, rows, empty=f"nothing is stored about {user}")

@@ -58,8 +58,13 @@ class AsyncAnswerWriter:
         elif isinstance(texts, AsyncIterable):
             await self._write_all(texts)
         else:
-            for text in texts:
-                await self._append(text)
+            try:
+                for text in texts:
+                    await self._append(text)
+            finally:
+                close = getattr(texts, "close", None)  # of a generator: the model need not go on
+                if close is not None:
+                    close()
 
     def note_usage(self, **usage: Any) -> None:
         """What the answer has cost, such as ``total_tokens``; sent at its end."""
