@@ -267,6 +267,30 @@ async def test_the_plain_kind(server: Server, gewe: HttpProvider) -> None:
 
 
 @pytest.mark.gen_test
+async def test_an_echo_before_the_answer_is_no_new_message(
+    server: Server, gewe: HttpProvider
+) -> None:
+    body = {"type": "message", "id": "m1", "contact": "ann", "content": "hi"}
+    await report(server, body, "other", "webhook")
+    gewe.gate.clear()
+    path = "/sessions/webhook:other:ann"
+    posted = (await server.post(f"{path}/messages", type="new_message", content="hello")).json()
+    await until(lambda: len(gewe.requests) == 1)
+    echo = {**body, "id": "m2", "is_own": True, "content": "hello"}
+    told = (await report(server, echo, "other", "webhook")).json()
+    assert told == {"result": "repeated", "message_id": posted["message_id"]}
+    typed = {**echo, "id": "m3", "content": "typed on the phone meanwhile"}
+    assert (await report(server, typed, "other", "webhook")).json()["result"] == "stored"
+    gewe.gate.set()
+    while (await server.get("/accounts/other")).json()["sent"] != 1:
+        await asyncio.sleep(0.01)
+    assert (await report(server, echo, "other", "webhook")).json()["result"] == "repeated"
+    history = (await server.get(f"{path}/history")).json()["messages"]
+    assert [each["message"]["content"] for each in history] == ["hi", "hello", typed["content"]]
+    assert len(gewe.requests) == 1
+
+
+@pytest.mark.gen_test
 async def test_what_a_stopped_server_had_not_sent_is_sent_by_the_next(
     start_server: StartServer, settings: dict[str, Any], gewe: HttpProvider
 ) -> None:

@@ -121,6 +121,10 @@ class Accounts:
         known = await self._store.message_of(account, received.provider_id)
         if known is not None:
             return {"result": "repeated", "message_id": known}
+        if received.is_own:
+            known = await self._echoed(session_id, account, received)
+            if known is not None:
+                return {"result": "repeated", "message_id": known}
         if await self._store.session(session_id) is None:
             await self._open(session_id, account, options)
         replies_to = None
@@ -147,6 +151,15 @@ class Accounts:
             message, TransactionHook(lambda db: None, note)
         )
         return {"result": "stored" if sent.is_new else "repeated", "message_id": sent.message_id}
+
+    async def _echoed(self, session_id: str, account: str, received: Received) -> str | None:
+        """Our message that is echoed before the answer to the request that has sent it."""
+        for message_id, stored in await self._outbox.being_sent(session_id):
+            if decode(stored)["content"] == received.content:
+                at = self._context.clock.wall()
+                await self._store.sent(account, received.provider_id, message_id, at)
+                return message_id
+        return None
 
     async def _open(self, session_id: str, account: str, options: AccountOptions) -> None:
         """Give a new session its organization, members and holder."""

@@ -243,6 +243,17 @@ class AccountOutbox(LeasedTable[ClaimedSend]):
         )
         return None if row is None else OutboxState(*row)
 
+    async def being_sent(self, session_id: str) -> list[tuple[str, bytes]]:
+        """The messages of a session that are being sent now: ids, and contents as stored."""
+        rows = await self._database.read(
+            lambda db: db.execute(
+                "SELECT message_id, content FROM account_outbox WHERE session_id = ?"
+                " AND state = 'pending' AND owner IS NOT NULL",
+                [session_id],
+            ).fetchall()
+        )
+        return [(message_id, bytes(content)) for message_id, content in rows]
+
     async def last_sent(self) -> dict[str, float]:
         """When a message that was sent last was written, by account."""
         rows = await self._database.read(
