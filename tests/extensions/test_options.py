@@ -84,6 +84,13 @@ def test_every_fault_of_accounts_is_named(tmp_path: Path) -> None:
     }
 
 
+def test_everything_that_is_missing_is_named_at_once() -> None:
+    assert faults("accounts", {"a": {"kind": "gewe"}}).keys() == {
+        "a.url", "a.key", "a.token", "a.app_id",
+    }  # fmt: skip
+    assert faults("responders", {"a": {"kind": "openai"}}).keys() == {"a.url", "a.api_key"}
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "我", "a b", "x" * 200, "a\n"])
 def test_names_fit_into_addresses_and_ids(name: str) -> None:
     for extension, table in ("responders", RESPONDER), ("accounts", ACCOUNT):

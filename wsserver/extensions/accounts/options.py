@@ -24,7 +24,7 @@ class AccountOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The table ``[accounts.NAME]``."""
 
     kind: Literal["gewe", "webhook"]
-    url: str
+    url: str = ""
     """Of the messenger's API; of ``webhook`` where messages are posted."""
     key: str | None = None
     key_file: str | None = None
@@ -58,7 +58,10 @@ def check_options(accounts: dict[str, AccountOptions], settings: Settings) -> It
                 f"{name}.default_holder", f"is {holder!r}, but there is no [responders.{holder}]"
             )
         try:
-            check_url(options.url, reach)
+            if options.url:
+                check_url(options.url, reach)
+            else:
+                yield TableFault(f"{name}.url", "is missing")
         except UrlForbidden as error:
             yield TableFault(f"{name}.url", f"is wrong: {error.message}")
         yield from secret_faults(name, options, "key", shortest=SHORTEST_KEY)

@@ -30,7 +30,7 @@ class ResponderOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The table ``[responders.NAME]``."""
 
     kind: Kind
-    url: str
+    url: str = ""
     """The base address, to which the path of the kind is appended."""
     api_key: str | None = None
     api_key_file: str | None = None
@@ -74,7 +74,10 @@ def check_options(
         if re.fullmatch(ID_PATTERN, name) is None:
             yield TableFault(name, "is no name of a responder: 1 to 128 of A-Z a-z 0-9 . _ : @ -")
         try:
-            check_url(options.url, reach)
+            if options.url:
+                check_url(options.url, reach)
+            else:
+                yield TableFault(f"{name}.url", "is missing")
         except UrlForbidden as error:
             yield TableFault(f"{name}.url", f"is wrong: {error.message}")
         yield from secret_faults(name, options, "api_key")
