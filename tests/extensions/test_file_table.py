@@ -57,6 +57,17 @@ async def test_a_file_comes_back_as_it_was_and_is_completed_once(database: Datab
 
 
 @pytest.mark.gen_test
+async def test_a_file_whose_time_is_over_is_not_completed(database: Database) -> None:
+    table = await opened(database)
+    await table.add(file(1), LIMITS, None)
+    assert await table.end("file_0001")
+    assert await table.expired(NOW) == ["file_0001"]
+    ended, is_new = await table.complete("file_0001", "ab", NOW, NOW + 1000)
+    assert (ended is not None and ended.is_complete, is_new) == (False, False)
+    assert not await table.end("file_0002")
+
+
+@pytest.mark.gen_test
 async def test_usage_is_that_of_the_rows(database: Database) -> None:
     table = await opened(database)
     limits = Limits(10_000, 3)

@@ -467,6 +467,35 @@ async def test_erasing_a_user_removes_their_files(server: Server) -> None:
 
 
 @pytest.mark.gen_test
+async def test_a_part_that_begins_while_its_upload_is_deleted_leaves_nothing(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = files_in(server).uploads._blobs
+    append, remove = blobs.append, blobs.remove
+    answers: list[Any] = []
+
+    async def append_late(blob_id: str, *values: Any, **more: Any) -> Any:
+        path = f"{API}/files/{blob_id}"
+        answers.append(await server.request("DELETE", path, bearer=ALICE, headers=VERSION))
+        return await append(blob_id, *values, **more)
+
+    async def remove_early(blob_id: str) -> None:
+        await remove(blob_id)
+        answers.append(await patch(server, blob_id, 0, b"abc"))
+
+    first, second = [(await create(server, 10)).json()["file_id"] for _ in range(2)]
+    monkeypatch.setattr(blobs, "append", append_late)
+    answers.append(await patch(server, first, 0, b"abc"))
+    monkeypatch.setattr(blobs, "append", append)
+    monkeypatch.setattr(blobs, "remove", remove_early)
+    path = f"{API}/files/{second}"
+    answers.append(await server.request("DELETE", path, bearer=ALICE, headers=VERSION))
+    assert [answer.status for answer in answers] == [204, 404, 404, 204]
+    assert stored(server) == []
+    assert (await server.get("/files")).json()["total"] == 0
+
+
+@pytest.mark.gen_test
 async def test_a_file_that_got_its_last_byte_before_a_crash_is_complete(server: Server) -> None:
     file_id = (await create(server, 3)).json()["file_id"]
     files = files_in(server)

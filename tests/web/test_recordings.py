@@ -180,7 +180,11 @@ async def test_what_cannot_be_recorded_is_refused(server: Server) -> None:
     blind = token(permissions=["connections:record"])
     wanted = {"user_id": "u1", "contents": True}
     assert (await server.post("/recordings", bearer=blind, **wanted)).code == "forbidden"
-    for _ in range(20):
+    with_contents = await start(server, **wanted)
+    path = f"/recordings/{with_contents}"
+    assert (await server.get(path, bearer=blind)).code == "forbidden"
+    assert (await server.get(path)).status == 200
+    for _ in range(19):
         await start(server, user_id="u1")
     assert (await server.post("/recordings", user_id="u1")).code == "recording_limit"
 

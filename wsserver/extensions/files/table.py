@@ -170,13 +170,17 @@ class FileTable:
     async def complete(
         self, file_id: str, sha256: str, now: float, expires_at: float
     ) -> tuple[File | None, bool]:
-        """Note that an upload is complete; the file, and whether it was not so before."""
+        """Note that an upload is complete; the file, and whether it was not so before.
+
+        One whose time is over stays as it is.
+        """
 
         def update(db: Connection) -> tuple[File | None, bool]:
             changed = db.execute(
                 "UPDATE files SET completed_at = ?, sha256 = ?, expires_at = ?,"
-                " unverified_from = NULL WHERE file_id = ? AND completed_at IS NULL",
-                [now, sha256, expires_at, file_id],
+                " unverified_from = NULL"
+                " WHERE file_id = ? AND completed_at IS NULL AND expires_at > ?",
+                [now, sha256, expires_at, file_id, now],
             ).rowcount
             return _get(db, file_id), bool(changed)
 
@@ -189,6 +193,10 @@ class FileTable:
             " AND (session_id IS NULL OR session_id = ?)",
             [session_id, file_id, user_id, session_id],
         )
+
+    async def end(self, file_id: str) -> bool:
+        """Let the time of a file be over, before it is removed; False: there is none."""
+        return await self._update("expires_at = 0 WHERE file_id = ?", [file_id])
 
     async def remove(self, file_ids: Sequence[str]) -> int:
         """Delete files; returns how many there were."""

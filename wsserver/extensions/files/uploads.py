@@ -154,14 +154,19 @@ class Uploads:
         row, is_new = await self._table.complete(
             file.file_id, digest.hex(), now, now + self._retention_s
         )
-        if row is None:
+        if row is None or not row.is_complete:
             raise NotFound("file", file.file_id)
         if is_new:
             self._events.emit(FILE_UPLOADED, **row.view())
         return row
 
     async def remove(self, file: File) -> None:
-        """Delete a file or an upload, even while it is being received."""
+        """Delete a file or an upload, even while it is being received.
+
+        Its time is over first: no later part may bring it back, and what a crash leaves undone is
+        done by the next ``Files.expire``.
+        """
+        await self._table.end(file.file_id)
         if not file.is_complete:
             await self._control.ask_all(ReleaseUpload(file.file_id), RELEASE_S)
         await self._blobs.remove(file.file_id)
@@ -190,6 +195,7 @@ class Uploads:
         checksum = tus.checksum_in(headers)
         appender = await self._open(file, offset, is_held=checksum is not None)
         try:
+            await self._require_present(file)
             if checksum is not None:
                 await self._table.mark_unverified(file.file_id, offset)
             elif file.unverified_from is not None:
@@ -200,6 +206,16 @@ class Uploads:
         part = UploadPart(file, offset, appender, checksum, self._table, outcome, self._part_ended)
         self._active[file.file_id] = part
         return part
+
+    async def _require_present(self, file: File) -> None:
+        """Raise ``NotFound`` for an upload that was deleted until its blob was opened.
+
+        The blob may have been made again by that.
+        """
+        found = await self._table.get(file.file_id)
+        if found is None or found.expires_at <= self._clock.wall():
+            await self._blobs.remove(file.file_id)
+            raise NotFound("file", file.file_id)
 
     def _require_room(self) -> None:
         if len(self._active) >= ACTIVE_LIMIT:

@@ -327,7 +327,11 @@ class Recordings:
     async def read(
         self, actor: Actor, recording_id: str, limit: int, cursor: str | None
     ) -> dict[str, Any]:
-        """Events of a recording, those of each node in their order; raises ``NotFound``."""
+        """Events of a recording, those of each node in their order.
+
+        Raises ``NotFound``, ``Forbidden`` for one with contents without the permission to read
+        messages.
+        """
         scope = self._scope(actor)
         starts = {} if cursor is None else decode_cursor(cursor, dict[str, int])
         answers = await self._control.ask_all(ReadRecording(recording_id, starts, limit), ANSWER_S)
@@ -335,6 +339,8 @@ class Recordings:
         wanted = next((part.wanted for part in parts.values()), None)
         if wanted is None or not _is_shown(wanted, scope):
             raise NotFound("recording", recording_id)
+        if wanted.with_contents:
+            self._permissions.require(actor.claims, "messages:read")
         reached = dict(starts)
         for node, part in parts.items():
             reached[node] = starts.get(node, 0) + len(part.events)

@@ -151,7 +151,7 @@ async def _list_recordings(context: WebContext, call: Call) -> dict[str, Any]:
     ReadRecording,
     query=PageQuery,
     answer_example=_PAGE,
-    errors=("not_found",),
+    errors=("not_found", "forbidden"),
 )
 async def _read_recording(context: WebContext, call: Call) -> dict[str, Any]:
     """Read a recording, from a cursor on; it can be read for 5 minutes after its end."""
