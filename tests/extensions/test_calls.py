@@ -207,6 +207,26 @@ async def test_bad_commands_are_refused(start_server: StartServer) -> None:
 
 
 @pytest.mark.gen_test
+async def test_a_device_has_one_call_at_a_time(server: Server) -> None:
+    alice, bob = await join(server, "alice"), await join(server, "bob")
+    busy = await server.connect("bob", sessions=["s1", "s2"])
+    dora = await join(server, "dora", "s2")
+    for session_id in ("s1", "s2"):
+        await ask(busy, "join_session", session_id=session_id)
+    first, second = await ring(alice), await ring(dora, session_id="s2")
+    await answer(busy, first)
+    found = await refusal(busy, "call_answer", call_id=second)
+    assert (found["code"], found["call_id"]) == ("call_busy", first)
+    assert (await answer(busy, first))["call"]["call_id"] == first  # repeated
+    await ask(busy, "call_end", call_id=first)
+    await answer(busy, second)
+    third = await ring(alice)
+    await answer(bob, third)
+    found = await refusal(busy, "call_resume", call_id=third)
+    assert (found["code"], found["call_id"]) == ("call_busy", second)
+
+
+@pytest.mark.gen_test
 async def test_a_caller_may_not_ring_without_end(server: Server) -> None:
     alice, bob = await join(server, "alice"), await join(server, "bob")
     for _ in range(CALLS_A_MINUTE):

@@ -102,12 +102,18 @@ class Calls:
         return call, devices
 
     async def answer(self, connection: ConnectionInfo, call_id: str) -> Call:
-        """Answer a call on this device. Raises ``BadCallState`` if another one was first."""
+        """Answer a call on this device.
+
+        Raises ``BadCallState`` if another one was first, ``CallBusy`` if it has another call.
+        """
         now = self._clock.wall()
         self._devices.entered(connection.connection_id, connection)
         party = _party(connection, now)
         call = await self._change(
-            call_id, lambda call: model.answered(call, party, now), connection.user_id
+            call_id,
+            lambda call: model.answered(call, party, now),
+            connection.user_id,
+            connection.connection_id,
         )
         if not connection.is_alive:
             await self.lost({connection.connection_id})
@@ -135,7 +141,7 @@ class Calls:
     async def resume(
         self, user_id: str, connection_id: str, call_id: str, *, only_if_lost: bool = False
     ) -> Call:
-        """Be in a call on another connection than before."""
+        """Be in a call on another connection than before. Raises ``CallBusy`` for a busy one."""
         now = self._clock.wall()
         self._devices.entered(connection_id)
         return await self._change(
@@ -144,6 +150,7 @@ class Calls:
                 call, user_id, connection_id, now, only_if_lost=only_if_lost
             ),
             user_id,
+            connection_id,
         )
 
     async def enforce_access(self, connection_ids: Collection[str]) -> None:
@@ -207,8 +214,10 @@ class Calls:
             call_id, lambda call: model.lost(call, party.connection_id, now), party.user_id
         )
 
-    async def _change(self, call_id: str, decide: Decide, by: str | None) -> Call:
-        outcome = await self._store.change(call_id, decide)
+    async def _change(
+        self, call_id: str, decide: Decide, by: str | None, entering: str | None = None
+    ) -> Call:
+        outcome = await self._store.change(call_id, decide, entering)
         if outcome is None:
             raise _no_access(call_id)
         before, after = outcome

@@ -126,12 +126,25 @@ class CallStore:
         """A call, or None."""
         return await self._database.read(lambda db: _get(db, call_id))
 
-    async def change(self, call_id: str, decide: Decide) -> tuple[Call, Call] | None:
-        """Change a call: it before and after; None: there is no such call."""
+    async def change(
+        self, call_id: str, decide: Decide, entering: str | None = None
+    ) -> tuple[Call, Call] | None:
+        """Change a call: it before and after; None: there is no such call.
+
+        ``entering``: the connection that enters the call by that. Raises ``CallBusy`` if it is in
+        another one.
+        """
 
         def update(db: Connection) -> tuple[Call, Call] | None:
             call = _get(db, call_id)
-            return None if call is None else (call, self._update(db, call, decide(call)))
+            if call is None:
+                return None
+            after = decide(call)
+            if entering is not None and call.party(entering) is None and after != call:
+                for other in _of_connections(db, [entering]):
+                    if other.call_id != call_id:
+                        raise CallBusy(other.call_id)
+            return call, self._update(db, call, after)
 
         return await self._database.run(update)
 
