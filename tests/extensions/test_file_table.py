@@ -61,7 +61,7 @@ async def test_a_file_whose_time_is_over_is_not_completed(database: Database) ->
     table = await opened(database)
     await table.add(file(1), LIMITS, None)
     assert await table.end("file_0001")
-    assert await table.expired(NOW) == ["file_0001"]
+    assert [each.file_id for each in await table.expired(NOW)] == ["file_0001"]
     ended, is_new = await table.complete("file_0001", "ab", NOW, NOW + 1000)
     assert (ended is not None and ended.is_complete, is_new) == (False, False)
     assert not await table.end("file_0002")
