@@ -195,7 +195,6 @@ class Uploads:
         checksum = tus.checksum_in(headers)
         appender = await self._open(file, offset, is_held=checksum is not None)
         try:
-            await self._require_present(file)
             if checksum is not None:
                 await self._table.mark_unverified(file.file_id, offset)
             elif file.unverified_from is not None:
@@ -205,17 +204,24 @@ class Uploads:
             raise
         part = UploadPart(file, offset, appender, checksum, self._table, outcome, self._part_ended)
         self._active[file.file_id] = part
+        await self._require_present(part)
         return part
 
-    async def _require_present(self, file: File) -> None:
-        """Raise ``NotFound`` for an upload that was deleted until its blob was opened.
+    async def _require_present(self, part: UploadPart) -> None:
+        """End a part whose upload was deleted before it could be found here, with its blob.
 
-        The blob may have been made again by that.
+        The blob may have been made again by that. Raises ``NotFound``.
         """
-        found = await self._table.get(file.file_id)
+        file_id = part.file.file_id
+        try:
+            found = await self._table.get(file_id)
+        except BaseException:
+            await part.abort()
+            raise
         if found is None or found.expires_at <= self._clock.wall():
-            await self._blobs.remove(file.file_id)
-            raise NotFound("file", file.file_id)
+            await part.abort()
+            await self._blobs.remove(file_id)
+            raise NotFound("file", file_id)
 
     def _require_room(self) -> None:
         if len(self._active) >= ACTIVE_LIMIT:
