@@ -13,7 +13,7 @@ from wsserver import paging
 from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import ALL_PERMISSIONS
 from wsserver.paging import Window
-from wsserver.protocol.requests import TargetedBody, read_request
+from wsserver.protocol.requests import MembersRequest, TargetedBody, read_request
 from wsserver.storage.tables.snapshots import FIELDS
 
 ALL = Window()
@@ -345,3 +345,18 @@ async def test_a_manager_cannot_read_the_history_of_another_organization(
     await people["mine1"].call("join_session", session_id="s_other")
     assert await said(manager) == ["hi"]
     assert await said(live.actor()) == ["hi", "for o2"]
+
+
+@pytest.mark.gen_test
+async def test_conversations_of_one_moment_are_all_on_some_page(live: Live) -> None:
+    """The clock of these tests stands: all have the same time."""
+    who = live.actor("service", "backend")
+    for session_id in ("s1", "s2", "s3"):
+        await live.admin_actions.replace_members(who, session_id, MembersRequest(user_ids=["u1"]))
+    found, cursor, is_first = [], None, True
+    while is_first or cursor is not None:
+        is_first = False
+        page = await live.admin_queries.conversations(who, "u1", Window(1, cursor), None)
+        found += [each["session_id"] for each in page["conversations"]]
+        cursor = page["next_cursor"]
+    assert found == ["s1", "s2", "s3"]

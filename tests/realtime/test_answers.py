@@ -439,6 +439,7 @@ async def test_an_answer_goes_on_after_a_restart(make_live: MakeLive, clock: Any
     live.owned_answers._answers.clear()  # as a process that is killed
     await live.stop()
 
+    clock.advance(1.0)
     live = await make_live(answers=EAGER)
     producer.live = live
     client = await live.connect("u1", sessions=["s1"])
@@ -455,6 +456,9 @@ async def test_an_answer_goes_on_after_a_restart(make_live: MakeLive, clock: Any
     assert page.texts[producer.id] == "so far new text"
     view = await producer.get()
     assert view["content"] == "so far new text"
+    first, second = view["watchers"]  # before and after the restart
+    assert first["until"] == second["from"]
+    assert "until" not in second
 
 
 @pytest.mark.gen_test
@@ -506,6 +510,32 @@ async def test_while_storage_is_away_appends_go_on_and_the_end_is_refused(
     await live.owned_answers.advance()
     assert (await producer.finish())["length"] == 14
     assert (await producer.get())["content"] == "kept in memory"
+
+
+@pytest.mark.gen_test
+async def test_what_could_not_be_written_is_written_by_the_next_tick(
+    make_live: MakeLive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = await make_live()
+    producer = await begun(live)
+    await producer.append("kept")
+    with away(live, monkeypatch), pytest.raises(StorageUnavailable):
+        await live.owned_answers.advance()
+    await live.owned_answers.advance()
+    live.owned_answers._answers.clear()  # as a process that is killed
+    await live.stop()
+    producer.live = await make_live()
+    assert (await producer.get())["content"] == "kept"
+
+
+@pytest.mark.gen_test
+async def test_a_user_watches_until_the_last_device_leaves(live: Live) -> None:
+    devices = [await live.in_session("u1") for _ in range(2)]
+    producer = await begun(live)
+    for device, has_left in zip(devices, (False, True), strict=True):
+        await device.call("leave_session", session_id="s1")
+        (watcher,) = (await producer.get())["watchers"]
+        assert ("until" in watcher) == has_left
 
 
 @pytest.mark.gen_test
