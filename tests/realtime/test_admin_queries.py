@@ -14,6 +14,7 @@ from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import ALL_PERMISSIONS
 from wsserver.paging import Window
 from wsserver.protocol.requests import MembersRequest, TargetedBody, read_request
+from wsserver.realtime.sessions.conversation_list import ConversationQuery
 from wsserver.storage.tables.snapshots import FIELDS
 
 ALL = Window()
@@ -360,3 +361,17 @@ async def test_conversations_of_one_moment_are_all_on_some_page(live: Live) -> N
         found += [each["session_id"] for each in page["conversations"]]
         cursor = page["next_cursor"]
     assert found == ["s1", "s2", "s3"]
+
+
+@pytest.mark.gen_test
+async def test_a_page_has_one_conversation_whatever_its_size(live: Live) -> None:
+    who = live.actor("service", "backend")
+    for session_id in ("s1", "s2"):
+        await live.admin_actions.replace_members(who, session_id, MembersRequest(user_ids=["u1"]))
+    conversations = live.admin_queries._conversation_list
+    query = ConversationQuery("u1", 10, budget=1)
+    page = await conversations.of_caller(live.claims("u1"), query)
+    assert [each["session_id"] for each in page.conversations] == ["s1"]
+    rest = await conversations.of_caller(live.claims("u1"), query._replace(cursor=page.next_cursor))
+    assert [each["session_id"] for each in rest.conversations] == ["s2"]
+    assert rest.next_cursor is None
