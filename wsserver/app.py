@@ -240,6 +240,7 @@ def build(
         notification_receipts=acknowledgements,
         removals=[remove_contents, remove_from_notices, *extensions.removals],
         user_tables=extensions.user_tables,
+        deletion_notes=extensions.deletion_notes,
         answer_notes=extensions.answer_notes,
         message_check=message_checks,
     )

@@ -21,7 +21,7 @@ from tests.support.tus import (
     state,
     upload,
 )
-from tests.support.web_server import API, Server, StartServer, read_response, token
+from tests.support.web_server import API, Server, Socket, StartServer, read_response, token
 from wsserver.extensions.files import uploads
 from wsserver.protocol.types import FILE_TYPE
 
@@ -405,6 +405,34 @@ async def test_a_message_that_is_a_file(server: Server) -> None:
     assert (await send({"file_id": free_id}, "s2"))["type"] == "ack"
     assert (await get(server, f"{API}/files/{free_id}", EVE)).status == 200
     assert (await send({"file_id": free_id}, "s1"))["error"]["code"] == "not_found"
+
+
+@pytest.mark.gen_test
+async def test_a_file_is_deleted_with_the_message_of_its_user(server: Server) -> None:
+    alice = await server.connect("alice", sessions=["s1"])
+    bob = await server.connect("bob", sessions=["s1"])
+    file_id = await upload(server, b"abc")
+    url = (await get(server, f"{API}/files/{file_id}/url", BOB)).json()["url"]
+
+    async def ask(socket: Socket, **fields: Any) -> dict[str, Any]:
+        socket.send(ref="r", **fields)
+        while (answer := await socket.push()).get("ref") != "r":
+            pass
+        return answer
+
+    sent = []
+    for socket in (alice, bob):
+        await ask(socket, type="join_session", session_id="s1")
+        fields = {"session_id": "s1", "content_type": FILE_TYPE, "content": {"file_id": file_id}}
+        sent.append((await ask(socket, type="send_message", **fields))["message_id"])
+    assert (await ask(bob, type="delete_message", message_id=sent[1]))["type"] == "ack"
+    assert (await get(server, url, None)).body == b"abc"
+    assert (await ask(alice, type="delete_message", message_id=sent[0]))["type"] == "ack"
+    path = f"{API}/files/{file_id}"
+    for each, bearer in ((url, None), (path, BOB), (path, ALICE)):
+        assert (await get(server, each, bearer)).code == "not_found"
+    await files_in(server).expire()
+    assert stored(server) == []
 
 
 @pytest.mark.gen_test

@@ -16,7 +16,7 @@ from wsserver.notifications.templates import TemplateFiles
 from wsserver.protocol.commands import Command
 from wsserver.realtime.commands.message_check import MessageCheck
 from wsserver.realtime.dispatcher import Handler
-from wsserver.realtime.operations.message_changes import RemoveContents
+from wsserver.realtime.operations.message_changes import NoteDeletion, RemoveContents
 from wsserver.realtime.operations.user_records import EraseUser
 from wsserver.storage.engine.extension_schema import ExtensionSchema, Migration
 from wsserver.storage.maintenance.user_tables import UserTable
@@ -98,6 +98,8 @@ class Extension:
     """Which rows of its tables are about a user: exported and erased with the user's data."""
     remove_contents: RemoveContents | None = None
     """Removes what its tables have of the contents of deleted messages, in their transaction."""
+    note_deletion: NoteDeletion | None = None
+    """Stores something in the transaction that deletes a message of a session, by its content."""
     note_answer: NoteEnd | None = None
     """Stores something in the transaction that ends an answer, so that no crash can lose it."""
     pages: tuple[ConsolePage, ...] = ()

@@ -26,7 +26,7 @@ from wsserver.identity.permissions import ALL_PERMISSIONS
 from wsserver.notifications.templates import TemplateFiles
 from wsserver.protocol.commands import MONITOR_COMMANDS, Command
 from wsserver.protocol.pushes import RESERVED_TYPES
-from wsserver.realtime.operations.message_changes import RemoveContents
+from wsserver.realtime.operations.message_changes import NoteDeletion, RemoveContents
 from wsserver.storage.engine.extension_schema import ExtensionSchema
 from wsserver.storage.maintenance.user_tables import UserTable
 from wsserver.storage.messages.answers import NoteEnd
@@ -104,6 +104,11 @@ class Extensions:
     def removals(self) -> list[RemoveContents]:
         """What removes the contents of deleted messages from their tables."""
         return [each.remove_contents for each in self if each.remove_contents is not None]
+
+    @property
+    def deletion_notes(self) -> list[NoteDeletion]:
+        """What they store together with the deletion of a message."""
+        return [each.note_deletion for each in self if each.note_deletion is not None]
 
     @property
     def answer_notes(self) -> list[NoteEnd]:

@@ -71,6 +71,7 @@ from wsserver.realtime.operations.drain_forecast import DrainForecasts
 from wsserver.realtime.operations.message_changes import (
     MessageChanges,
     MessagesDeleted,
+    NoteDeletion,
     RemoveContents,
 )
 from wsserver.realtime.operations.node_actions import NodeActions
@@ -133,6 +134,7 @@ def build_live(
     notification_receipts: NotificationReceipts | None = None,
     removals: Sequence[RemoveContents] = (),
     user_tables: Sequence[UserTable] = (),
+    deletion_notes: Sequence[NoteDeletion] = (),
     answer_notes: Sequence[NoteEnd] = (),
     message_check: MessageCheck | None = None,
 ) -> LiveSide:
@@ -411,6 +413,7 @@ def build_live(
         clock,
         edit_window_s=settings.edit_window_s,
         removals=[end_deleted, *removals],
+        notes=deletion_notes,
     )
     user_records = UserRecords(
         UserData(database, user_tables),

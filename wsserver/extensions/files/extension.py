@@ -13,7 +13,7 @@ from wsserver.extensions.files.addresses import Addresses
 from wsserver.extensions.files.blobs import Blobs
 from wsserver.extensions.files.downloads import MANAGE, Downloads
 from wsserver.extensions.files.folder import FolderBlobs
-from wsserver.extensions.files.messages import FileMessages
+from wsserver.extensions.files.messages import FileMessages, note_deletion
 from wsserver.extensions.files.routes import RESOURCE
 from wsserver.extensions.files.service import Files
 from wsserver.extensions.files.table import MIGRATIONS, USER_TABLES, FileTable
@@ -67,6 +67,7 @@ FILES: Final = Extension(
     build=build,
     migrations=MIGRATIONS,
     user_tables=USER_TABLES,
+    note_deletion=note_deletion,
     permissions={MANAGE: ("admin", "service", "manager")},
     errors=(
         errors.FileTooLarge,

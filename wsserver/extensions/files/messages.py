@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from wsserver.clock import Clock
 from wsserver.errors import BadRequest, NotFound
 from wsserver.extensions.files.addresses import Addresses
 from wsserver.extensions.files.model import File
-from wsserver.extensions.files.table import FileTable
+from wsserver.extensions.files.table import FileTable, end_sent
 from wsserver.identity.ids import is_id
+from wsserver.protocol.revisions import message_in
 from wsserver.protocol.types import FILE_TYPE, Content
 from wsserver.realtime.commands.message_check import Unchecked
+from wsserver.storage.engine.connection import Connection
+from wsserver.storage.messages.message_rows import Found
 
 
 class FileMessages:
@@ -53,6 +58,20 @@ def content_of(file: File, addresses: Addresses) -> dict[str, Any]:
         "sha256": file.sha256,
         "url": addresses.sign(file.file_id).url,
     }
+
+
+class _Sent(msgspec.Struct):
+    """What of a message tells whether it is a file."""
+
+    content_type: str | None = None
+    content: Any = None
+
+
+def note_deletion(db: Connection, found: Found) -> None:
+    """Let the time of a file be over whose message is deleted, if its user has sent that."""
+    sent = msgspec.json.decode(message_in(found.payload), type=_Sent)
+    if sent.content_type == FILE_TYPE and isinstance(sent.content, dict):
+        end_sent(db, str(sent.content.get("file_id")), found.sender, found.stream)
 
 
 def _file_id(content: Content) -> str:

@@ -274,6 +274,15 @@ class FileTable:
         return await self._database.read(select)
 
 
+def end_sent(db: Connection, file_id: str, user_id: str | None, stream: str) -> None:
+    """Let the time of a file be over that its user has sent in the stream of its session."""
+    db.execute(
+        "UPDATE files SET expires_at = 0"
+        " WHERE file_id = ? AND user_id = ? AND 'session:' || session_id = ?",
+        [file_id, user_id, stream],
+    )
+
+
 def _count(db: Connection, organization: str, size: int, files: int) -> None:
     db.execute(
         "INSERT INTO file_usage (organization_id, bytes, files) VALUES (?, 0, 0)"

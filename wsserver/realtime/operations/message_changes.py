@@ -40,6 +40,11 @@ RemoveContents = Callable[[Connection, Sequence[str]], None]
 in the writing thread. Arguments: the connection and the ids of the messages."""
 
 
+NoteDeletion = Callable[[Connection, Found], None]
+"""Stores what follows from the deletion of a message, in its transaction; runs in the writing
+thread. Gets the message as it was before."""
+
+
 class MessagesDeleted(Notice, frozen=True):
     """Messages were deleted: what is in memory of their contents is to be removed."""
 
@@ -57,7 +62,8 @@ class MessageChanges:
     session; over REST a backend may also change what it has published. Others need the permission
     ``messages:moderate``, roles confined to an organization for sessions of it only. Changes by
     moderators are audited. ``removals`` remove other stored copies of deleted contents, in the same
-    transaction; the notice ``MessagesDeleted`` is for copies in memory.
+    transaction, and ``notes`` store what else follows; the notice ``MessagesDeleted`` is for copies
+    in memory.
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class MessageChanges:
         *,
         edit_window_s: float,
         removals: Sequence[RemoveContents] = (),
+        notes: Sequence[NoteDeletion] = (),
     ) -> None:
         self._store = store
         self._revisions = revisions
@@ -84,6 +91,7 @@ class MessageChanges:
         self._control = control
         self._edit_window_s = edit_window_s
         self._removals = removals
+        self._notes = notes
 
     async def edit(self, actor: Actor, message_id: str, content: Content) -> Sent:
         """Replace the content of a message; returns the outcome of ``message_updated``.
@@ -114,7 +122,7 @@ class MessageChanges:
             "deleted_at": rfc3339(wall),
             "deleted_by": actor.claims.sub,
         }
-        remove = TransactionHook(_nothing, partial(self._remove, message_ids=[message_id]))
+        remove = TransactionHook(_nothing, partial(self._remove, found=found))
         try:
             revise = partial(deleted_form, at=wall)
             sent = await self._record(found, _DELETED, members, revise, actor, remove)
@@ -128,11 +136,11 @@ class MessageChanges:
         self._control.notify(MessagesDeleted([message_id]))
         return sent
 
-    def _remove(
-        self, db: Connection, checked: None, place: Appended, message_ids: Sequence[str]
-    ) -> None:
+    def _remove(self, db: Connection, checked: None, place: Appended, found: Found) -> None:
         for remove in self._removals:
-            remove(db, message_ids)
+            remove(db, [found.message_id])
+        for note in self._notes:
+            note(db, found)
 
     async def _record(
         self,
