@@ -53,6 +53,13 @@ def test_credentials_are_never_recorded(with_contents: bool) -> None:
     assert "secret" not in json.dumps(redacted(frame, with_contents=with_contents))
 
 
+def test_what_signs_an_address_within_a_text_is_removed() -> None:
+    text = 'see "/files/f1?expires=9&signature=AbC_-9" and https://a.example/?ticket=t1&x=1#here'
+    shown = redacted({"message": {"content": {"text": text}}, "id": text}, with_contents=True)
+    wanted = text.replace("AbC_-9", "[redacted]").replace("t1", "[redacted]")
+    assert shown == {"message": {"content": {"text": wanted}}, "id": wanted}
+
+
 def test_what_has_the_form_of_its_sender_has_nothing_but_its_form() -> None:
     frame = {
         "type": "order.placed",

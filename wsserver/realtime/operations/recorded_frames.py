@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any, Final
 
@@ -31,6 +32,9 @@ STRUCTURE: Final = frozenset(
 )
 """Members whose texts stay as they are; all others are masked unless contents are wanted."""
 
+_SECRET_IN_ADDRESS: Final = re.compile(r"([?&](?:signature|token|ticket)=)[^&#\s\"'<>]+")
+"""What makes an address in a text a credential."""
+
 
 def read_text(payload: bytes) -> dict[str, Any] | None:
     """The object in a text; None: it has none."""
@@ -56,7 +60,7 @@ def _member(key: str, value: Any, with_contents: bool) -> Any:
     if isinstance(value, list):
         return [_member(key, each, with_contents) for each in value]
     if with_contents or key in STRUCTURE:
-        return value
+        return _SECRET_IN_ADDRESS.sub(rf"\1{REMOVED}", value) if isinstance(value, str) else value
     return masked(value) if isinstance(value, str) or key in FREE else value
 
 
