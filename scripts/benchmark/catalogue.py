@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from scripts.benchmark import ai_service
 from scripts.benchmark.answering import WATCHERS, answers, appends
 from scripts.benchmark.callers import CONNECTIONS
-from scripts.benchmark.integrations import CALLBACK_ENVIRONMENT, callbacks
+from scripts.benchmark.integrations import CALLBACK_ENVIRONMENT, callbacks, responders
 from scripts.benchmark.resuming import RESUMED, resume
 from scripts.benchmark.stage import Stage
 from scripts.benchmark.stress import CHURN_AT_ONCE, SLOW_READERS, churn, many, slow_readers
@@ -49,6 +50,8 @@ class Workload:
     """How many of its size's connections are open at the same time, where not all are."""
     is_for_clusters: bool = False
     """Is it run on servers of several processes, and on PostgreSQL, too?"""
+    companion: str | None = None
+    """The module of a service that the server uses; see ``Stage.open``."""
     environment: dict[str, str] = field(default_factory=dict)
     quick_environment: dict[str, str] = field(default_factory=dict)
 
@@ -337,6 +340,31 @@ WORKLOADS = (
         is_for_peers=False,
         extra_connections=CONNECTIONS,
         environment=CALLBACK_ENVIRONMENT,
+    ),
+    Workload(
+        "responders",
+        "{connections} answers at once of an AI service, {rate:.0f} words a second each,"
+        " {seconds:.0f} s; again beside {sessions} sessions of a dead one",
+        responders,
+        Size(ai_service.CONCURRENCY, seconds=10, rate=20, sessions=40),
+        Size(10, seconds=1, rate=20, sessions=4),
+        (
+            Figure("p50_ms", "from service to watcher, p50, ms", "{:,.1f}"),
+            Figure("p99_ms", "p99, ms", "{:,.1f}"),
+            Figure("p99_beside_ms", "p99 beside the dead service, ms", "{:,.1f}"),
+            Figure("p99_more_ms", "the difference, ms", "{:,.1f}"),
+            Figure(
+                "server_cpu", "server's CPU, % of a core (60 at most)", "{:,.1f}", 100, limit=0.6
+            ),
+            Figure("completed", "answers completed"),
+            Figure("unanswered", "those of the dead service, unanswered"),
+            Figure("missing", "words missing"),
+            *_SHARES,
+        ),
+        is_for_peers=False,
+        extra_connections=2 * ai_service.CONCURRENCY,
+        companion=ai_service.MODULE,
+        environment=ai_service.environment(),
     ),
     Workload(
         "churn",

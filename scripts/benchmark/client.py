@@ -20,6 +20,7 @@ from typing import Any
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
+from scripts.benchmark.askers import Asking
 from scripts.benchmark.callers import report
 from scripts.benchmark.procfs import raise_descriptor_limit
 from scripts.benchmark.producers import Answering
@@ -118,6 +119,7 @@ class Load:
         self._uncounted: list[WSTransport] = []
         self._senders = Senders()
         self._answering = Answering(_connect)
+        self._asking = Asking(_connect)
 
     async def connect(
         self,
@@ -317,6 +319,15 @@ class Load:
     async def report(self, url: str, rate: float, seconds: float) -> dict[str, Any]:
         """Be a bridge to a messenger that reports messages."""
         return await report(url, rate, seconds)
+
+    async def open_askers(self, url: str, has_tokens: bool, sessions: list[str]) -> dict[str, Any]:
+        """Open a connection into each of these sessions."""
+        await self._asking.open(url, sessions)
+        return {}
+
+    async def ask_all(self, content: str, timeout_s: float) -> dict[str, Any]:
+        """Send this message to each session, and wait for the answers."""
+        return await self._asking.ask(content, timeout_s)
 
     async def _open(
         self,

@@ -179,6 +179,18 @@ class Crew:
             )
         )
 
+    async def open_askers(self, count: int) -> list[str]:
+        """Open a connection into each of so many sessions; return the sessions."""
+        sessions = [f"asked-{self.users(1)}" for _ in range(count)]
+        size = len(self.workers)
+        await asyncio.gather(
+            *(
+                worker.ask("open_askers", **self._target(number), sessions=sessions[number::size])
+                for number, worker in enumerate(self.workers)
+            )
+        )
+        return sessions
+
     async def churn(self, cycles: int, at_once: int) -> dict[str, Any]:
         """Connect and leave so many times, about ``at_once`` beside each other in all."""
         answers = await asyncio.gather(

@@ -1,14 +1,16 @@
-"""What other services cost: callbacks of a messenger beside clients that ping."""
+"""What other services cost: callbacks of a messenger, and answers that an AI service streams."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 
+from scripts.benchmark import ai_service
 from scripts.benchmark.callers import ACCOUNT, KEY
 from scripts.benchmark.crew import CrewError, percentile_ms
-from scripts.benchmark.stage import Stage, merged
-from scripts.benchmark.talking import CALM_PAUSE_S
-from scripts.benchmark.workloads import SETTLE_S, Figures, Size, shares
+from scripts.benchmark.stage import Stage, merged, total
+from scripts.benchmark.talking import CALM_PAUSE_S, SESSIONS_PATH
+from scripts.benchmark.workloads import COLLECT_TIMEOUT_S, SETTLE_S, Figures, Size, shares
 
 _TABLE = f"WSSERVER_ACCOUNTS__{ACCOUNT.upper()}__"
 CALLBACK_ENVIRONMENT = {
@@ -53,5 +55,41 @@ async def callbacks(stage: Stage, size: Size) -> Figures:
         "missing": reported["sent"] - len(micros),
         "lost": size.connections - opened["failed"] - sum(each["clients"] for each in during),
         "failed": opened["failed"],
+        **shares(stage, used),
+    }
+
+
+async def responders(stage: Stage, size: Size) -> Figures:
+    """Answers that a service streams, each to one watcher; then the same beside a dead service."""
+    rate = size.rate or 1.0
+    words = max(1, int(size.seconds * rate))
+    await stage.crew.open_askers(size.connections)
+    question = ai_service.question(words, rate)
+    asked = {"content": question, "timeout_s": size.seconds + COLLECT_TIMEOUT_S}
+    with stage.measure() as used:
+        alone = await stage.crew.ask("ask_all", **asked)
+    await asyncio.sleep(SETTLE_S)
+    async with stage.crew.one_more(stage.client_cores) as unlucky:
+        sessions = [f"{ai_service.DEAD}-{number}" for number in range(size.sessions)]
+        await unlucky.ask("open_askers", **stage.crew.target, sessions=sessions)
+        holder = json.dumps({"holder": {"type": "ai", "id": ai_service.DEAD}}).encode()
+        async with stage.client() as client:
+            for session_id in sessions:
+                await client.post(f"{SESSIONS_PATH}/{session_id}/holder", holder)
+        waiting = asyncio.create_task(
+            unlucky.ask("ask_all", content=question, timeout_s=size.seconds)
+        )
+        beside = await stage.crew.ask("ask_all", **asked)
+        unanswered = len(sessions) - int((await waiting)["completed"])
+    micros, micros_beside = merged(alone, "micros"), merged(beside, "micros")
+    p99, p99_beside = percentile_ms(micros, 99), percentile_ms(micros_beside, 99)
+    return {
+        "p50_ms": percentile_ms(micros, 50),
+        "p99_ms": p99,
+        "p99_beside_ms": p99_beside,
+        "p99_more_ms": None if p99 is None or p99_beside is None else p99_beside - p99,
+        "completed": total(alone, "completed") + total(beside, "completed"),
+        "unanswered": unanswered,
+        "missing": 2 * words * size.connections - len(micros) - len(micros_beside),
         **shares(stage, used),
     }

@@ -134,10 +134,14 @@ class Watcher(WSListener):
             return
         payload = frame.get_payload_as_bytes()
         if payload.startswith(_APPENDED):
-            now = time.monotonic_ns()
-            self.micros += [(now - int(sent)) // 1000 for sent in _TIMES.findall(payload)]
+            self._note(payload)
         elif payload.startswith(_JOINED) and not self.joined.done():
             self.joined.set_result(None)
+
+    def _note(self, payload: bytes) -> None:
+        """Take the times of the words in a push."""
+        now = time.monotonic_ns()
+        self.micros += [(now - int(sent)) // 1000 for sent in _TIMES.findall(payload)]
 
 
 class Answering:

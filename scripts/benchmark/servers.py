@@ -103,6 +103,11 @@ def _peer(name: str, about: str, module: str) -> Kind:
     return Kind(name, about, command, "/ws", "/broadcast")
 
 
+def companion_kind(module: str) -> Kind:
+    """A service that the server uses."""
+    return Kind(module, "a service that the server uses", (sys.executable, "-m", module), "", "")
+
+
 KINDS = {
     kind.name: kind
     for kind in (

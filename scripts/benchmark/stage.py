@@ -15,7 +15,7 @@ from scripts.benchmark.crew import Crew
 from scripts.benchmark.fleet import Fleet
 from scripts.benchmark.http_client import HttpClient
 from scripts.benchmark.procfs import busy_s, cpu_s
-from scripts.benchmark.servers import Kind
+from scripts.benchmark.servers import Kind, Server, companion_kind
 from scripts.benchmark.tokens import make_token
 
 PUBLISH_TIMEOUT_S = 120.0
@@ -35,7 +35,7 @@ class Used:
     backends_s: float = 0.0
     """That of a private PostgreSQL and Valkey."""
     clients_s: float = 0.0
-    """The clients' processor time, this process's included."""
+    """The clients' processor time, this process's and the companion's included."""
     others_s: float = 0.0
     """That of everything else on the machine."""
 
@@ -43,10 +43,13 @@ class Used:
 class Stage:
     """A server and the crew that loads it, each on its own cores."""
 
-    def __init__(self, server: Fleet, crew: Crew, client_cores: set[int]) -> None:
+    def __init__(
+        self, server: Fleet, crew: Crew, client_cores: set[int], companion: Server | None = None
+    ) -> None:
         self.server = server
         self.crew = crew
         self.client_cores = client_cores
+        self._companion = companion
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -56,13 +59,25 @@ class Stage:
         processes: int,
         cores: tuple[set[int], set[int]],
         environment: dict[str, str],
+        companion: str | None = None,
     ) -> AsyncIterator[Stage]:
-        """Start everything, and end it whatever happens."""
-        async with (
-            Fleet.start(kind, cores[0], environment) as server,
-            await Crew.start(processes, server, cores[1]) as crew,
-        ):
-            yield cls(server, crew, cores[1])
+        """Start everything, and end it whatever happens.
+
+        ``companion``: the module of a service that the server uses. It runs where the clients do,
+        and its port stands for ``{companion}`` in ``environment``.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            beside = None
+            if companion is not None:
+                beside = await Server.start(companion_kind(companion), cores[1])
+                stack.push_async_callback(beside.stop)
+                port = str(beside.port)
+                environment = {
+                    name: value.replace("{companion}", port) for name, value in environment.items()
+                }
+            server = await stack.enter_async_context(Fleet.start(kind, cores[0], environment))
+            crew = await stack.enter_async_context(await Crew.start(processes, server, cores[1]))
+            yield cls(server, crew, cores[1], beside)
 
     def client(self) -> HttpClient:
         """A connection for requests, of somebody who may make them."""
@@ -106,6 +121,8 @@ class Stage:
 
     def _now(self) -> tuple[float, float, float, float, float]:
         clients_s = self.crew.cpu_s() + cpu_s(os.getpid())
+        if self._companion is not None:
+            clients_s += self._companion.cpu_s()
         backends_s = self.server.backends_cpu_s()
         return time.monotonic(), self.server.cpu_s(), clients_s, backends_s, busy_s()
 
