@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from wsserver.extensions.accounts.extension import ACCOUNTS
@@ -14,8 +16,9 @@ from wsserver.extensions.accounts.store import (
 )
 from wsserver.extensions.responders.extension import RESPONDERS
 from wsserver.extensions.responders.store import LEASE_S, Turn, TurnStore, Waiting
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.extension_schema import apply_steps
+from wsserver.storage.engine.extension_schema import POSTGRESQL, apply_steps
 from wsserver.storage.messages.conversations import (
     ConversationStore,
     Holder,
@@ -74,6 +77,28 @@ async def test_what_an_account_has_not_sent(database: Database) -> None:
         "pending",
     )
     assert await outbox.last_sent() == {"main": NOW}
+
+
+@pytest.mark.gen_test
+async def test_no_query_of_the_outbox_reads_the_messages_that_were_sent(database: Database) -> None:
+    if database.KIND == POSTGRESQL:
+        pytest.skip("plans depend on statistics there")
+    await database.run(lambda db: apply_steps(db, database.KIND, [ACCOUNTS.schema], NOW))
+    unsent = "SELECT message_id FROM account_outbox WHERE account = ? AND state <> 'sent'"
+    for sql, index in (
+        (f"{unsent} ORDER BY id DESC LIMIT 100", "account_outbox_unsent"),
+        (
+            "UPDATE account_outbox SET due_at = 0 WHERE account = ? AND state IN ('dead')",
+            "account_outbox_by_state",
+        ),
+    ):
+        plan = await database.run(partial(_plan_of, sql))
+        assert index in plan
+
+
+def _plan_of(sql: str, db: Connection) -> str:
+    rows = db.execute(f"EXPLAIN QUERY PLAN {sql}", ["main"]).fetchall()
+    return str([tuple(row) for row in rows])
 
 
 @pytest.mark.gen_test

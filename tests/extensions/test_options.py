@@ -10,6 +10,9 @@ import pytest
 
 from wsserver.config import ConfigFaults, Settings
 from wsserver.extension_registry import load_extensions
+from wsserver.extensions.accounts.options import AccountOptions
+from wsserver.extensions.mobile_push.options import PushApp
+from wsserver.extensions.responders.options import ResponderOptions
 
 KEY = "a-key-of-sixteen-characters"
 RESPONDER = {"kind": "openai", "url": "https://api.example.com/v1", "api_key": "k"}
@@ -127,3 +130,15 @@ def test_no_fault_has_a_secret_in_it(extension: str, table: dict[str, Any]) -> N
     found = faults(extension, {"main": table})
     assert found
     assert KEY not in str(found)
+
+
+def test_no_secret_is_in_the_repr_of_options() -> None:
+    shown = repr(
+        [
+            AccountOptions(kind="gewe", key="secret-1", token="secret-2", app_id="wx_1"),
+            ResponderOptions(kind="openai", api_key="secret-3", model="m-1"),
+            PushApp(kind="jpush", app_key="secret-4", master_secret="secret-5"),
+        ]
+    )
+    assert "secret-" not in shown
+    assert [text for text in ("wx_1", "m-1", "jpush") if text not in shown] == []

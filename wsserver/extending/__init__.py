@@ -1,4 +1,4 @@
-"""The seam for extensions, see ``docs/extending.rst``; nothing here knows a single one of them."""
+"""The interface of extensions, independent of each of them; see ``docs/extending.rst``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from wsserver.config import Settings, TableFault
 from wsserver.errors import Meaning, WsServerError
 from wsserver.extending.context import Access, ExtensionContext, Pushes
 from wsserver.extending.extension import Extension, ExtensionResource, Job, NoOptions, Part
-from wsserver.extending.secrets import secret_faults, secret_of
+from wsserver.extending.secrets import SecretOptions, secret_faults, secret_of
 from wsserver.notifications.templates import TemplateFiles
 from wsserver.protocol.commands import Command
 from wsserver.protocol.requests import Request
@@ -49,6 +49,7 @@ __all__ = [
     "Part",
     "Pushes",
     "Request",
+    "SecretOptions",
     "Settings",
     "TableFault",
     "Target",

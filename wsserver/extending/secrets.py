@@ -1,4 +1,4 @@
-"""Secrets in options of extensions: a value, or the name of the file that has it."""
+"""Secrets in options of extensions: values, or files that have them, and a repr without."""
 
 from __future__ import annotations
 
@@ -10,6 +10,21 @@ from msgspec import Struct
 from wsserver.config import TableFault
 from wsserver.config.faults import Faulty
 from wsserver.config.files import read_key_file
+from wsserver.config.masking import MASK
+from wsserver.config.tables import is_secret
+
+
+class SecretOptions(Struct, frozen=True):
+    """Base class of options with secrets: their repr, which ends up in logs, masks them."""
+
+    def __repr__(self) -> str:
+        """The fields, with a mask in place of values whose names are those of secrets."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        shown = ", ".join(
+            f"{name}={MASK if is_secret(name) and value else repr(value)}"
+            for name, value in values.items()
+        )
+        return f"{type(self).__name__}({shown})"
 
 
 def secret_faults(

@@ -42,13 +42,15 @@ class Call(Generic[T]):
     """Idempotency key of a POST; None: a new one for each call. Empty: none is needed."""
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True)
+class Request:
     """A request as it goes out."""
 
     method: str
     target: str
     """Path and query."""
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
+    """With the token."""
     body: bytes | None
 
 

@@ -95,7 +95,7 @@ class Notified:
 class Ticket:
     """A one-use ticket for a connection, for a page that must not have a token."""
 
-    ticket: str
+    ticket: str = field(repr=False)
     expires_at: str
 
 

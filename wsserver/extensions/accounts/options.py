@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from wsserver.addresses.reach import check_url
 from wsserver.config import Settings, TableFault
 from wsserver.config.channels import webhook_reach
 from wsserver.errors import UrlForbidden
-from wsserver.extending.secrets import secret_faults
+from wsserver.extending.secrets import SecretOptions, secret_faults
 from wsserver.protocol.types import Id
 
 SHORTEST_KEY = 16
@@ -20,7 +20,7 @@ ACCOUNT_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """It is in addresses, and in ids of sessions."""
 
 
-class AccountOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AccountOptions(SecretOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table ``[accounts.NAME]``."""
 
     kind: Literal["gewe", "webhook"]

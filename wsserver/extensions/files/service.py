@@ -36,7 +36,6 @@ class Files:
         self._table = table
         self.uploads = uploads
         self.downloads = downloads
-        self.max_bytes = context.settings.max_file_bytes
 
     async def listing(self, actor: Actor, query: FilesQuery) -> dict[str, Any]:
         """Files of the requester's scope that match all filters, newest first."""

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from msgspec import Struct
 
 from wsserver.config import Settings, TableFault
 from wsserver.config.faults import Faulty
 from wsserver.config.files import read_key_file
+from wsserver.extending.secrets import SecretOptions
 
 Kind = Literal["apns", "fcm", "jpush"]
 
@@ -24,8 +24,8 @@ APP_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MISSING = "is missing"
 
 
-class PushApp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An app, and what its push platform knows the server by."""
+class PushApp(SecretOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An app, and the credentials for its push platform."""
 
     kind: Kind
     url: str = ""

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from wsserver.addresses.reach import check_url
 from wsserver.config import Settings, TableFault
 from wsserver.config.channels import webhook_reach
 from wsserver.errors import UrlForbidden
-from wsserver.extending.secrets import secret_faults
+from wsserver.extending.secrets import SecretOptions, secret_faults
 from wsserver.protocol.types import ID_PATTERN, Id
 
 Kind = Literal["openai", "fastgpt"]
@@ -26,7 +26,7 @@ class SenderOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     username: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
 
-class ResponderOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ResponderOptions(SecretOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table ``[responders.NAME]``."""
 
     kind: Kind
@@ -43,7 +43,7 @@ class ResponderOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Messages that are sent along; FastGPT has its own history."""
     timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
     """Longest time without a byte from the provider."""
-    variables: dict[str, Any] = {}
+    variables: dict[str, Any] = field(default_factory=dict)
     """FastGPT's variables; of other services further members of the request."""
     concurrency: Annotated[int, Meta(ge=1, le=1000)] = 16
     """Answers at the same time, of each process."""

@@ -15,7 +15,7 @@ from wsserver.wire.sent_texts import texts_in_events, texts_in_frames
 
 EVENTS_LIMIT: Final = 20_000
 BYTES_LIMIT: Final = 4 * 1024 * 1024
-"""Of one recording on one node; it ends there."""
+"""Of one recording on one node; nothing is added after the first event beyond it."""
 FRAME_LIMIT: Final = 256 * 1024
 """Of a longer text only type and size are recorded."""
 CONNECTIONS_LIMIT: Final = 200
@@ -51,6 +51,7 @@ class RecordingBuffer:
         self._clock = clock
         self._events: list[dict[str, Any]] = []
         self._bytes = 0
+        self._is_at_limit = False
 
     def __len__(self) -> int:
         return len(self._events)
@@ -78,7 +79,12 @@ class RecordingBuffer:
         return True
 
     def add(self, direction: str, connection_id: str, fields: dict[str, Any]) -> None:
-        """Add an event: ``in`` and ``out`` as the client sees it, or ``client``: open and close."""
+        """Add an event: ``in`` and ``out`` as the client sees it, or ``client``: open and close.
+
+        After the first one beyond a limit all are left out, so that there are no gaps before it.
+        """
+        if self._is_at_limit:
+            return
         event = {
             "at": rfc3339(self._clock.wall()),
             "dir": direction,
@@ -87,7 +93,7 @@ class RecordingBuffer:
         }
         size = json_bytes(event)
         if len(self._events) >= EVENTS_LIMIT or self._bytes + size > BYTES_LIMIT:
-            self.is_full = True
+            self._is_at_limit = self.is_full = True
             return
         self._events.append(event)
         self._bytes += size
@@ -113,7 +119,7 @@ class ConnectionRecorder:
         self._session_id = buffer.wanted.session_id
         self._refs: dict[Any, None] = {}
 
-    def opened(self, pushes: Sequence[bytes], bytes_in: int = 0) -> None:
+    def opened(self, pushes: Sequence[bytes]) -> None:
         """The connection is new, and was greeted with these pushes."""
         self._buffer.add("client", self._id, {"type": "connect"})
         for payload in pushes:
