@@ -7,6 +7,7 @@ from wsserver.errors import Meaning, WsServerError
 from wsserver.extending.context import Access, ExtensionContext, Pushes
 from wsserver.extending.extension import Extension, ExtensionResource, Job, NoOptions, Part
 from wsserver.extending.secrets import SecretOptions, secret_faults, secret_of
+from wsserver.extending.urls import url_faults
 from wsserver.notifications.templates import TemplateFiles
 from wsserver.protocol.commands import Command
 from wsserver.protocol.requests import Request
@@ -60,4 +61,5 @@ __all__ = [
     "WsServerError",
     "secret_faults",
     "secret_of",
+    "url_faults",
 ]

@@ -111,6 +111,14 @@ class Access:
         await self.sessions.prepare(claims, session_id)
         return self.sessions.allows(claims, session_id)
 
+    async def organization_of(self, session_id: str) -> str | None:
+        """The only organization that a session belongs to; None: none, or several.
+
+        Raises ``StorageUnavailable``.
+        """
+        owners = (await self.tenancy.owners_of([session_id]))[session_id]
+        return next(iter(owners)) if len(owners) == 1 else None
+
     def scope(self, actor: Actor, permission: str) -> Scope:
         """What the requester may see and change: everything, or one organization.
 

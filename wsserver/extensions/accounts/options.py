@@ -8,11 +8,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from wsserver.addresses.reach import check_url
 from wsserver.config import Settings, TableFault
-from wsserver.config.channels import webhook_reach
-from wsserver.errors import UrlForbidden
 from wsserver.extending.secrets import SecretOptions, secret_faults
+from wsserver.extending.urls import url_faults
 from wsserver.protocol.types import Id
 
 SHORTEST_KEY = 16
@@ -46,7 +44,6 @@ class AccountOptions(SecretOptions, frozen=True, kw_only=True, forbid_unknown_fi
 
 def check_options(accounts: dict[str, AccountOptions], settings: Settings) -> Iterator[TableFault]:
     """Faults of addresses, keys and devices."""
-    reach = webhook_reach(settings)
     devices: dict[str, str] = {}
     responders = settings.extension_settings.get("responders", {})
     for name, options in accounts.items():
@@ -57,13 +54,7 @@ def check_options(accounts: dict[str, AccountOptions], settings: Settings) -> It
             yield TableFault(
                 f"{name}.default_holder", f"is {holder!r}, but there is no [responders.{holder}]"
             )
-        try:
-            if options.url:
-                check_url(options.url, reach)
-            else:
-                yield TableFault(f"{name}.url", "is missing")
-        except UrlForbidden as error:
-            yield TableFault(f"{name}.url", f"is wrong: {error.message}")
+        yield from url_faults(f"{name}.url", options.url, settings)
         yield from secret_faults(name, options, "key", shortest=SHORTEST_KEY)
         yield from secret_faults(name, options, "token")
         if options.kind != "gewe":

@@ -34,7 +34,7 @@ from wsserver.identity.claims import LATEST_S, Claims
 from wsserver.notifications.delivery_policy import Sending
 from wsserver.notifications.recipients import Recipients
 from wsserver.realtime.access.actor import Actor
-from wsserver.realtime.observability.events import Event
+from wsserver.realtime.observability.events import ANSWER_ENDED, MESSAGE_PUBLISHED, Event
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.messages.conversations import Holder, HolderWish
 from wsserver.storage.messages.message_rows import TransactionHook
@@ -73,8 +73,8 @@ class Accounts:
         """As this node, or another one since it started, has heard them."""
         if self._options:
             context.control.add_listener(StatusHeard, self._heard)
-            context.events.add_event_handler("message_published", self._published)
-            context.events.add_event_handler("answer_ended", self._published)
+            context.events.add_event_handler(MESSAGE_PUBLISHED, self._published)
+            context.events.add_event_handler(ANSWER_ENDED, self._published)
             context.tracing.add_outside(self._traced)
 
     # -- callbacks

@@ -12,7 +12,7 @@ from wsserver.clock import Clock
 from wsserver.errors import BadRequest, Forbidden, NotJoined, SessionBound
 from wsserver.extending.context import Access
 from wsserver.extensions.calls.devices import Devices
-from wsserver.extensions.calls.errors import BadCallState, SignalTooLarge
+from wsserver.extensions.calls.errors import BadCallState, SignalTooLarge, no_access
 from wsserver.extensions.calls.model import Call, Media, Party
 from wsserver.extensions.calls.pushes import signal
 from wsserver.extensions.calls.service import Calls
@@ -178,7 +178,7 @@ class CallCommands:
             raise Forbidden(f"{command.to} is not in call {call.call_id}")
         if not await self._may_enter(connection, call.session_id):
             await self._calls.enforce_access([connection.connection_id])
-            raise _no_access(call.call_id)
+            raise no_access(call.call_id)
         self._post(signal(call, party, peer, content))
         return "ack", {}
 
@@ -195,7 +195,7 @@ class CallCommands:
             call = await self._calls.resume(user_id, id_, call.call_id, only_if_lost=True)
             party = call.party(id_)
         if party is None:
-            raise _no_access(call.call_id)
+            raise no_access(call.call_id)
         return call, party
 
     async def _find(self, connection: ConnectionInfo, call_id: str) -> Call:
@@ -204,15 +204,14 @@ class CallCommands:
         if not (
             call.involves(connection.user_id) and await self._may_enter(connection, call.session_id)
         ):
-            raise _no_access(call_id)
+            raise no_access(call_id)
         return call
 
     async def _may_enter(self, connection: ConnectionInfo, session_id: str) -> bool:
-        if connection.session_id not in (None, session_id):
-            return False
-        sessions = self._access.sessions
-        await sessions.prepare(connection.claims, session_id)
-        return sessions.allows(connection.claims, session_id)
+        is_bound_elsewhere = connection.session_id not in (None, session_id)
+        return not is_bound_elsewhere and await self._access.may_enter(
+            connection.claims, session_id
+        )
 
     async def _require_access(self, connection: ConnectionInfo, session_id: str) -> None:
         if connection.session_id not in (None, session_id):
@@ -238,10 +237,6 @@ def _content_of(command: SignalCall) -> dict[str, Any]:
     if len(msgspec.json.encode(content)) > SIGNAL_BYTES:
         raise SignalTooLarge(SIGNAL_BYTES)
     return content
-
-
-def _no_access(call_id: str) -> Forbidden:
-    return Forbidden(f"no access to call {call_id}")
 
 
 def _given(reason: str | UnsetType) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsserver.errors import Meaning, WsServerError
+from wsserver.errors import Forbidden, Meaning, WsServerError
 
 
 class CallBusy(WsServerError, meaning=Meaning(409, None, False, "Call in progress")):
@@ -38,3 +38,8 @@ class SignalTooLarge(WsServerError, meaning=Meaning(413, None, False, "Signal to
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"a signal has at most {limit} bytes", limit=limit)
+
+
+def no_access(call_id: str) -> Forbidden:
+    """The error for a call of others; the same for one that does not exist."""
+    return Forbidden(f"no access to call {call_id}")

@@ -10,8 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from wsserver.clock import rfc3339, rfc3339_or_none
-from wsserver.errors import Forbidden
-from wsserver.extensions.calls.errors import BadCallState
+from wsserver.extensions.calls.errors import BadCallState, no_access
 
 Media = Literal["audio", "video"]
 State = Literal["ringing", "answered", "declined", "missed", "ended"]
@@ -159,7 +158,7 @@ def answered(call: Call, party: Party, now: float) -> Call:
     Raises ``BadCallState`` for another one, ``Forbidden`` for a user who was not rung.
     """
     if party.user_id not in call.rung:
-        raise Forbidden(f"no access to call {call.call_id}")
+        raise no_access(call.call_id)
     if call.callee is not None and call.callee.connection_id == party.connection_id:
         return call  # repeated
     return replace(call, state=_next(call, "answer"), callee=party, answered_at=now)
@@ -168,7 +167,7 @@ def answered(call: Call, party: Party, now: float) -> Call:
 def declined(call: Call, user_id: str, reason: str | None, now: float) -> Call:
     """The call after a user has declined it: over, unless it rings for others."""
     if user_id not in call.rung:
-        raise Forbidden(f"no access to call {call.call_id}")
+        raise no_access(call.call_id)
     if not call.is_open or user_id in call.declined:
         return call
     state = _next(call, "decline")
@@ -179,7 +178,7 @@ def declined(call: Call, user_id: str, reason: str | None, now: float) -> Call:
 def cancelled(call: Call, user_id: str, reason: str | None, now: float) -> Call:
     """The call after its caller has given up."""
     if user_id != call.caller.user_id:
-        raise Forbidden(f"no access to call {call.call_id}")
+        raise no_access(call.call_id)
     if not call.is_open:
         return call
     return _over(call, _next(call, "cancel"), reason or CANCELLED, now)
@@ -188,7 +187,7 @@ def cancelled(call: Call, user_id: str, reason: str | None, now: float) -> Call:
 def ended(call: Call, user_id: str, reason: str | None, now: float) -> Call:
     """The call after one of its parties has hung up."""
     if call.party_of(user_id) is None:
-        raise Forbidden(f"no access to call {call.call_id}")
+        raise no_access(call.call_id)
     if not call.is_open:
         return call
     if call.state == "ringing":
@@ -214,7 +213,7 @@ def resumed(
     """
     former = call.party_of(user_id)
     if former is None:
-        raise Forbidden(f"no access to call {call.call_id}")
+        raise no_access(call.call_id)
     if not call.is_open:
         raise BadCallState(call.call_id, call.state)
     if former.lost_at is None and (only_if_lost or former.connection_id == connection_id):

@@ -1,4 +1,4 @@
-"""``Calls``: begins, answers and ends calls, and tells everybody concerned."""
+"""``Calls``: begins, answers and ends calls, and pushes their changes to all concerned."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Collection
 from typing import Any, TypedDict
 
 from wsserver.clock import Clock
-from wsserver.errors import Forbidden, StorageFull, StorageUnavailable, WsServerError
+from wsserver.errors import StorageFull, StorageUnavailable, WsServerError
 from wsserver.extending.context import ExtensionContext
 from wsserver.extensions.calls import model
 from wsserver.extensions.calls.devices import Devices
-from wsserver.extensions.calls.errors import NobodyToCall, TooManyToCall
+from wsserver.extensions.calls.errors import NobodyToCall, TooManyToCall, no_access
 from wsserver.extensions.calls.model import Call, Limits, Media, Party
 from wsserver.extensions.calls.pushes import (
     declined_for,
@@ -63,7 +63,7 @@ class Calls:
         """A call; raises ``Forbidden``, as for one of others."""
         call = await self._store.get(call_id)
         if call is None:
-            raise _no_access(call_id)
+            raise no_access(call_id)
         return call
 
     async def begin(
@@ -155,14 +155,13 @@ class Calls:
 
     async def enforce_access(self, connection_ids: Collection[str]) -> None:
         """End the calls of connections of this node that may not enter their sessions any more."""
-        sessions = self._context.access.sessions
+        access = self._context.access
         for call in await self._store.of_connections(connection_ids):
             for party in call.parties:
                 connection = self._devices.connection(party.connection_id)
                 if connection is None:
                     continue
-                await sessions.prepare(connection.claims, call.session_id)
-                if not sessions.allows(connection.claims, call.session_id):
+                if not await access.may_enter(connection.claims, call.session_id):
                     await self.end(party.user_id, call.call_id, ACCESS_LOST)
 
     async def lost(self, connection_ids: Collection[str]) -> None:
@@ -219,13 +218,13 @@ class Calls:
     ) -> Call:
         outcome = await self._store.change(call_id, decide, entering)
         if outcome is None:
-            raise _no_access(call_id)
+            raise no_access(call_id)
         before, after = outcome
         if before != after:
-            self._tell(before, after, by)
+            self._push_change(before, after, by)
         return after
 
-    def _tell(self, before: Call, after: Call, by: str | None) -> None:
+    def _push_change(self, before: Call, after: Call, by: str | None) -> None:
         post = self._context.pushes.post
         if after.state != before.state:
             for user_id in dict.fromkeys((after.caller.user_id, *after.rung)):
@@ -272,7 +271,3 @@ class Calls:
 
 def _party(connection: ConnectionInfo, now: float) -> Party:
     return Party(connection.user_id, connection.claims.username, connection.connection_id, now)
-
-
-def _no_access(call_id: str) -> Forbidden:
-    return Forbidden(f"no access to call {call_id}")

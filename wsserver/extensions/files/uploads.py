@@ -292,8 +292,7 @@ class Uploads:
         """The organization of a new file: that of its user, else that of its session."""
         if claims.organization_id is not None or session_id is None:
             return claims.organization_id
-        owners = (await self._access.tenancy.owners_of([session_id]))[session_id]
-        return owners.pop() if len(owners) == 1 else None
+        return await self._access.organization_of(session_id)
 
 
 def _expiry(file: File) -> dict[str, str]:

@@ -33,9 +33,7 @@ def build(context: ExtensionContext[QuotaOptions]) -> Part:
     guard = QuotaGuard(store, context.control, clock)
     warnings = QuotaWarnings(context, store)
     quotas = Quotas(context, store, guard, warnings)
-
-    stop = AnswerStop(context.chat.answers, guard, quotas.organization_of, context.tasks)
-
+    stop = AnswerStop(context.chat.answers, guard, context.access.organization_of, context.tasks)
     usage = AnswerUsage(quotas, store, context.tasks)
     context.events.add_event_handler(ANSWER_ENDED, usage.ended)
 

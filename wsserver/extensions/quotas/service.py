@@ -181,7 +181,7 @@ class Quotas:
 
         Once, however many processes try, and if the organization has a quota in that unit.
         """
-        organization_id = await self.organization_of(used.session_id)
+        organization_id = await self._access.organization_of(used.session_id)
         report = None
         if organization_id is not None:
             report = Report(
@@ -299,13 +299,8 @@ class Quotas:
             return request.scope
         session_id = request.session_id or ""
         await scope.require_session(session_id)
-        found = await self.organization_of(session_id)
+        found = await self._access.organization_of(session_id)
         if found is None:
             message = "belongs to no organization, or to several; name a scope instead"
             raise ValidationFailed([{"field": "session_id", "message": message}])
         return ORGANIZATION + found
-
-    async def organization_of(self, session_id: str) -> str | None:
-        """The one organization that a session belongs to."""
-        owners = (await self._access.tenancy.owners_of([session_id]))[session_id]
-        return owners.pop() if len(owners) == 1 else None

@@ -8,11 +8,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from wsserver.addresses.reach import check_url
 from wsserver.config import Settings, TableFault
-from wsserver.config.channels import webhook_reach
-from wsserver.errors import UrlForbidden
 from wsserver.extending.secrets import SecretOptions, secret_faults
+from wsserver.extending.urls import url_faults
 from wsserver.protocol.types import ID_PATTERN, Id
 
 Kind = Literal["openai", "fastgpt"]
@@ -62,8 +60,7 @@ class ResponderOptions(SecretOptions, frozen=True, kw_only=True, forbid_unknown_
 def check_options(
     responders: dict[str, ResponderOptions], settings: Settings
 ) -> Iterator[TableFault]:
-    """Faults of addresses and keys; without ``allow_loopback_urls`` loopback is refused."""
-    reach = webhook_reach(settings)
+    """Faults of names, URLs and keys."""
     holder = settings.default_holder
     if responders and holder is not None and holder not in responders:
         yield TableFault(
@@ -73,11 +70,5 @@ def check_options(
     for name, options in responders.items():
         if re.fullmatch(ID_PATTERN, name) is None:
             yield TableFault(name, "is no name of a responder: 1 to 128 of A-Z a-z 0-9 . _ : @ -")
-        try:
-            if options.url:
-                check_url(options.url, reach)
-            else:
-                yield TableFault(f"{name}.url", "is missing")
-        except UrlForbidden as error:
-            yield TableFault(f"{name}.url", f"is wrong: {error.message}")
+        yield from url_faults(f"{name}.url", options.url, settings)
         yield from secret_faults(name, options, "api_key")

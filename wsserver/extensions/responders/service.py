@@ -25,7 +25,7 @@ from wsserver.notifications.recipients import Recipients
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.targets import session
 from wsserver.realtime.messages.message import Message
-from wsserver.realtime.observability.events import MESSAGE_PUBLISHED, Event
+from wsserver.realtime.observability.events import ANSWER_ENDED, MESSAGE_PUBLISHED, Event
 from wsserver.realtime.sessions.conversations import HolderChanged
 from wsserver.storage.messages.conversations import Conversation
 
@@ -40,7 +40,6 @@ LONGEST_WAIT_S = 30.0
 FAILURES_TO_PENDING = 3
 WAITING_LIMIT = 10
 """Sessions that wait for a free place, for each place; more stay in the database meanwhile."""
-ANSWER_ENDED = "answer_ended"
 
 
 class TurnDue(Notice, frozen=True):
@@ -239,10 +238,8 @@ class Responders:
     async def _answer_in_turn(self, run: Run, claim: Claim) -> None:
         """Wait for a place of the responder, and answer."""
         name, places = claim.responder, self._places[claim.responder]
-        run.due, run.responder = (
-            claim.due,
-            name,
-        )  # a newer message may come at any time from here on
+        # From here on a newer message may interrupt.
+        run.due, run.responder = claim.due, name
         await self._end_former(claim)
         if places.locked():
             self._show(claim.session_id, "queued")

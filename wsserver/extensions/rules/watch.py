@@ -142,7 +142,9 @@ class RuleWatch:
         After a crash in between, the notification is recognized by its key and not sent twice.
         """
         session_id = timeline.session_id
-        organization_id = timeline.organization_id or await self._owner(session_id)
+        organization_id = timeline.organization_id
+        if organization_id is None:
+            organization_id = await self._context.access.organization_of(session_id)
         await self._notify(name, rule, session_id, organization_id, firing)
         if not await self._store.fire(name, session_id, organization_id, firing):
             return
@@ -158,11 +160,6 @@ class RuleWatch:
             since=rfc3339(firing.since),
             at=rfc3339(firing.at),
         )
-
-    async def _owner(self, session_id: str) -> str | None:
-        """The organization of a session for which none was set; None if it is not clear."""
-        owners = (await self._context.access.tenancy.owners_of([session_id]))[session_id]
-        return next(iter(owners)) if len(owners) == 1 else None
 
     async def _notify(
         self,

@@ -187,12 +187,10 @@ class Tasks:
         if request.session_id is not None:
             await scope.require_session(request.session_id)
         given = request.organization_id or scope.organization_id
-        tenancy = self._access.tenancy
         if given is None and user_id is not None:
-            given = (await tenancy.organizations_of([user_id])).get(user_id)
+            given = (await self._access.tenancy.organizations_of([user_id])).get(user_id)
         if given is None and request.session_id is not None:
-            owners = (await tenancy.owners_of([request.session_id]))[request.session_id]
-            given = owners.pop() if len(owners) == 1 else None
+            given = await self._access.organization_of(request.session_id)
         return given
 
     def _manages(self, task: Task, claims: Claims) -> bool:
