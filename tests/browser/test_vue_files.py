@@ -134,3 +134,35 @@ async def test_an_upload_is_paused_continued_and_given_up(
         await expect(page.locator(".ws-upload")).to_have_count(0)
         while (await server.get("/files")).json()["total"] > 1:
             await asyncio.sleep(0.01)
+
+
+async def publish(server: Server, **message: Any) -> str:
+    """Publish in the session; returns the message's id."""
+    answer = await server.post("/sessions/s1/messages", type="new_message", **message)
+    message_id: str = answer.json()["message_id"]
+    return message_id
+
+
+@pytest.mark.gen_test
+async def test_content_that_only_looks_like_a_file_is_neither_markup_nor_the_end_of_the_list(
+    chromium: Browser, start_server: StartServer, vue_url: str
+) -> None:
+    server = await start_server(allowed_origins=(vue_url,))
+    element = {"innerHTML": "<i class=hostile>markup</i>"}
+    node = {"__v_isVNode": True, "type": "i", "props": {"class": "hostile"}, "shapeFlag": 1}
+    contents: list[dict[str, Any]] = [
+        {"file_id": "f1", "filename": element},
+        {"file_id": "f2", "filename": node},
+        {"file_id": {"a": 1}, "filename": "one.pdf"},
+        {"file_id": "f3", "filename": "two.pdf", "content_type": node},
+        {"filename": 1},
+        {"filename": element},
+    ]
+    async with chat(chromium, vue_url, server) as page:
+        for content in contents:
+            assert await publish(server, content=content, content_type="application/json")
+        assert await publish(server, content="the last one")
+        await expect(page.get_by_text("the last one")).to_be_visible()
+        await expect(page.locator(".ws-message")).to_have_count(len(contents) + 1)
+        await expect(page.locator(".hostile")).to_have_count(0)
+        await expect(page.locator(".ws-attachment")).to_have_count(0)

@@ -55,7 +55,8 @@ export const WsAttachment = defineComponent({
     }
 
     return () => {
-      const { filename: name = file().file_id, bytes } = file();
+      const { filename, file_id: id, bytes } = file();
+      const name = [filename, id].find((each) => typeof each === "string") ?? ""; // no object: markup to Vue
       const attributes = {
         type: "button",
         class: "ws-file",

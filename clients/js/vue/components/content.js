@@ -2,6 +2,7 @@
 
 import { h } from "vue";
 
+const FILE_TYPE = "application/vnd.wsserver.file+json";
 const CUT = 4000; // characters of a long message that are shown at first
 const CUT_LINES = 60;
 const LINK = /https?:\/\/[^\s<>"'`]+[^\s<>"'`.,;:!?)\]}。，；：！？）】]/gi;
@@ -23,7 +24,14 @@ export function withLinks(text) {
 /** The content of a message as text. */
 export function textOf({ content }) {
   if (typeof content === "string") return content;
-  return content?.filename ?? JSON.stringify(content, null, 2) ?? "";
+  // Anybody may send an object with such a member: what is no text would be markup to Vue.
+  if (typeof content?.filename === "string") return content.filename;
+  return JSON.stringify(content, null, 2) ?? "";
+}
+
+/** Is it a file, and no message that only looks like one? */
+export function isFile({ content, content_type: type }) {
+  return type === FILE_TYPE && typeof content?.file_id === "string";
 }
 
 export function nameOf({ username, user_id: userId } = {}) {

@@ -2,7 +2,7 @@
 
 import { defineComponent, h, ref, watchEffect } from "vue";
 
-import { Avatar, cutAt, nameOf, textOf, withLinks } from "./content.js";
+import { Avatar, cutAt, isFile, nameOf, textOf, withLinks } from "./content.js";
 
 const TICKS = { sending: "○", sent: "✓", delivered: "✓✓", read: "✓✓" };
 const QUOTE = 120; // characters of the message that is answered
@@ -48,7 +48,7 @@ export const Row = defineComponent({
     function said(given) {
       const { message } = given;
       const { content: own, file } = props.slots;
-      return own ? own(given) : (message.content.file_id && file?.(given)) || content(message);
+      return own ? own(given) : (isFile(message) && file?.(given)) || content(message);
     }
 
     /** The message that this one answers, if it is here. */
