@@ -112,7 +112,8 @@ async def serve_prepared(
             _load(run, server), run.listen, stop, hurry, settings.drain_timeout_s, start_patience_s
         )
     except WsServerError as error:
-        log.error("not started error=%s", error)
+        key = "database" if settings.database_url is None else "database_url"
+        log.error("not started key=%s error=%s", key, error)
         await run.close()
         return EXIT_FAILED if settings.database_url is None else EXIT_TEMPORARY
     except ConfigFaults:

@@ -188,7 +188,7 @@ def test_what_is_wrong_with_the_url_is_said_with_its_key(
     assert "database_url (start): postgresql://127.0.0.1" in text
     status, text = start("postgresql://u:secret-word@127.0.0.1:1/x", tmp_path)
     assert (status, "secret-word" in text) == (75, False)
-    assert "cannot connect to postgresql://127.0.0.1:1/x" in text
+    assert '"key": "database_url", "error": "cannot connect to postgresql://127.0.0.1:1/x' in text
     status, text = start("mysql://u:secret-word@h/x", tmp_path)
     assert (status, "secret-word" in text) == (78, False)
     assert "database_url (env WSSERVER_DATABASE_URL): must begin with postgresql://" in text

@@ -274,6 +274,7 @@ async def test_settings_of_the_server_that_cannot_work(valkey: ValkeyProcess) ->
         ({"redis_version": "6.2.14"}, "Redis 6.2.14 is too old; 7 is the oldest"),
         ({"redis_version": "7.2.4", "valkey_version": "7.2.5"}, "Valkey 7.2.5 is too old"),
         ({"redis_version": "7.0.0"}, ""),
+        ({"redis_version": "unstable"}, ""),
         ({"redis_version": "7.2.4", "valkey_version": "8.0.1"}, ""),
     ],
 )

@@ -318,7 +318,9 @@ def _check_info(info: dict[str, Any]) -> None:
     is_valkey = "valkey_version" in info
     name, oldest = ("Valkey", OLDEST_VALKEY) if is_valkey else ("Redis", OLDEST_REDIS)
     version = str(info.get("valkey_version" if is_valkey else "redis_version", "0"))
-    if int(version.split(".")[0]) < oldest:
+    major = version.split(".")[0]
+    # A build from the sources may have a word instead: its commands are tried anyway.
+    if major.isdecimal() and int(major) < oldest:
         raise RedisUnusable(f"{name} {version} is too old; {oldest} is the oldest")
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
