@@ -54,7 +54,9 @@ async def test_a_server_that_is_killed_and_started_again(valkey: ValkeyProcess) 
         valkey.kill()
         await eventually(lambda: one.broker.health()["ok"], False, within=5)
         started = asyncio.get_running_loop().time()
-        assert await publish(one, "m2") == 1  # the own node is reached at once
+        away = Publication("m2", "x", EVERYONE, b"{}")
+        # The own node is reached at once.
+        assert await one.broker.publish(away) == PublishResult(1, 1, 0, ("n2",))
         assert await one.directory.count("u1") == 1
         assert await one.reserve("u1", 2) is not None
         assert await one.reserve("u1", 1) is None
@@ -164,6 +166,7 @@ async def test_what_exceeds_the_queue_is_dropped_and_answered(
         results = [each if isinstance(each, PublishResult) else await each for each in begun]
         matched = [each.matched for each in results]
         assert set(matched) == {1, 2}
+        assert {each.matched: each.unreachable for each in results} == {1: ("n2",), 2: ()}
         assert len(two.receiver.ids) == matched.count(2)
         assert one.receiver.ids == [f"m{number}" for number in range(20)]
 

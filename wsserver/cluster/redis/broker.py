@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 import msgspec
@@ -40,7 +40,10 @@ _answers = msgspec.msgpack.Decoder(list[_Answer])
 class _Pending:
     """A publication whose results are awaited."""
 
-    __slots__ = ("answered", "due", "expected", "future", "is_own_known", "received", "result")
+    __slots__ = (
+        *("answered", "due", "expected", "future", "is_own_known"),
+        *("received", "result", "unsent"),
+    )
 
     def __init__(self, future: asyncio.Future[PublishResult]) -> None:
         self.result = NO_RECIPIENTS
@@ -54,6 +57,8 @@ class _Pending:
         """Other nodes that have answered."""
         self.expected: int | None = None
         """Number of nodes that follow the channel, this one included; None: not known yet."""
+        self.unsent: tuple[str, ...] = ()
+        """Nodes that it could not be sent to."""
 
     def add(self, result: PublishResult, node: str) -> None:
         """Add the result of another node."""
@@ -65,7 +70,7 @@ class _Pending:
     def settle(self) -> None:
         """Resolve the future if all results are known."""
         if self.expected is not None and self.is_own_known and self.received >= self.expected:
-            self.finish(())
+            self.finish(self.unsent)
 
     def finish(self, unreachable: tuple[str, ...]) -> None:
         """Resolve the future with what is known."""
@@ -77,8 +82,8 @@ class RedisBroker:
     """Delivers on this node directly, and to other nodes by pub/sub.
 
     ``PUBLISH`` answers how many nodes follow the channel, so it is known how many results to wait
-    for. While Redis is away only this node's connections are reached. ``living``: names of the
-    living nodes, as last read.
+    for. While Redis is away only this node's connections are reached, and the other nodes are
+    unreachable. ``living``: names of the living nodes, as last read.
     """
 
     def __init__(self, bus: Bus, link: RedisLink, living: Callable[[], Iterable[str]]) -> None:
@@ -155,7 +160,8 @@ class RedisBroker:
         """Publish; returns the sum of the results that arrive within ``RESULTS_S``."""
         own = self._deliver(publication)
         if not self._bus.is_up and isinstance(own, PublishResult):
-            return own
+            others = self._others()
+            return own + PublishResult(unreachable=others) if others else own
         loop = asyncio.get_running_loop()
         id_ = self._bus.new_id()
         pending = self._pending[id_] = _Pending(loop.create_future())
@@ -225,14 +231,16 @@ class RedisBroker:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(due, self._expire)
 
-    def _counted(self, id_: int, count: int) -> None:
-        """Note how many nodes follow the channel; 0: it was not sent.
+    def _counted(self, id_: int, count: int | None) -> None:
+        """Note how many nodes follow the channel; None: it was not sent.
 
         They have their time from now on: before, the publication waited in this node's queue.
         """
         pending = self._pending.get(id_)
         if pending is not None:
-            pending.expected = count
+            if count is None:
+                pending.unsent = self._others(pending.answered)
+            pending.expected = count or 0
             pending.settle()
             if not pending.future.done():
                 self._expect_by(asyncio.get_running_loop().time() + RESULTS_S, id_)
@@ -265,16 +273,20 @@ class RedisBroker:
         own = self._bus.node
         names = () if pending.is_own_known else (own,)
         if pending.expected is None:  # Redis has not answered: it is not known who got it
-            return names + tuple(
-                name for name in self._living() if name != own and name not in pending.answered
-            )
+            return names + self._others(pending.answered)
+        if pending.unsent:
+            return names + pending.unsent
         others = pending.expected - pending.received
         if others <= 0:
             return names
         heard = self._bus.heard
-        silent = [name for name in self._living() if name != own and name not in pending.answered]
-        silent.sort(key=lambda name: heard.get(name, 0.0))
+        silent = sorted(self._others(pending.answered), key=lambda name: heard.get(name, 0.0))
         return names + tuple(silent[:others])
+
+    def _others(self, answered: Collection[str] = ()) -> tuple[str, ...]:
+        """Names of the other living nodes without those that have answered."""
+        own = self._bus.node
+        return tuple(name for name in self._living() if name != own and name not in answered)
 
     def _signalled(self, datagram: Datagram) -> None:
         if datagram.node != self._bus.node:

@@ -46,8 +46,8 @@ class Datagram(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 Receive = Callable[[Datagram], None]
-Counted = Callable[[int], None]
-"""Called with the number of nodes that follow a channel; 0: nothing was sent."""
+Counted = Callable[[int | None], None]
+"""Called with the number of nodes that follow a channel; None: it could not be sent."""
 
 
 class Bus:
@@ -171,7 +171,7 @@ class Bus:
         if self.is_up:
             self._enqueue(channel, kind, body, id_, counted)
         else:
-            counted(0)
+            counted(None)
 
     def _enqueue(
         self, channel: str, kind: str, body: bytes, id_: int, counted: Counted | None
@@ -183,7 +183,7 @@ class Bus:
         ):
             self.dropped += 1
             if counted is not None:
-                counted(0)
+                counted(None)
             return
         self._outgoing.append((channel, data, counted))
         self._outgoing_bytes += len(data)
@@ -218,14 +218,14 @@ class Bus:
                 raise
             for index, (_, _, counted) in enumerate(batch):
                 if counted is not None:
-                    count = counts[index] if index < len(counts) else 0
-                    counted(count if isinstance(count, int) else 0)
+                    count = counts[index] if index < len(counts) else None
+                    counted(count if isinstance(count, int) else None)
 
     def _fail_outgoing(self) -> None:
         while self._outgoing:
             _, _, counted = self._outgoing.popleft()
             if counted is not None:
-                counted(0)
+                counted(None)
         self._outgoing_bytes = 0
         self._has_outgoing.clear()
 
