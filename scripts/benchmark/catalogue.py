@@ -11,6 +11,7 @@ from scripts.benchmark.callers import CONNECTIONS
 from scripts.benchmark.integrations import CALLBACK_ENVIRONMENT, callbacks, responders
 from scripts.benchmark.resuming import RESUMED, resume
 from scripts.benchmark.stage import Stage
+from scripts.benchmark.streaming import IDLE_FACTOR, event_streams
 from scripts.benchmark.stress import CHURN_AT_ONCE, SLOW_READERS, churn, many, slow_readers
 from scripts.benchmark.talking import conversations, flood, kept, mark_read
 from scripts.benchmark.workloads import WARM_UP_CONNECTIONS, Figures, Size, echo, fan_out, idle
@@ -30,6 +31,8 @@ class Figure:
     has_ratio: bool = False
     limit: float | None = None
     """A median above it is a fault, in a run of full size."""
+    least: float | None = None
+    """A median below it is one, too."""
 
 
 @dataclass(frozen=True)
@@ -365,6 +368,32 @@ WORKLOADS = (
         extra_connections=2 * ai_service.CONCURRENCY,
         companion=ai_service.MODULE,
         environment=ai_service.environment(),
+    ),
+    Workload(
+        "sse",
+        f"{{connections:,}} event streams, {{messages:,}} broadcasts, {IDLE_FACTOR} times"
+        " as many idle ones; then as many WebSockets",
+        event_streams,
+        Size(1000, messages=1000),
+        Size(100, messages=20),
+        (
+            Figure("per_s", "events a second"),
+            Figure("per_cpu_s", "for each second of its CPU"),
+            Figure("socket_per_cpu_s", "the same by WebSockets"),
+            Figure("ratio", "events / messages (0.7 at least)", "{:,.2f}", least=0.7),
+            Figure("p50_ms", "p50, ms", "{:,.1f}"),
+            Figure("p99_ms", "p99, ms", "{:,.1f}"),
+            Figure("socket_p99_ms", "p99 of WebSockets, ms", "{:,.1f}"),
+            Figure("payload_bytes", "bytes of an event on the wire"),
+            Figure("socket_payload_bytes", "bytes of a message of a WebSocket"),
+            Figure("kb_each", "memory of an idle one, KB (4 at most)", "{:,.2f}", limit=4.0),
+            Figure("connects_per_s", "streams opened a second"),
+            _MISSING,
+            _FAILED,
+            *_SHARES,
+        ),
+        is_for_peers=False,
+        extra_connections=IDLE_FACTOR * 1000,
     ),
     Workload(
         "churn",

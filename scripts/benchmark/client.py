@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import socket
 import sys
 import time
@@ -24,11 +25,13 @@ from scripts.benchmark.askers import Asking
 from scripts.benchmark.callers import report
 from scripts.benchmark.procfs import raise_descriptor_limit
 from scripts.benchmark.producers import Answering
+from scripts.benchmark.streams import Stream, open_stream
 from scripts.benchmark.talkers import PING, Flooder, Senders, flood
 from scripts.benchmark.tokens import make_token
 
 MARK = b'"sent_ns":"'
 """What stands before the time at which a message was published: 20 digits, CLOCK_MONOTONIC."""
+MARKED = re.compile(MARK + rb"([0-9]{20})")
 PONG = b'"pong"'
 READ_BUFFER_BYTES = 2048
 SMALL_WINDOW_BYTES = 64 * 1024
@@ -117,6 +120,7 @@ class Load:
         self._echo_pause_s = 0.0
         self._echoes = 0
         self._uncounted: list[WSTransport] = []
+        self._streams: set[Stream] = set()
         self._senders = Senders()
         self._answering = Answering(_connect)
         self._asking = Asking(_connect)
@@ -129,6 +133,7 @@ class Load:
         has_tokens: bool,
         timed_every: int,
         deflates: bool = False,
+        is_stream: bool = False,
     ) -> dict[str, Any]:
         """Open connections number ``first`` and following, each of a user of its own."""
         offer = DEFLATE_OFFER if deflates else {}
@@ -140,7 +145,10 @@ class Load:
             for number in numbers:
                 is_timed = number % timed_every == 0
                 try:
-                    await self._open(url, headers[number], is_timed=is_timed)
+                    if is_stream:
+                        await self._open_stream(url, headers[number], is_timed)
+                    else:
+                        await self._open(url, headers[number], is_timed=is_timed)
                 except Exception as error:  # noqa: BLE001 - counted, and told
                     faults[f"{type(error).__name__}: {error}"[:200]] += 1
 
@@ -177,7 +185,7 @@ class Load:
             "missing": self.expected - self.received,
             "completed_ns": self._completed_ns,
             "micros": self.micros,
-            "lost": self.opened - len(self.clients),
+            "lost": self.opened - len(self.clients) - len(self._streams),
         }
 
     def complete(self) -> None:
@@ -328,6 +336,28 @@ class Load:
     async def ask_all(self, content: str, timeout_s: float) -> dict[str, Any]:
         """Send this message to each session, and wait for the answers."""
         return await self._asking.ask(content, timeout_s)
+
+    async def close_streams(self) -> dict[str, Any]:
+        """Close all event streams."""
+        self.opened -= len(self._streams)
+        for stream in tuple(self._streams):
+            stream.close()
+        return {}
+
+    async def _open_stream(self, url: str, headers: dict[str, str], is_timed: bool) -> None:
+        def count(events: bytes) -> None:
+            found = events.count(MARK)
+            if not found:
+                return
+            self.received += found
+            self.payload_bytes += len(events)
+            if is_timed:
+                now = time.monotonic_ns()
+                self.micros += [(now - int(sent)) // 1000 for sent in MARKED.findall(events)]
+            if self.received >= self.expected >= 0:
+                self.complete()
+
+        self._streams.add(await open_stream(url, headers, count, self._streams.discard))
 
     async def _open(
         self,

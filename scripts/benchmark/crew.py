@@ -130,8 +130,13 @@ class Crew:
         """Have every process do the same."""
         return await asyncio.gather(*(worker.ask(do, **arguments) for worker in self.workers))
 
-    async def connect(self, count: int, timed_every: int = 1) -> dict[str, Any]:
-        """Open so many connections; time those of each ``timed_every``-th."""
+    async def connect(
+        self, count: int, timed_every: int = 1, *, is_stream: bool = False
+    ) -> dict[str, Any]:
+        """Open so many connections; time those of each ``timed_every``-th.
+
+        ``is_stream``: they are event streams.
+        """
         answers = await asyncio.gather(
             *(
                 worker.ask(
@@ -141,6 +146,7 @@ class Crew:
                     count=share,
                     timed_every=timed_every,
                     deflates=self._server.kind.deflates,
+                    is_stream=is_stream,
                 )
                 for number, (worker, share) in enumerate(
                     zip(self.workers, self._shares(count), strict=True)

@@ -34,8 +34,17 @@ class Size:
 
 async def fan_out(stage: Stage, size: Size) -> Figures:
     """Broadcasts to all connections: each must arrive everywhere."""
-    every = max(1, size.connections * size.messages // TIMED_MESSAGES)
-    opened = await stage.crew.connect(size.connections, timed_every=every)
+    opened = await stage.crew.connect(size.connections, timed_every=timed_every(size))
+    return {**await broadcasts(stage, size), "failed": opened["failed"]}
+
+
+def timed_every(size: Size) -> int:
+    """Of how many connections one takes times."""
+    return max(1, size.connections * size.messages // TIMED_MESSAGES)
+
+
+async def broadcasts(stage: Stage, size: Size) -> Figures:
+    """Broadcasts to the connections that are open."""
     await _warm_up(stage)
     await stage.crew.ask("expect", messages=size.messages)
     began_ns = time.monotonic_ns()
@@ -53,7 +62,6 @@ async def fan_out(stage: Stage, size: Size) -> Figures:
         **_on_other_nodes(stage, answers),
         "payload_bytes": total(answers, "payload_bytes") / received if received else None,
         "missing": total(answers, "missing"),
-        "failed": opened["failed"],
         **shares(stage, used),
     }
 
