@@ -358,6 +358,22 @@ async def test_after_a_restart_the_parties_are_awaited(
 
 
 @pytest.mark.gen_test
+async def test_the_call_of_a_user_who_is_erased_ends(server: Server) -> None:
+    alice, bob = await join(server, "alice"), await join(server, "bob")
+    path = "/api/v1/websocket/users/alice/data"
+    for is_answered in (True, False):
+        call_id = await ring(alice if is_answered else bob, bob if is_answered else alice)
+        if is_answered:
+            await answer(bob, call_id)
+        erased = await server.request("DELETE", path, bearer=token())
+        assert erased.json()["erased"]["calls"] == 1
+        wanted = "ended" if is_answered else "declined"
+        while (push := await bob.push("call_state"))["state"] != wanted:
+            pass
+        assert (push["call_id"], push["by"]) == (call_id, "alice")
+
+
+@pytest.mark.gen_test
 async def test_who_loses_access_is_out_of_the_call(server: Server) -> None:
     path = "/api/v1/websocket/sessions/s1/members"
     await server.request("PUT", path, bearer=token(), user_ids=["alice", "bob"])

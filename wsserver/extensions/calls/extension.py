@@ -84,6 +84,7 @@ def build(context: ExtensionContext[NoOptions]) -> Part:
             Job(name="confirm", period_s=CONFIRM_INTERVAL_S, work=calls.confirm, for_all=False),
             Job(name="prune", period_s=PRUNE_INTERVAL_S, work=prune),
         ),
+        erase_user=calls.erase,
         start=calls.start,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any, TypedDict
 
 from wsserver.clock import Clock
@@ -12,7 +13,12 @@ from wsserver.errors import StorageFull, StorageUnavailable, WsServerError
 from wsserver.extending.context import ExtensionContext
 from wsserver.extensions.calls import model
 from wsserver.extensions.calls.devices import Devices
-from wsserver.extensions.calls.errors import NobodyToCall, TooManyToCall, no_access
+from wsserver.extensions.calls.errors import (
+    BadCallState,
+    NobodyToCall,
+    TooManyToCall,
+    no_access,
+)
 from wsserver.extensions.calls.model import Call, Limits, Media, Party
 from wsserver.extensions.calls.pushes import (
     declined_for,
@@ -137,6 +143,16 @@ class Calls:
         """Hang up."""
         now = self._clock.wall()
         await self._change(call_id, lambda call: model.ended(call, user_id, reason, now), user_id)
+
+    async def erase(self, user_id: str) -> dict[str, int]:
+        """End the open calls of a user whose rows are to be erased; all others in them are told."""
+        for call in await self._store.open_calls():
+            with suppress(BadCallState):  # it was answered by somebody else meanwhile
+                if call.party_of(user_id) is not None:
+                    await self.end(user_id, call.call_id, None)
+                elif call.state == "ringing" and user_id in call.ringing_users:
+                    await self.decline(user_id, call.call_id, None)
+        return {}
 
     async def resume(
         self, user_id: str, connection_id: str, call_id: str, *, only_if_lost: bool = False

@@ -185,10 +185,12 @@ class UserRecords:
             messages += len(keys)
             await self._delete(keys)
         self._control.notify(UserErased(user_id))
+        more: dict[str, int] = {}
+        for erase in self._erasers:  # first, as they may look at the rows
+            more.update(await erase(user_id))
         erased = await self._erasure.erase(user_id, self._clock.wall())
         self._control.notify(PositionsErased(user_id))
-        for erase in self._erasers:
-            erased.update(await erase(user_id))
+        erased.update(more)
         erased["messages"] = messages
         return dict(sorted(erased.items()))
 
