@@ -234,6 +234,36 @@ async def test_a_later_request_takes_over_from_a_stalled_one(server: Server) -> 
 
 
 @pytest.mark.gen_test
+async def test_a_later_request_takes_over_from_one_that_only_begins(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_id = (await create(server, 10)).json()["file_id"]
+    uploads = files_in(server).uploads
+    append, mark = uploads._blobs.append, uploads._table.mark_unverified
+    opened: list[str] = []
+
+    async def count(blob_id: str, *values: Any, **more: Any) -> Any:
+        opened.append(blob_id)
+        return await append(blob_id, *values, **more)
+
+    async def mark_late(*values: Any) -> Any:
+        for _ in range(2000):  # until the other request would have given up
+            await asyncio.sleep(0)
+            if len(opened) > 3:
+                break
+        return await mark(*values)
+
+    monkeypatch.setattr(uploads._blobs, "append", count)
+    monkeypatch.setattr(uploads._table, "mark_unverified", mark_late)
+    checked = {"Content_Length": "10", "Upload_Checksum": sha256(b"0123456789")}
+    _, writer = await begin_patch(server, file_id, 0, b"012", **checked)
+    while not opened:
+        await asyncio.sleep(0)
+    assert state(await patch(server, file_id, 0, b"0123456789")) == (204, "10")
+    writer.close()
+
+
+@pytest.mark.gen_test
 async def test_a_method_may_be_named_by_a_header(server: Server) -> None:
     file_id = (await create(server, 3)).json()["file_id"]
     lines = {**VERSION, "Upload-Offset": "0", "Content-Type": PART}

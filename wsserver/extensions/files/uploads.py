@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 from wsserver.clock import Clock
@@ -62,6 +63,8 @@ class Uploads:
         self._limits = Limits(settings.file_quota_bytes, settings.file_uploads_per_user)
         self._active: dict[str, UploadPart] = {}
         """The part of each upload that this process receives."""
+        self._opening: dict[str, asyncio.Future[None]] = {}
+        """Of uploads whose blob is open for a part that is about to be received."""
         context.control.add_handler(ReleaseUpload, self._release)
 
     async def create(self, actor: Actor, headers: Headers) -> BodyReceiver:
@@ -194,6 +197,7 @@ class Uploads:
         self._require_room()
         checksum = tus.checksum_in(headers)
         appender = await self._open(file, offset, is_held=checksum is not None)
+        opened = self._opening[file.file_id] = asyncio.get_running_loop().create_future()
         try:
             if checksum is not None:
                 await self._table.mark_unverified(file.file_id, offset)
@@ -202,6 +206,9 @@ class Uploads:
         except BaseException:
             await appender.discard()
             raise
+        finally:
+            self._opening.pop(file.file_id, None)
+            opened.set_result(None)
         part = UploadPart(file, offset, appender, checksum, self._table, outcome, self._part_ended)
         self._active[file.file_id] = part
         await self._require_present(part)
@@ -251,6 +258,9 @@ class Uploads:
             del self._active[part.file.file_id]
 
     async def _release(self, request: ReleaseUpload) -> bool:
+        opened = self._opening.get(request.file_id)
+        if opened is not None:
+            await opened
         part = self._active.get(request.file_id)
         if part is None:
             return False
