@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wsserver.config import Settings
 from wsserver.extending.options import read_options
-from wsserver.extensions.rules.decisions import is_to_be_told, outlook
+from wsserver.extensions.rules.decisions import is_relevant, outlook
 from wsserver.extensions.rules.extension import RULES
 from wsserver.extensions.rules.model import (
     Answered,
@@ -23,7 +23,7 @@ from wsserver.extensions.rules.model import (
     Visit,
 )
 from wsserver.extensions.rules.options import Rule
-from wsserver.extensions.rules.watch import shown
+from wsserver.extensions.rules.recipients import recipient_labels
 
 WAITING = Rule(kind="waiting", after_s=120, away_s=30)
 STALLED = Rule(kind="stalled", after_s=10)
@@ -149,11 +149,11 @@ def test_a_growing_answer_has_not_stalled_yet() -> None:
 def test_late_firings_are_told_only_while_they_matter() -> None:
     lasting = Firing(1000.0, 0, "m1", "ann", None, None)
     over = lasting._replace(until=1200.0)
-    assert is_to_be_told(lasting, 1000.0)
-    assert is_to_be_told(over, 1009.0)
-    assert not is_to_be_told(over, 1300.0)
-    assert is_to_be_told(lasting, 1300.0)
-    assert not is_to_be_told(lasting, 9000.0)
+    assert is_relevant(lasting, 1000.0)
+    assert is_relevant(over, 1009.0)
+    assert not is_relevant(over, 1300.0)
+    assert is_relevant(lasting, 1300.0)
+    assert not is_relevant(lasting, 9000.0)
 
 
 _FACTS = st.lists(
@@ -191,9 +191,11 @@ def test_rules_are_about_some_sessions() -> None:
 
 def test_who_is_notified() -> None:
     some = Rule(kind="waiting", after_s=60, notify=["role:manager", "user:eve"])
-    assert shown(some, "o1", with_users=True) == ["user:eve", "role:manager of o1"]
-    assert shown(some, None, with_users=False) == ["role:admin"]
-    assert shown(Rule(kind="waiting", after_s=60, notify=[]), "o1", with_users=True) == []
+    assert recipient_labels(some, "o1", with_users=True) == ["user:eve", "role:manager of o1"]
+    assert recipient_labels(some, None, with_users=False) == ["role:admin"]
+    assert (
+        recipient_labels(Rule(kind="waiting", after_s=60, notify=[]), "o1", with_users=True) == []
+    )
 
 
 def test_every_fault_of_the_configuration_is_named() -> None:

@@ -1,4 +1,4 @@
-"""``Devices``: what a node remembers of calls, so that most connections cost no look at storage."""
+"""``Devices``: a node's cache of calls, so that most connections need no query of storage."""
 
 from __future__ import annotations
 
@@ -86,16 +86,16 @@ class Devices:
             raise RateLimited(wait_ms)
 
     def rings(self, call: Call) -> None:
-        """Let all nodes know for whom a call rings."""
+        """Send all nodes the users for whom a call rings."""
         self._control.notify(_rings(call))
 
     def away(self, call: Call) -> None:
-        """Let all nodes know which parties of a call are awaited."""
+        """Send all nodes the parties of a call that are awaited."""
         for notice in self._away(call):
             self._control.notify(notice)
 
     def learn(self, call: Call) -> None:
-        """Know of an open call what all nodes were told before this one was started."""
+        """Note an open call from before the start of this node."""
         if call.state == "ringing":
             self._ring(_rings(call))
         for notice in self._away(call):

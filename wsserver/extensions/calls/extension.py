@@ -23,6 +23,7 @@ from wsserver.extensions.calls.commands import (
     SignalCall,
     StartCall,
 )
+from wsserver.extensions.calls.connection_events import ConnectionEvents
 from wsserver.extensions.calls.devices import Devices
 from wsserver.extensions.calls.errors import (
     BadCallState,
@@ -31,7 +32,6 @@ from wsserver.extensions.calls.errors import (
     SignalTooLarge,
     TooManyToCall,
 )
-from wsserver.extensions.calls.following import Following
 from wsserver.extensions.calls.model import Limits
 from wsserver.extensions.calls.pushes import (
     CALL_INCOMING,
@@ -71,7 +71,7 @@ def build(context: ExtensionContext[NoOptions]) -> Part:
     calls = Calls(context, store, devices, limits)
     ice = IceServers(settings.turn_url, settings.turn_secret, settings.turn_ttl_s)
     commands = CallCommands(calls, devices, ice, context.access, context.pushes.post, clock)
-    Following(calls, devices, context.tasks).listen(context.events)
+    ConnectionEvents(calls, devices, context.tasks).listen(context.events)
 
     async def prune() -> None:
         await store.prune(clock.wall() - settings.call_retention_days * DAY_S)

@@ -1,4 +1,4 @@
-"""``QuotaGuard``: which scopes have nothing left, known on every node without asking storage."""
+"""``QuotaGuard``: the exhausted scopes, in the memory of every node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wsserver.extensions.quotas.model import Quota
 from wsserver.extensions.quotas.store import QuotaStore
 
 SPREAD_S = 0.5
-"""Time for other nodes to learn of a change; after it they find it in the database."""
+"""Timeout for the answers of other nodes; later they find the change in the database."""
 
 
 class QuotaChanged(Request[bool], frozen=True):
@@ -22,10 +22,7 @@ class QuotaChanged(Request[bool], frozen=True):
 
 
 class QuotaGuard:
-    """The exhausted scopes whose quota stops, each until the end of its period.
-
-    ``on_exhausted`` is called on every node with a scope that has just become so.
-    """
+    """The exhausted scopes whose quota stops, each until the end of its period."""
 
     def __init__(self, store: QuotaStore, control: Control, clock: Clock) -> None:
         self._store = store
@@ -36,7 +33,7 @@ class QuotaGuard:
         control.add_handler(QuotaChanged, self._changed)
 
     def add_listener(self, on_exhausted: Callable[[str], None]) -> None:
-        """Call ``on_exhausted`` with each scope that becomes exhausted."""
+        """Call ``on_exhausted`` on this node with each scope that becomes exhausted."""
         self._listeners.append(on_exhausted)
 
     def __bool__(self) -> bool:
@@ -54,7 +51,7 @@ class QuotaGuard:
         return False
 
     async def refresh(self) -> None:
-        """Read the exhausted scopes: what nodes were told of may have been lost."""
+        """Read the exhausted scopes from storage: notices of changes may have been lost."""
         found = await self._store.exhausted()
         new = [scope for scope in found if scope not in self._exhausted]
         self._exhausted = found
@@ -62,7 +59,7 @@ class QuotaGuard:
             self._tell(scope)
 
     async def spread(self, quota: Quota | None, scope: str) -> None:
-        """Let every node know of a change, before the request that caused it is answered."""
+        """Send a change to every node, before the request that caused it is answered."""
         is_exhausted = quota is not None and quota.is_exhausted
         ends_at = None if quota is None else quota.current.ends_at
         await self._control.ask_all(QuotaChanged(scope, is_exhausted, ends_at), SPREAD_S)

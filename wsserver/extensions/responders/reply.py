@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from msgspec import UNSET, UnsetType
 
 from wsserver.errors import AnswerEnded, NotFound, TermChanged, WsServerError
+from wsserver.extensions.responders.options import ResponderOptions
 from wsserver.extensions.responders.pieces import Piece, Text, Usage
 from wsserver.identity.claims import LATEST_S, Claims
 from wsserver.protocol.answers import (
@@ -73,6 +74,13 @@ class Who(NamedTuple):
         return Sender(user_id=self.user_id, username=self.username, role="ai")
 
 
+def who_of(name: str, options: ResponderOptions) -> Who:
+    """Whose messages the answers of a responder are: by default a user with its name."""
+    if options.sender is None:
+        return Who(name, name, None)
+    return Who(name, options.sender.user_id, options.sender.username)
+
+
 class Reply:
     """Feeds a growing answer; it begins with the first text.
 
@@ -101,7 +109,7 @@ class Reply:
         """As the provider counts."""
 
     async def take(self, piece: Piece) -> None:
-        """Show a piece. Raises ``Stopped`` if nobody waits for the answer any more."""
+        """Show a piece. Raises ``Stopped`` if the answer was ended or the holder has changed."""
         if isinstance(piece, Usage):
             self.usage.update(piece.counts)
         elif isinstance(piece, Text) and piece.text:
@@ -139,7 +147,7 @@ class Reply:
 
     async def _show(self, text: str) -> None:
         if self.message_id is None:
-            # Interrupted in between, it would go on growing without anybody who knows of it.
+            # Interrupted before its id is stored, the answer would never be ended.
             self._beginning = asyncio.ensure_future(self._begin(text))
             await asyncio.shield(self._beginning)
             return

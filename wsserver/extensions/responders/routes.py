@@ -70,10 +70,10 @@ class WholeResponder(Responder, kw_only=True):
 @RESOURCE.endpoint("GET /responders", READ, ResponderList)
 async def list_responders(responders: Responders, call: Call) -> Any:
     """List the AI responders, and how much waits for them."""
-    return {"responders": await responders.listing()}
+    return {"responders": await responders.overview.listing()}
 
 
 @RESOURCE.endpoint("GET /responders/{responder}", READ, WholeResponder, errors=("not_found",))
 async def show_responder(responders: Responders, call: Call) -> Any:
     """An AI responder, with the sessions that wait for it and its latest failures."""
-    return await responders.one(call.path["responder"])
+    return await responders.overview.one(call.path["responder"])

@@ -7,19 +7,19 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from wsserver.clock import rfc3339, rfc3339_or_none
 from wsserver.cluster.control import Notice
 from wsserver.config.channels import webhook_reach
-from wsserver.errors import NotFound, StorageFull, StorageUnavailable, WsServerError
+from wsserver.errors import StorageFull, StorageUnavailable, WsServerError
 from wsserver.extending.context import ExtensionContext
 from wsserver.extending.secrets import secret_of
 from wsserver.extensions.responders.conversation import Seen, growing_in, seen_in
 from wsserver.extensions.responders.options import ResponderOptions
+from wsserver.extensions.responders.overview import ResponderOverview
 from wsserver.extensions.responders.pieces import Failure
 from wsserver.extensions.responders.provider import Outcome, Prompt, Provider
-from wsserver.extensions.responders.reply import Reply, Stopped, Who, cancel_answer
+from wsserver.extensions.responders.reply import Reply, Stopped, Who, cancel_answer, who_of
 from wsserver.extensions.responders.runs import Run
-from wsserver.extensions.responders.store import Claim, TurnStore, Waiting
+from wsserver.extensions.responders.store import Claim, TurnStore
 from wsserver.notifications.delivery_policy import Sending
 from wsserver.notifications.recipients import Recipients
 from wsserver.protocol.ids import new_id
@@ -36,7 +36,7 @@ ATTEMPTS = 4
 BACKOFF_S = 1.0
 """Before the second attempt; doubled each time."""
 LONGEST_WAIT_S = 30.0
-"""A provider that wants a longer pause has failed."""
+"""A provider whose ``Retry-After`` is longer has failed."""
 FAILURES_TO_PENDING = 3
 WAITING_LIMIT = 10
 """Sessions that wait for a free place, for each place; more stay in the database meanwhile."""
@@ -63,6 +63,7 @@ class Responders:
         self._context = context
         self._clock = context.clock
         self._store = store
+        self.overview = ResponderOverview(context.options, store, context.clock)
         self._options: Mapping[str, ResponderOptions] = context.options
         self._providers: dict[str, Provider] = {}
         self._who: dict[str, Who] = {}
@@ -78,12 +79,7 @@ class Responders:
             self._providers[name] = Provider(
                 options, secret_of(options, "api_key"), http, context.clock
             )
-            sender = options.sender
-            self._who[name] = (
-                Who(name, name, None)
-                if sender is None
-                else Who(name, sender.user_id, sender.username)
-            )
+            self._who[name] = who_of(name, options)
             self._places[name] = asyncio.Semaphore(options.concurrency)
             self._waiting[name] = 0
         if self._options:
@@ -98,53 +94,6 @@ class Responders:
         return {
             "answering": len(self._runs) - sum(self._waiting.values()),
             "waiting": sum(self._waiting.values()),
-        }
-
-    # -- for operators
-
-    async def listing(self) -> list[dict[str, Any]]:
-        """The responders of the configuration, and what they have to answer on all nodes."""
-        waiting = await self._store.waiting()
-        shown = []
-        for name, options in sorted(self._options.items()):
-            found = waiting.get(name, Waiting())
-            who = self._who[name]
-            shown.append(
-                {
-                    "responder": name,
-                    "kind": options.kind,
-                    "model": options.model,
-                    "sender": {"user_id": who.user_id, "username": who.username},
-                    "unit": options.usage_unit,
-                    "concurrency": options.concurrency,
-                    "on_interrupt": options.on_interrupt,
-                    "due": found.due,
-                    "failing": found.failing,
-                    "waiting_since": rfc3339_or_none(found.since),
-                }
-            )
-        return shown
-
-    async def one(self, name: str) -> dict[str, Any]:
-        """A responder with its queue and its latest failures. Raises ``NotFound``."""
-        if name not in self._options:
-            raise NotFound("responder", name)
-        (shown,) = [each for each in await self.listing() if each["responder"] == name]
-        return {
-            **shown,
-            "queue": [
-                {
-                    "session_id": each.session_id,
-                    "since": rfc3339(each.due_at),
-                    "failures": each.failures,
-                    "is_answering": each.is_answering,
-                }
-                for each in await self._store.queue(name, self._clock.wall())
-            ],
-            "failures": [
-                {**each._asdict(), "at": rfc3339(each.at)}
-                for each in await self._store.failures(name)
-            ],
         }
 
     # -- what is to be answered
@@ -279,7 +228,7 @@ class Responders:
         conversation = await self._context.chat.conversations.find(session_id)
         seen = await self._read(session_id, name, claim.answered)
         if conversation is None or self._holder(conversation) != name or seen is None:
-            await self._store.end(session_id, claim.due)  # somebody else has the word
+            await self._store.end(session_id, claim.due)  # another holder answers
             return
         run.due, run.term, run.responder = max(claim.due, seen.due), conversation.term, name
 

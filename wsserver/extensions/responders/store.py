@@ -77,7 +77,7 @@ USER_TABLES = (
         change="SET question = NULL",
     ),
 )
-"""What an AI wants to know from those who have written in a session."""
+"""Questions of an AI to those who have written in a session."""
 
 _NOTE = """
 INSERT INTO responder_turns (session_id, responder, due, due_at) VALUES (?1, ?2, ?3, ?4)

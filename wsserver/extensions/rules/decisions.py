@@ -33,8 +33,8 @@ def outlook(rule: Rule, timeline: Timeline, now: float) -> Outlook:
     return Outlook(sorted(firings))
 
 
-def is_to_be_told(firing: Firing, now: float) -> bool:
-    """Whether a firing that was not told yet is still of interest."""
+def is_relevant(firing: Firing, now: float) -> bool:
+    """Whether a firing without a notification yet is recent enough to be notified."""
     age_s = now - firing.at
     return age_s <= PROMPT_S or (firing.until is None and age_s <= LATEST_S)
 

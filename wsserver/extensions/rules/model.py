@@ -48,7 +48,7 @@ class Held(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """The session was closed: what was said before wants no answer."""
+    """The session was closed: messages before it need no answer."""
 
     at: float
 

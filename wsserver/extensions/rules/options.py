@@ -26,7 +26,7 @@ AWAY_S = 30.0
 MANAGERS = "role:manager"
 
 Pattern = Annotated[str, Meta(min_length=1, max_length=128)]
-Told = Annotated[
+RecipientName = Annotated[
     str,
     Meta(
         pattern=r"^(role:(manager|admin)|user:[A-Za-z0-9._:@|+-]{1,128})(?!\n)$",
@@ -49,12 +49,12 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(min_length=1)]
         | None
     ) = None
-    """Of ``waiting``: roles of the senders whose messages want an answer."""
+    """Of ``waiting``: roles of the senders whose messages need an answer."""
     sessions: Annotated[list[Pattern], Meta(max_length=100)] = []
     """Patterns of session ids, such as ``gewe:*``; empty: all sessions."""
     organizations: Annotated[list[Pattern], Meta(max_length=1000)] = []
     """Organizations that were set for sessions; empty: all sessions."""
-    notify: Annotated[list[Told], Meta(max_length=100)] = msgspec.field(
+    notify: Annotated[list[RecipientName], Meta(max_length=100)] = msgspec.field(
         default_factory=lambda: [MANAGERS]
     )
     """Who is notified; empty: nobody, there is only the event."""

@@ -11,9 +11,9 @@ from wsserver.extending.context import ExtensionContext
 from wsserver.extensions.rules.decisions import outlook
 from wsserver.extensions.rules.model import Firing, Timeline
 from wsserver.extensions.rules.options import Rule, rule_faults
+from wsserver.extensions.rules.recipients import recipient_labels
 from wsserver.extensions.rules.store import KEPT_S, LEAD_S, RuleStore
 from wsserver.extensions.rules.views import SESSIONS_LIMIT, RulesTest, replay_faults
-from wsserver.extensions.rules.watch import shown
 from wsserver.paging import decode_cursor, encode_cursor
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.access.tenancy import Scope
@@ -133,7 +133,7 @@ def _firings(
             "message_id": firing.cause,
             "since": rfc3339(firing.since),
             "until": rfc3339_or_none(firing.until),
-            "notify": shown(rules[name], organization_id, with_users=with_users),
+            "notify": recipient_labels(rules[name], organization_id, with_users=with_users),
         }
         for firing, name in sorted(found, key=lambda pair: pair[0].at)
     ]

@@ -141,7 +141,7 @@ class RuleStore:
         )
 
     async def stalled(self, rules: Mapping[str, Rule], now: float) -> list[str]:
-        """Sessions with an answer that stalls as a rule wants, which has not fired for it."""
+        """Sessions with an answer that stalls by a rule that has not fired for it yet."""
 
         def select(db: Connection) -> list[str]:
             found: dict[str, None] = {}

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from wsserver.extensions.rules.options import NAME_PATTERN, RULES_LIMIT, Kind, Rule, Told
+from wsserver.extensions.rules.options import NAME_PATTERN, RULES_LIMIT, Kind, RecipientName, Rule
 from wsserver.protocol.notifications import ChannelName
 from wsserver.protocol.requests import Request
 from wsserver.protocol.types import Id
@@ -32,7 +32,7 @@ class RuleView(Answer):
     customer_roles: list[str] | None
     sessions: Annotated[list[str], Meta(description="patterns; empty: all")]
     organizations: Annotated[list[str], Meta(description="empty: all")]
-    notify: list[Told]
+    notify: list[RecipientName]
     channels: list[ChannelName] | None
     fired_24h: Annotated[int, Meta(description="how often it has fired within 24 hours")]
     last_fired_at: Annotated[Time | None, Meta(description="within 90 days")]

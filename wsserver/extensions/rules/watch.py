@@ -8,12 +8,12 @@ from typing import TypedDict
 from wsserver.clock import rfc3339
 from wsserver.errors import StorageFull, StorageUnavailable, WsServerError
 from wsserver.extending.context import ExtensionContext
-from wsserver.extensions.rules.decisions import LATEST_S, is_to_be_told, outlook
+from wsserver.extensions.rules.decisions import LATEST_S, is_relevant, outlook
 from wsserver.extensions.rules.model import Firing, Timeline
 from wsserver.extensions.rules.options import Rule
+from wsserver.extensions.rules.recipients import recipients_of
 from wsserver.extensions.rules.store import Look, RuleStore
 from wsserver.notifications.delivery_policy import Sending
-from wsserver.notifications.recipients import Recipients
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.events import Event
 
@@ -26,7 +26,7 @@ ANSWER_STALLED = "answer_stalled"
 NOTED_LIMIT = 50_000
 """Sessions that are noted between two writes; ``sweep`` finds what is beyond."""
 SOON_S = 1.0
-"""Time for what an event tells to be stored, as the visits of users."""
+"""Time until what an event reports is stored, as the visits of users."""
 AGAIN_S = 5.0
 AGAIN_LIMIT_S = 600.0
 _AGAIN_SHARE = 0.1
@@ -127,7 +127,7 @@ class RuleWatch:
                 continue
             view = outlook(rule, timeline, now)
             for firing in view.firings:
-                if (name, firing.cause) not in seen.fired and is_to_be_told(firing, now):
+                if (name, firing.cause) not in seen.fired and is_relevant(firing, now):
                     await self._fire(name, rule, timeline, firing)
             if view.next_at is not None:
                 times.append(view.next_at)
@@ -137,7 +137,7 @@ class RuleWatch:
         return min(times, default=None)
 
     async def _fire(self, name: str, rule: Rule, timeline: Timeline, firing: Firing) -> None:
-        """Notify, then note that it has fired, then tell it as an event.
+        """Notify, then note that it has fired, then emit an event.
 
         After a crash in between, the notification is recognized by its key and not sent twice.
         """
@@ -177,7 +177,7 @@ class RuleWatch:
             or firing.user_id,
             "seconds": round(firing.at - firing.since),
         }
-        for number, (recipients, confined_to) in enumerate(told(rule, organization_id)):
+        for number, (recipients, confined_to) in enumerate(recipients_of(rule, organization_id)):
             sending = Sending(
                 channels=rule.channels,
                 confined_to=confined_to,
@@ -191,33 +191,3 @@ class RuleWatch:
                 raise  # it is found again
             except WsServerError as error:
                 log.warning("rule not notified rule=%s error=%s", name, error)
-
-
-def told(rule: Rule, organization_id: str | None) -> list[tuple[Recipients, str | None]]:
-    """Who is notified, each with the organization that it is confined to.
-
-    Of a session without an organization only administrators, in place of managers: these may
-    belong to any.
-    """
-    found: list[tuple[Recipients, str | None]] = []
-    users = [each.partition(":")[2] for each in rule.notify if each.startswith("user:")]
-    if users:
-        found.append((Recipients(user_ids=tuple(dict.fromkeys(users))), None))
-    roles = {each.partition(":")[2] for each in rule.notify if each.startswith("role:")}
-    if "manager" in roles and organization_id is not None:
-        found.append((Recipients(role="manager"), organization_id))
-    if "admin" in roles or ("manager" in roles and organization_id is None):
-        found.append((Recipients(role="admin"), None))
-    return found
-
-
-def shown(rule: Rule, organization_id: str | None, *, with_users: bool) -> list[str]:
-    """The same, as answers have it; ``with_users``: also single users, of whatever organization."""
-    found = []
-    for recipients, confined_to in told(rule, organization_id):
-        if recipients.user_ids:
-            found += [f"user:{user_id}" for user_id in recipients.user_ids if with_users]
-        else:
-            of = "" if confined_to is None else f" of {confined_to}"
-            found.append(f"role:{recipients.role}{of}")
-    return found

@@ -1,4 +1,4 @@
-"""``Following``: what connects, joins and ends, as far as calls are concerned."""
+"""``ConnectionEvents``: applies connects, joins and disconnects to calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wsserver.wire.frames import ABNORMAL
 log = logging.getLogger(__name__)
 
 
-class Following:
+class ConnectionEvents:
     """Handlers of the events of connections.
 
     Connections that end at the same time, as those of a lost node, are looked up together.
