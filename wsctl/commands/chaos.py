@@ -76,12 +76,11 @@ def chaos(
 ) -> None:
     """Disturb the connections of a user.
 
-    It is a bad network for trying a page: for the connections of now and those that are opened
-    meanwhile, on all nodes. What is lost, delayed or cut is
-    so between server and client alone: other users and what is stored are untouched. A client that
-    reads too slowly is closed with 4002, as any other would be. Without USER it lists who is
-    disturbed. The server has to allow it: in development mode, or by the setting chaos. Needs
-    connections:disconnect.
+    Simulates a bad network, to test a page: on all nodes, for open connections and those that are
+    opened meanwhile. Messages are lost or delayed between server and client only: other users and
+    what is stored are not affected. A client that reads too slowly is closed with 4002, as any
+    other. Without USER it lists the disturbed users. Only in development mode, or with the setting
+    chaos. Needs connections:disconnect.
 
     Examples:
     wsctl chaos u1 --delay 300ms --jitter 200ms --drop 5

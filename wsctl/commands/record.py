@@ -52,8 +52,8 @@ def record(
     """Record what goes over the wires of a user, or of a session.
 
     Commands and pushes of all their connections on all nodes, with their times, also of those that
-    open meanwhile. Credentials are left out; texts are masked unless --contents is given. It ends
-    by itself after 20,000 messages or 4 MiB on a node. The file is read by wsctl replay, by
+    open meanwhile. Credentials are left out; texts are masked unless --contents is given. A
+    node records at most 20,000 messages and 4 MiB. The file is read by wsctl replay, by
     wsctl trace --with, and by WsReplay of the browser client. Recordings are in the audit trail.
     Needs connections:record.
 

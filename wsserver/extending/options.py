@@ -20,7 +20,7 @@ _FALSE = {"false", "0", "no", "off"}
 
 
 def checker(extension: Extension) -> Callable[[Table, Settings], tuple[Table, list[TableFault]]]:
-    """The check of an extension's table, as the configuration wants it."""
+    """The check of an extension's table, in the form of ``KnownExtensions``."""
 
     def check(table: Table, settings: Settings) -> tuple[Table, list[TableFault]]:
         options, faults = read_options(extension, table, settings)
@@ -56,7 +56,7 @@ def _fault(complaint: Complaint) -> TableFault:
 
 
 def fit(value: Any, kind: Any) -> Any:
-    """Give texts from the environment the types that stand at their places."""
+    """Convert texts from the environment to the types of their fields."""
     kind = _bare(kind)
     if isinstance(value, dict):
         if isinstance(kind, type) and issubclass(kind, Struct):

@@ -66,7 +66,7 @@ class AwayNotices:
         """Tell of what is due. Raises ``StorageUnavailable``, ``StorageFull``."""
         while True:
             due = await self._store.due(self._clock.wall() - self._after_s)
-            # One after the other: who is told of one message is not told of the next.
+            # One after the other: members with a notice of one message get none of the next.
             for message in due.messages:
                 await self._tell(message)
             done = [*due.obsolete, *[message.key for message in due.messages]]

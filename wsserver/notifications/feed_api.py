@@ -85,7 +85,7 @@ class FeedApi:
     async def mark(
         self, actor: Actor, user_id: str, request: MarkNotificationsRequest
     ) -> dict[str, Any]:
-        """Mark entries of a feed; all devices of the user are told.
+        """Mark entries of a feed, with a push to all devices of the user.
 
         Raises ``Forbidden``, ``NotFound``, ``ValidationFailed``.
         """

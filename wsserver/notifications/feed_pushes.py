@@ -26,16 +26,16 @@ log = logging.getLogger(__name__)
 CHANGED = "notifications_changed"
 """Type of the push."""
 GATHER_S = 0.05
-"""Time in which changes are gathered before they are told, and after they were."""
+"""Changes are gathered for so long before a push, and after it."""
 SHARE = 20
-"""Of the time, one part in so many is spent on counting; changes are gathered for longer then."""
+"""Counting takes at most one part in so many of the time; if it is slow, pauses are longer."""
 GATHER_AT_MOST_S = 2.0
 RETRY_S = 1.0
 """After a failure of storage."""
 AT_ONCE = 500
 """Users in one query, and in one notice."""
 NAMED_LIMIT = 1000
-"""Notifications named in one push; of more, only the number of unread ones is told."""
+"""Notifications named in one push; for more it has only the number of unread ones."""
 
 
 class FeedMarks(Struct, frozen=True):
@@ -49,7 +49,7 @@ class FeedMarks(Struct, frozen=True):
 class FeedChanged(Notice, frozen=True):
     """The feeds of users have changed: something came, or they have marked something.
 
-    May get lost; after a gap in what a node hears, it tells all of its users the number.
+    May get lost; after a gap in its notices a node pushes the number to all of its users.
     """
 
     user_ids: tuple[str, ...]
@@ -84,7 +84,7 @@ class FeedPushes:
         self._outgoing: dict[str, None] = {}
         self._is_sending = False
         self._pending: dict[str, list[FeedMarks]] = {}
-        """By user: what they are to be told, besides the number."""
+        """By user: marks to be pushed, besides the number."""
         self._runner: asyncio.Task[Any] | None = None
         control.add_listener(FeedChanged, self._noticed)
         control.add_listener(PositionsErased, self.erased)
@@ -134,7 +134,7 @@ class FeedPushes:
         self._run_soon()
 
     def erased(self, notice: PositionsErased) -> None:
-        """What was stored about a user is erased; each node hears of it."""
+        """What was stored about a user is erased; each node has this notice."""
         self._look_at(notice.user_id)
         self._run_soon()
 

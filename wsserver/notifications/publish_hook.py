@@ -1,4 +1,4 @@
-"""The hook before publishing: asks a URL about each message that a client sends."""
+"""The hook before publishing: a request to a URL for each message that a client sends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ANSWER_LIMIT = 256 * 1024
 """Bytes of an answer; the rest of a larger one is not read, and it counts as none."""
 CODE_LIMIT, TEXT_LIMIT = 64, 500
 UNWELL = 5
-"""So many failures in a row make the health check fail."""
+"""Failures in a row from which the health check fails."""
 
 
 class _Verdict(msgspec.Struct):
@@ -87,7 +87,7 @@ class PublishHook:
         self.metrics = HookMetrics()
 
     def concerns(self, content_type: str | None) -> bool:
-        """Every message is asked about."""
+        """All messages."""
         return True
 
     async def check(self, message: Unchecked) -> Content:

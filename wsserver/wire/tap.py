@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Observer(Protocol):
-    """Is told of what goes over a connection; none of it may block."""
+    """Callbacks for what goes over a connection; none of them may block."""
 
     def sent(self, data: bytes) -> None:
         """Bytes to the peer: one or more whole frames, or events of an event stream."""
@@ -34,7 +34,7 @@ class Observer(Protocol):
         """A text message of the peer."""
 
     def closed(self, code: int, reason: str, clean: bool) -> None:
-        """The end of the connection, as its owner is told of it."""
+        """The end of the connection, as for its owner."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ CALM: Final = Disturbance()
 
 
 class _AlwaysIn:
-    """Makes a transport pass every frame to its backend, instead of writing it itself."""
+    """Stands for a cork that is always in: the transport passes every frame to its backend."""
 
     is_in: Final = True
 
@@ -108,11 +108,11 @@ class Tap(OwnerOf[Transport]):
         return not self._observers and self._disturbance is CALM
 
     def observe(self, observer: Observer) -> None:
-        """Tell an observer of everything from now on."""
+        """Call an observer from now on."""
         self._observers.append(observer)
 
     def forget(self, observer: Observer) -> None:
-        """Tell it nothing more."""
+        """Call an observer no more."""
         if observer in self._observers:
             self._observers.remove(observer)
 
@@ -197,7 +197,7 @@ class Tap(OwnerOf[Transport]):
         return is_sent
 
     def _tell(self, call: Callable[[Observer], None]) -> None:
-        """Call all observers; one that fails is told nothing more, and harms nobody."""
+        """Call all observers; one that raises is removed, and the connection goes on."""
         for observer in list(self._observers):
             try:
                 call(observer)
@@ -260,7 +260,7 @@ class Tap(OwnerOf[Transport]):
 
 
 class _Held:
-    """Messages of one direction that are let go later, in their order."""
+    """Messages of one direction that are passed on later, in their order."""
 
     def __init__(self, let_go: Callable[[bytes], Any]) -> None:
         self._let_go = let_go
@@ -280,21 +280,21 @@ class _Held:
         self.size += len(data)
 
     def wait(self, loop: Loop, now: float) -> None:
-        """Let go what is due now, and the rest when it is."""
+        """Pass on what is due now, and the rest when it is due."""
         while self._waiting and self._waiting[0][0] <= now:
             self._take()
         if self._waiting and self._timer is None:
             self._timer = loop.call_later(self._waiting[0][0] - now, self._due, loop)
 
     def release(self, loop: Loop) -> None:
-        """Let everything go now."""
+        """Pass everything on now."""
         self._stop(loop)
         while self._waiting:
             self._take()
         self._last_due = 0.0
 
     def clear(self, loop: Loop) -> None:
-        """Lose everything."""
+        """Discard everything."""
         self._stop(loop)
         self._waiting.clear()
         self.size = 0

@@ -160,11 +160,11 @@ class AccountQueue(DeliveryQueue[ClaimedSend]):
         if outcome.result != "sent":
             return outcome
         try:
-            told = decode(answer.body)
+            document = decode(answer.body)
         except (DecodeError, UnicodeDecodeError, RecursionError):
-            told = None
+            document = None
         outcome_of = gewe.outcome_of if options.kind == "gewe" else plain.outcome_of
-        provider_id, reason = outcome_of(told)
+        provider_id, reason = outcome_of(document)
         if provider_id is None:
             return retry(excerpt(reason, redact))
         if not (len(provider_id) <= PROVIDER_ID_LIMIT and provider_id.isprintable()):

@@ -1,4 +1,4 @@
-"""``Accounts``: takes the messengers' callbacks, and says how the accounts are."""
+"""``Accounts``: stores the messengers' callbacks, and lists the accounts with their outboxes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Accounts:
         self._collector = collector
         self._keys = {name: secret_of(each, "key") for name, each in self._options.items()}
         self._statuses: dict[str, str] = {}
-        """As this node, or another one since it started, has heard them."""
+        """The latest reports to any node since this one started."""
         if self._options:
             context.control.add_listener(StatusHeard, self._heard)
             context.events.add_event_handler(MESSAGE_PUBLISHED, self._published)

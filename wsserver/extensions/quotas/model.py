@@ -37,7 +37,7 @@ class Quota(Struct, frozen=True, kw_only=True):
     used: int = 0
     cost: int = 0
     told: int = 0
-    """The highest threshold that was told of in this period; 0: none."""
+    """The highest threshold with a warning in this period; 0: none."""
     budget_told: bool = False
     pushed_at: float = 0.0
     """When ``usage_update`` was pushed last."""
@@ -63,7 +63,7 @@ class Quota(Struct, frozen=True, kw_only=True):
 
     @property
     def has_news(self) -> bool:
-        """Whether there is something that was not told of yet."""
+        """Whether there is a warning that was not sent yet."""
         return self.reached > self.told or (self.is_over_budget and not self.budget_told)
 
     def at(self, now: float) -> Quota:

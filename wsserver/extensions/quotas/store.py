@@ -272,11 +272,11 @@ class QuotaStore:
         )
 
     async def with_news(self) -> list[Quota]:
-        """Quotas with something that was not told of yet, some of them."""
+        """Quotas with warnings that were not sent yet, some of them."""
         return await self._select("has_news = 1 ORDER BY scope LIMIT ?", [_AT_ONCE])
 
     async def note_told(self, scope: str, period_key: str, threshold: int, *, budget: bool) -> bool:
-        """Note what was told of in a period; False: it was noted before, or the period is over."""
+        """Note warnings of a period; False: they were noted before, or the period is over."""
 
         def note(db: Connection) -> bool:
             quota = _get(db, scope)

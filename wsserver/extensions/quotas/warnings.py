@@ -22,25 +22,25 @@ QUOTA_CROSSED = "quota_crossed"
 
 
 class QuotaWarnings:
-    """Tells of thresholds that are reached, the highest one only.
+    """Notifies of thresholds that are reached, the highest one only.
 
-    What has to be told is stored with the usage, and told by whoever comes first: the node that
-    counted it, or later the job. The marks of the notifications see to it that it is once.
+    What has to be notified is stored with the usage. The node that counted it sends the warning,
+    or later the job does; what was sent is noted, so that it is sent once.
     """
 
     def __init__(self, context: ExtensionContext[QuotaOptions], store: QuotaStore) -> None:
         self._context = context
         self._store = store
         self._telling: set[str] = set()
-        """Scopes that this node is telling of."""
+        """Scopes whose warnings this node is sending."""
 
     async def look(self) -> None:
-        """Tell of everything that was not told of yet."""
+        """Send all warnings that were not sent yet."""
         for quota in await self._store.with_news():
             await self.tell(quota.scope)
 
     def tell_soon(self, quota: Quota) -> None:
-        """Tell in the background, as the request that counted it does not wait for that."""
+        """Send the warnings of a quota in the background: the request does not wait for it."""
         if quota.scope not in self._telling:
             self._context.tasks.spawn(self._tell_now(quota.scope), name="quota warning")
 
@@ -51,7 +51,7 @@ class QuotaWarnings:
             log.warning("quota warning not sent yet scope=%s code=%s", scope, error.code)
 
     async def tell(self, scope: str) -> None:
-        """Tell of what is new in a scope. Raises ``StorageUnavailable``, ``StorageFull``."""
+        """Send the new warnings of a scope. Raises ``StorageUnavailable``, ``StorageFull``."""
         if scope in self._telling:
             return
         self._telling.add(scope)
