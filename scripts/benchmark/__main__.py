@@ -176,11 +176,12 @@ def shortfalls(results: dict[str, dict[str, list[Figures]]]) -> list[str]:
 def beyond_limits(
     workloads: Sequence[Workload], results: dict[str, dict[str, list[Figures]]]
 ) -> list[str]:
-    """Medians above, or below, what their figure may be."""
+    """Medians of the server above, or below, what their figure may be; peers have no limits."""
     return [
         f"{workload.name} {server}: {figure.label}: {figure.form.format(value * figure.scale)}"
         for workload in workloads
         for server, rounds in results[workload.name].items()
+        if KINDS[server].has_tokens
         for figure in workload.figures
         if (value := medians(rounds).get(figure.key)) is not None
         and (

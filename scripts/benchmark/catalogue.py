@@ -14,6 +14,7 @@ from scripts.benchmark.stage import Stage
 from scripts.benchmark.streaming import IDLE_FACTOR, event_streams
 from scripts.benchmark.stress import CHURN_AT_ONCE, SLOW_READERS, churn, many, slow_readers
 from scripts.benchmark.talking import conversations, flood, kept, mark_read
+from scripts.benchmark.uploading import LARGE_TIMES, UPLOAD_ENVIRONMENT, uploads
 from scripts.benchmark.workloads import WARM_UP_CONNECTIONS, Figures, Size, echo, fan_out, idle
 
 
@@ -174,6 +175,29 @@ WORKLOADS = (
         Size(200, messages=60, publishers=32),
         _FAN_OUT,
         is_for_clusters=True,
+    ),
+    Workload(
+        "uploads",
+        f"{LARGE_TIMES} files of {{megabytes}} MiB; then {{connections:,}} clients that ping,"
+        " {seconds:.0f} s beside files of 20 MB",
+        uploads,
+        Size(100, seconds=10, megabytes=256),
+        Size(20, seconds=1, megabytes=4),
+        (
+            Figure(
+                "mb_per_s", "MB a second (0.5 x Tornado at least)", is_main=True, has_ratio=True
+            ),
+            Figure("mb_per_cpu_s", "for each second of its CPU", has_ratio=True),
+            Figure("small", "files of 20 MB meanwhile"),
+            Figure("p99_before_ms", "the clients' ping, p99 before, ms", "{:,.1f}"),
+            Figure("p99_during_ms", "the clients' ping, p99 meanwhile, ms", "{:,.1f}"),
+            Figure("p99_more_ms", "the difference, ms (5 at most)", "{:,.1f}", limit=5.0),
+            Figure("lost", "connections lost"),
+            _FAILED,
+            *_SHARES,
+        ),
+        extra_connections=1,
+        environment=UPLOAD_ENVIRONMENT,
     ),
     Workload(
         "slow",

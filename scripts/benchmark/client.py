@@ -28,6 +28,7 @@ from scripts.benchmark.producers import Answering
 from scripts.benchmark.streams import Stream, open_stream
 from scripts.benchmark.talkers import PING, Flooder, Senders, flood
 from scripts.benchmark.tokens import make_token
+from scripts.benchmark.uploaders import upload
 
 MARK = b'"sent_ns":"'
 """What stands before the time at which a message was published: 20 digits, CLOCK_MONOTONIC."""
@@ -336,6 +337,12 @@ class Load:
     async def ask_all(self, content: str, timeout_s: float) -> dict[str, Any]:
         """Send this message to each session, and wait for the answers."""
         return await self._asking.ask(content, timeout_s)
+
+    async def upload(
+        self, url: str, first: int, has_tokens: bool, length: int, times: int, seconds: float
+    ) -> dict[str, Any]:
+        """Be a user who uploads files."""
+        return await upload(url, f"u{first}" if has_tokens else None, length, times, seconds)
 
     async def close_streams(self) -> dict[str, Any]:
         """Close all event streams."""

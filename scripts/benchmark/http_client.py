@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from types import TracebackType
 from typing import Any, Self
+
+_BLOCK = memoryview(os.urandom(256 * 1024))
+"""Of a body whose bytes mean nothing."""
 
 
 class RequestError(Exception):
@@ -48,6 +52,22 @@ class HttpClient:
         """Put JSON; return the answer's JSON. Raises ``RequestError``."""
         return await self._send("PUT", path, body)
 
+    async def exchange(
+        self, method: str, path: str, headers: dict[str, str], length: int = 0
+    ) -> dict[str, str]:
+        """Send a body of so many bytes; return the headers of the successful answer.
+
+        Their names are in lower case. Raises ``RequestError``.
+        """
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = f"{method} {path} HTTP/1.1\r\n{self._head}{lines}Content-Length: {length}\r\n\r\n"
+        self._writer.write(head.encode())
+        for start in range(0, length, len(_BLOCK)):
+            self._writer.write(_BLOCK[: length - start])
+            await self._writer.drain()
+        answered, _ = await self._answer()
+        return answered
+
     async def _send(
         self, method: str, path: str, body: bytes, key: str | None = None
     ) -> dict[str, Any]:
@@ -61,6 +81,10 @@ class HttpClient:
 
     async def _request(self, request: bytes) -> bytes:
         self._writer.write(request)
+        _, body = await self._answer()
+        return body
+
+    async def _answer(self) -> tuple[dict[str, str], bytes]:
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {
             name.strip().lower(): value.strip()
@@ -70,4 +94,4 @@ class HttpClient:
         status = head[0].split(" ", 2)[1]
         if not status.startswith("2"):
             raise RequestError(f"{status}: {body[:300].decode('utf-8', 'replace')}")
-        return body
+        return headers, body

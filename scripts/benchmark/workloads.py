@@ -30,6 +30,8 @@ class Size:
     publishers: int = 1
     rate: float | None = None
     sessions: int = 0
+    megabytes: int = 0
+    """Of a file, in MiB."""
 
 
 async def fan_out(stage: Stage, size: Size) -> Figures:

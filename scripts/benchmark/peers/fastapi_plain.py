@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import tempfile
 import uuid
 from datetime import UTC, datetime
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from tornado.netutil import bind_sockets
 
 
@@ -61,6 +62,16 @@ async def broadcast(body: dict[str, Any]) -> dict[str, int]:
     stamp = {"id": uuid.uuid4().hex, "timestamp": datetime.now(UTC).isoformat()}
     text = json.dumps({**body, **stamp}, separators=(",", ":"))
     return {"sent": await manager.broadcast(text)}
+
+
+@app.put("/upload")
+async def upload(request: Request) -> dict[str, int]:
+    """Write a body to disk as it comes."""
+    with tempfile.TemporaryFile(dir=".") as file:
+        async for chunk in request.stream():
+            file.write(chunk)
+        file.flush()
+        return {"bytes": file.tell()}
 
 
 def main() -> None:

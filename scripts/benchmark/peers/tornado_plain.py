@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import tempfile
 import uuid
 from datetime import UTC, datetime
 from typing import ClassVar
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+LARGEST_UPLOAD = 2**30
 
 
 class Chat(WebSocketHandler):
@@ -52,10 +55,33 @@ class Broadcast(RequestHandler):
         self.write({"sent": sent})
 
 
+@stream_request_body
+class Upload(RequestHandler):
+    """Writes a body to disk as it comes."""
+
+    def prepare(self) -> None:
+        """Open a file, which goes when it is closed."""
+        self._file = tempfile.TemporaryFile(dir=".")  # noqa: SIM115 - closed by on_finish
+
+    def data_received(self, chunk: bytes) -> None:
+        """Write what came."""
+        self._file.write(chunk)
+
+    def put(self) -> None:
+        """Answer with the length."""
+        self._file.flush()
+        self.write({"bytes": self._file.tell()})
+
+    def on_finish(self) -> None:
+        """Remove the file."""
+        self._file.close()
+
+
 async def main() -> None:
     """Serve on a free port, and name it on stderr."""
-    routes = [("/ws", Chat), ("/broadcast", Broadcast)]
-    server = HTTPServer(Application(routes, log_function=lambda _: None))
+    routes = [("/ws", Chat), ("/broadcast", Broadcast), ("/upload", Upload)]
+    application = Application(routes, log_function=lambda _: None)
+    server = HTTPServer(application, max_body_size=LARGEST_UPLOAD)
     sockets = bind_sockets(0, "127.0.0.1", backlog=4096)
     server.add_sockets(sockets)
     print(
