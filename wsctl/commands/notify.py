@@ -199,7 +199,7 @@ def _show_deliveries(environment: Environment, document: dict[str, Any]) -> None
     table={
         "list": "wsctl.commands.notify:listing",
         "show": "wsctl.commands.notify:show",
-        "feed": "wsctl.commands.preferences:feed",
+        "feed": "wsctl.commands.feed:feed",
         "retry": "wsctl.commands.notify:retry",
         "cancel": "wsctl.commands.notify:cancel",
     }

@@ -13,7 +13,7 @@ from wsserver.errors import ValidationFailed
 from wsserver.notifications.contacts import TenantContacts
 from wsserver.notifications.feed_pushes import FeedMarks, FeedPushes
 from wsserver.notifications.notification_api import text_of
-from wsserver.notifications.preference_api import OwnOrStaff
+from wsserver.notifications.own_or_staff import OwnOrStaff
 from wsserver.notifications.templates import Renderer
 from wsserver.protocol.notifications import Locale, MarkNotificationsRequest
 from wsserver.protocol.validation import Fault

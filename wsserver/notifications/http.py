@@ -8,7 +8,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, Protocol
 
-from wsserver.notifications.answer_text import text_of
+from wsserver.notifications.body_text import text_of
 from wsserver.notifications.channels.base import Outcome, failed, retry, sent
 from wsserver.redaction import one_line
 

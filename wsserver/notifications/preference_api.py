@@ -11,33 +11,16 @@ from msgspec import UNSET, to_builtins
 
 from wsserver.clock import Clock
 from wsserver.errors import ValidationFailed
-from wsserver.identity.permissions import Permissions
 from wsserver.notifications.contacts import TenantContacts
+from wsserver.notifications.own_or_staff import OwnOrStaff
 from wsserver.notifications.preferences import changed, preference_faults
 from wsserver.notifications.templates import Templates
 from wsserver.protocol.notifications import ANY_TEMPLATE, Preferences, PreferencesRequest
 from wsserver.protocol.validation import Fault
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
-from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.storage.notifications.preferences import PreferenceStore
 
 SEND = "notifications:send"
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class OwnOrStaff:
-    """Access to what belongs to a user: the user's own token, or a permission and the scope."""
-
-    permissions: Permissions
-    tenancy: Tenancy
-
-    async def require(self, actor: Actor, user_id: str, permission: str) -> None:
-        """Raise ``Forbidden`` without the permission, ``NotFound`` for a user outside."""
-        claims = actor.claims
-        if claims.sub == user_id:
-            return
-        self.permissions.require(claims, permission)
-        await self.tenancy.scope(self.permissions.confined_to(claims)).find_user(user_id)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

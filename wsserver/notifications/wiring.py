@@ -25,7 +25,8 @@ from wsserver.notifications.metrics import NotificationMetrics
 from wsserver.notifications.notification_api import NotificationApi
 from wsserver.notifications.notification_commands import NotificationCommands
 from wsserver.notifications.notification_queue import NotificationQueue
-from wsserver.notifications.preference_api import OwnOrStaff, PreferenceApi
+from wsserver.notifications.own_or_staff import OwnOrStaff
+from wsserver.notifications.preference_api import PreferenceApi
 from wsserver.notifications.preferences import DeliveryRules
 from wsserver.notifications.recipients import RecipientFinder, Recipients
 from wsserver.notifications.service import NotificationService

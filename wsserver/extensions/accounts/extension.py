@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from wsserver.extending import ConsolePage, Extension, ExtensionContext, Job, Part
+from wsserver.extensions.accounts.collector import Collector
 from wsserver.extensions.accounts.options import AccountOptions, check_options
-from wsserver.extensions.accounts.outgoing import AccountQueue, Collector
+from wsserver.extensions.accounts.outgoing import AccountQueue
 from wsserver.extensions.accounts.routes import INTAKE, RESOURCE
 from wsserver.extensions.accounts.service import ACCOUNT_STATUS, MANAGE, READ, Accounts
 from wsserver.extensions.accounts.store import (

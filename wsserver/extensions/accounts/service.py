@@ -15,6 +15,7 @@ from wsserver.errors import BadRequest, NotFound, OrganizationSet, WsServerError
 from wsserver.extending.context import ExtensionContext
 from wsserver.extending.secrets import secret_of
 from wsserver.extensions.accounts import gewe, plain
+from wsserver.extensions.accounts.collector import OUTGOING_TYPES, Collector
 from wsserver.extensions.accounts.incoming import (
     AccountStatus,
     MalformedReport,
@@ -23,7 +24,6 @@ from wsserver.extensions.accounts.incoming import (
     session_of,
 )
 from wsserver.extensions.accounts.options import AccountOptions
-from wsserver.extensions.accounts.outgoing import OUTGOING_TYPES, Collector
 from wsserver.extensions.accounts.store import (
     AccountOutbox,
     AccountStore,

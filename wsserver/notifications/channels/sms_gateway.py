@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 from wsserver.clock import Clock
 from wsserver.config.gateway import Gateway
 from wsserver.errors import UrlForbidden
-from wsserver.notifications.answer_text import text_of, unescaped
+from wsserver.notifications.body_text import text_of, unescaped
 from wsserver.notifications.channels.base import Job, Outcome, failed, retry
 from wsserver.notifications.http import HttpRequest, HttpSend, NoAnswer, Redact, describe, judge
 

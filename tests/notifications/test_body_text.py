@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsserver.notifications.answer_text import TEXT_LIMIT_BYTES, text_of, unescaped
+from wsserver.notifications.body_text import TEXT_LIMIT_BYTES, text_of, unescaped
 
 TEXT = '{"msg": "发送成功"}'
 
