@@ -210,6 +210,33 @@ async def test_a_long_message_is_cut(console: Console, server: Server) -> None:
         await expect(page.locator(".json")).to_contain_text("window.hacked=1")
 
 
+@pytest.mark.gen_test
+async def test_a_session_without_messages_says_so_in_place_of_a_table(
+    console: Console, server: Server
+) -> None:
+    await joined(server, "early", "silent")
+    async with console.page("/sessions/silent") as page:
+        await expect(page.get_by_text("No kept messages.")).to_be_visible()
+        await expect(page.get_by_role("columnheader", name="Content")).to_have_count(0)
+        await server.post("/sessions/silent/messages", type="new_message", content="the first")
+        await expect(rows(page)).to_contain_text("the first")
+        await expect(page.get_by_text("No kept messages.")).to_have_count(0)
+
+
+@pytest.mark.gen_test
+async def test_a_name_neither_hides_the_id_nor_turns_it_round(
+    console: Console, server: Server
+) -> None:
+    await joined(server, "mallory", "named", username="\u202e" + "W" * 90)
+    async with console.page("/users?q=mallory") as page:
+        user = page.locator(".data a", has_text="mallory")
+        await expect(user.locator("bdi")).to_contain_text("WWW")
+        assert await user.evaluate("""(link) => {
+            const inner = link.querySelector("small").getBoundingClientRect();
+            return inner.width > 0 && inner.right <= link.getBoundingClientRect().right + 1;
+        }""")
+
+
 @pytest.mark.parametrize(
     "path", ["/connections", "/users", "/sessions", "/sessions/s7", "/users/emil"]
 )

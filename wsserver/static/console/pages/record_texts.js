@@ -58,7 +58,7 @@ export const TEXTS = {
   state_not_configured: ["not configured", "未配置"],
   state_no_address: ["no address", "无地址"],
   outcome_sent: ["sent", "已发送"],
-  outcome_retry: ["will be retried", "将重试"],
+  outcome_retry: ["failed for now", "暂时失败"],
   outcome_failed: ["failed", "失败"],
   outcome_interrupted: ["interrupted", "中断"],
 

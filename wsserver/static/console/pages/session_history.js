@@ -2,7 +2,7 @@
 
 import { get, id } from "../parts/api.js";
 import { at, button, json, userLink } from "../parts/blocks.js";
-import { h } from "../parts/dom.js";
+import { h, setText } from "../parts/dom.js";
 import { count } from "../parts/format.js";
 import { pathTo } from "../parts/router.js";
 import { answerPill } from "./answers.js";
@@ -22,7 +22,8 @@ export class History {
   #isLoading = false;
   #body = h("tbody");
   #older = button(t("older"), () => this.#loadOlder());
-  #none = h("p", { className: "hint" }, t("no_history"));
+  #none = h("p", { className: "hint" }, "…");
+  #table;
 
   constructor(sessionId, signal, hasTrace) {
     this.#hasTrace = hasTrace;
@@ -35,9 +36,9 @@ export class History {
       { className: "panel table-panel", "aria-label": t("history") },
       h("div", { className: "row spread toolbar" }, h("h2", {}, t("history")), this.#older),
       this.#none,
-      h(
+      (this.#table = h(
         "div",
-        { className: "scroll", tabIndex: 0, role: "group", "aria-label": t("history") },
+        { className: "scroll", hidden: true, tabIndex: 0, role: "group", "aria-label": t("history") },
         h(
           "table",
           { className: "data" },
@@ -58,7 +59,7 @@ export class History {
           ),
           this.#body,
         ),
-      ),
+      )),
     );
   }
 
@@ -79,12 +80,18 @@ export class History {
       for (const push of messages) this.#put(push);
       this.#isGrowing = messages.some(({ message }) => message?.state === "growing");
       [this.#epoch, this.#offset] = [epoch, offset];
-      this.#none.hidden = this.#lines.size > 0;
+      this.#table.hidden = this.#lines.size === 0;
+      this.#tell(this.#lines.size > 0 ? "" : t("no_history"));
     } catch (error) {
-      if (!this.#signal.aborted) this.#none.textContent = error.message;
+      if (!this.#signal.aborted) this.#tell(error.message);
     } finally {
       this.#isLoading = false;
     }
+  }
+
+  #tell(text) {
+    setText(this.#none, text);
+    this.#none.hidden = text === "";
   }
 
   async #loadOlder() {

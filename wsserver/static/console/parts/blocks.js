@@ -69,7 +69,9 @@ export function pill(text, kind = "") {
 /** A link to a user; what is no id, such as `(server)`, is only shown. */
 export function userLink(userId, name = null) {
   if (!USER_ID.test(userId)) return userId;
-  const label = name && name !== userId ? [name, " ", h("small", {}, userId)] : userId;
+  // Isolated and cut by itself: a name must not hide the id, nor turn it round by its direction.
+  const shown = name && h("bdi", { className: "name" }, name);
+  const label = shown && name !== userId ? [shown, " ", h("small", {}, userId)] : userId;
   return h("a", { href: pathTo("users", userId) }, label);
 }
 
