@@ -15,11 +15,16 @@ from scripts.backends.valkey import ValkeyProcess
 from tests.support.certificates import Authority
 from tests.support.cluster_nodes import ClusterNode, RedisCluster, eventually
 from wsserver.cluster.broker import Publication, PublishResult
+from wsserver.cluster.control import Request
 from wsserver.cluster.directory import Change
 from wsserver.cluster.errors import NodeNameTaken
 from wsserver.cluster.redis import bus
-from wsserver.cluster.redis.link import RedisLink, RedisUnusable
+from wsserver.cluster.redis.link import TIMEOUT_S, RedisLink, RedisUnusable
 from wsserver.protocol.targets import EVERYONE, session, user
+
+
+class Name(Request[str], frozen=True):
+    """Asks a node for its name."""
 
 
 @pytest.fixture
@@ -177,6 +182,10 @@ async def test_a_server_that_hangs_is_noticed_and_found_again(valkey: ValkeyProc
         valkey.pause()
         await eventually(lambda: one.broker.health()["ok"], False, within=8)
         assert await publish(one, "m1") == 1
+        one.control.add_handler(Name, lambda _: "n1")
+        async with asyncio.timeout(TIMEOUT_S / 2):  # no command waits for the server
+            answers = await one.control.ask_all(Name())
+        assert (answers.by_node, answers.unreachable) == ({"n1": "n1"}, ("n2",))
         valkey.resume()
         await eventually(lambda: one.broker.health()["ok"] and two.broker.health()["ok"], within=10)
         await eventually(lambda: publish(one, "m2"), 2)

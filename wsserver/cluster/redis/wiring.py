@@ -60,6 +60,12 @@ def build_redis(
     bus = Bus(link, node)
     info = NodeInfo(since, version)
     registry = NodeRegistry(link, node, instance, info, database, wall, predecessor)
-    control = RedisControl(bus, registry.living)
+
+    async def living() -> list[str]:
+        # A server that hangs would hold up each request, until the command times out.
+        is_away = not bus.is_up and bool(registry.last_living)
+        return registry.last_living if is_away else await registry.living()
+
+    control = RedisControl(bus, living)
     broker = RedisBroker(bus, link, lambda: registry.last_living)
     return RedisSeams(link, registry, broker, control, RedisTickets(link))
