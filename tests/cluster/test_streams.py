@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from collections.abc import Iterator
@@ -204,6 +205,26 @@ def test_without_redis_the_other_node_gets_it_from_the_database(
         valkey.start()
     for client in clients:
         client.close()
+
+
+def test_what_was_erased_without_redis_is_in_no_memory_afterwards(
+    nodes: Nodes, valkey: ValkeyProcess
+) -> None:
+    client = open_client(nodes[1], bearer=token("erased"))
+    said = [say(nodes[0], {"type": "user", "id": "erased"}, f"secret {n}") for n in (1, 2)]
+    assert len(take(client, 2)) == 2
+    since = {"epoch": said[0]["epoch"], "offset": 0}
+    valkey.kill()
+    try:
+        assert nodes[0].delete("/users/erased/data").ok["erased"]["messages"] == 2
+    finally:
+        valkey.start()
+    for node in nodes:
+        poll(lambda node=node: node.health()["checks"]["broker"]["ok"], bool)  # type: ignore[misc]
+    resumed = client.call("resume", streams={"user:erased": since})
+    assert resumed["type"] == "resumed", resumed
+    assert "secret" not in json.dumps(resumed)
+    client.close()
 
 
 def test_a_client_of_a_killed_node_resumes_on_the_other(

@@ -241,6 +241,7 @@ def build_live(
         retention=settings.retention,
         tail_limit_bytes=max(TAIL_LIMIT_BYTES, settings.replay_budget_bytes),
     )
+    broker.add_gap_listener(streams.changes_missed)
     published = PublishedMessages(events, top_talkers)
     router = Router(broker, streams, published, clock, settings.retention)
     revisions = Revisions(streams, control, clock, published.watch)

@@ -93,6 +93,11 @@ class Readings:
         for reading in self._running.get(stream, ()):
             reading.is_outdated = True
 
+    def outdate_all(self) -> None:
+        """Messages of any stream may have been changed."""
+        for stream in self._running:
+            self.outdate(stream)
+
 
 class FairSemaphore:
     """A semaphore that serves callers round-robin and gives each one slot at a time.

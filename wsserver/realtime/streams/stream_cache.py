@@ -113,6 +113,11 @@ class StreamCache:
         stream.drop_tail()
         self._tails.pop(stream.name, None)
 
+    def drop_tails(self) -> None:
+        """Evict the messages of all cached streams, and keep their positions."""
+        for stream in list(self._tails.values()):
+            self.drop_tail(stream)
+
     def _grown(self, stream: Stream, before: int) -> None:
         """Update the byte count and evict messages; those of the last used stream always stay."""
         name = stream.name

@@ -223,6 +223,11 @@ class Streams:
         if stream is not None:
             self._cache.drop_tail(stream)
 
+    def changes_missed(self) -> None:
+        """Notices of changes may have been lost: no message in memory is used any more."""
+        self._readings.outdate_all()
+        self._cache.drop_tails()
+
     # Positions
 
     def peek(self, name: str) -> Stream | None:
