@@ -159,6 +159,27 @@ async def test_messages_are_found_by_words_also_chinese_ones(
         await expect(page.locator("main")).to_contain_text("Nothing found.")
 
 
+@pytest.mark.gen_test
+async def test_older_results_are_asked_for_again_after_a_failure(
+    console: Console, server: Server
+) -> None:
+    for number in range(31):
+        await server.post(
+            "/sessions/c8/messages", type="new_message", content=f"parcel number {number}"
+        )
+    async with console.page("/search?query=parcel", requests_fail=True) as page:
+        await expect(page.locator(".results li")).to_have_count(30)
+        older = page.get_by_role("button", name="Older results")
+        await page.context.set_offline(True)
+        await older.click()
+        await expect(page.locator("main .problem")).not_to_be_empty()
+        await page.context.set_offline(False)
+        await older.click()
+        await expect(page.locator(".results li")).to_have_count(31)
+        await expect(page.locator("main .problem")).to_be_empty()
+        await expect(older).to_have_count(0)
+
+
 @pytest.mark.parametrize("path", ["/search?query=invoice", "/sessions/c6", "/answers/ONE"])
 @pytest.mark.gen_test
 async def test_nothing_stands_in_the_way_of_a_screen_reader(

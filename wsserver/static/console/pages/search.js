@@ -62,7 +62,6 @@ export function show({ root, query, signal, router, has }) {
       note.textContent = results.childElementCount ? "" : t("found_none");
     } catch (error) {
       if (mine !== run || signal.aborted) return;
-      cursor = null;
       problem.textContent = error.message;
     }
     more.hidden = cursor === null;
