@@ -143,7 +143,7 @@ def test_files_are_left_for_wsctl_and_taken_away(tmp_path: Path) -> None:
             assert answer.status == 200
         assert server.stop() == 0
     assert sorted(path.name for path in (tmp_path / "var").iterdir()) == [
-        "dev-jwt-secret", "wsserver.sqlite3",
+        "dev-jwt-secret", "files", "wsserver.sqlite3",
     ]  # fmt: skip
 
 
@@ -157,7 +157,8 @@ def test_a_server_leaves_the_files_of_a_later_one_alone(tmp_path: Path) -> None:
         assert json.loads((tmp_path / "var" / SERVER_FILE).read_text())["url"] == second.url
         assert (tmp_path / "var" / TOKEN_FILE).exists()
         assert second.stop() == 0
-    assert [path.name for path in (tmp_path / "var").iterdir()] == ["dev-jwt-secret"]
+    left = sorted(path.name for path in (tmp_path / "var").iterdir())
+    assert left == ["dev-jwt-secret", "files"]
 
 
 def test_the_secret_stays_from_one_start_to_the_next(tmp_path: Path) -> None:
@@ -184,7 +185,8 @@ def test_public_keys_make_no_tokens(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, "--dev", env=env) as server:
         assert server.stop() == 0
     assert not any("try" in line or "ticket" in line for line in server.lines)
-    assert [path.name for path in (tmp_path / "var").iterdir()] == ["wsserver.sqlite3"]
+    left = sorted(path.name for path in (tmp_path / "var").iterdir())
+    assert left == ["files", "wsserver.sqlite3"]
 
 
 def test_a_command_that_is_not_installed_is_called_as_a_module(

@@ -78,6 +78,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
         "/tokens/revoke": {"jti": "j"},
         "/ping/{user_id}": {"timeout_s": 10},
         "/users/{user_id}/chaos": {"delay_ms": 1, "duration_s": 600},
+        "/answers/{message_id}/finish": {"seq": 0, "usage": {"total_tokens": 512}},
         "/rules/test": {"since": "2024-01-15T14:30:00Z"},
     }
     seen: set[tuple[str, str]] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 from pathlib import Path
@@ -80,6 +79,8 @@ def replay(
     """
     from wsctl.commands.token import secret_of
     from wsctl.config.tokens import sign
+    import asyncio  # slow to import, as the next one
+
     from wsctl.replay.run import Player
 
     url = environment.target.url
