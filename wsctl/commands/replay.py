@@ -77,10 +77,10 @@ def replay(
     wsctl replay u1.json --speed 4 --max-pause 5s
     wsctl replay u1.json --commands-only -o json
     """
-    from wsctl.commands.token import secret_of
-    from wsctl.config.tokens import sign
     import asyncio  # slow to import, as the next one
 
+    from wsctl.commands.token import secret_of
+    from wsctl.config.tokens import sign
     from wsctl.replay.run import Player
 
     url = environment.target.url
