@@ -44,6 +44,8 @@ _BEGUN_WITH = frozenset(
 _MADE_ANEW = frozenset({"search_queue", "search_docs", *FtsIndex.tables})
 """Tables of the search index, which a server makes from the messages."""
 _ROWS_PER_READ = 1000
+_LOCK_WAIT_S = 1.0
+"""PostgreSQL needs a moment to notice that a server, or a copy before this one, has gone."""
 
 
 class CopiedDatabase(NamedTuple):
@@ -75,7 +77,7 @@ def copy_database(
         with closing(open_untouched(path)) as source, closing(server.connect()) as target:
             _require_current_schema(path, source)
             check_server(server, target)
-            lock_database(server, target, 0.0)
+            lock_database(server, target, _LOCK_WAIT_S)
             migrate(server, target)
             rows = _copy(path, server, source, target, _steps(path, source, schemas), clock.wall())
     except sqlite3.DatabaseError as error:
