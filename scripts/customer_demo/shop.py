@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import secrets
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from scripts.server_process import ROOT, environment, stop
 from wsserver.identity.tokens import sign_hmac
 
-ROOT = Path(__file__).parents[2]
 START_S = 30.0
-STOP_S = 15.0
 ORGANIZATION = "shop"
 ACCOUNT = "wechat"
 RESPONDER = "assistant"
@@ -164,19 +161,4 @@ class Shop:
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL where that is not enough."""
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), STOP_S)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-
-def environment() -> dict[str, str]:
-    """The environment, without the settings of another server."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("WSSERVER_")}
-    return {**own, "PYTHONPATH": str(ROOT)}
+        await stop(self._process)

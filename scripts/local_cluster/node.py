@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from scripts.server_process import ROOT, environment, stop
+
 START_S = 30.0
 AGAIN_S = 3.0
-STOP_S = 15.0
 
 
 class NodeFailed(Exception):
@@ -25,7 +23,7 @@ class Node:
     """``wsserver serve --dev`` in a folder of its own; its log is ``node.log`` there."""
 
     def __init__(
-        self, name: str, folder: Path, environment: Mapping[str, str], say: Callable[[str], None]
+        self, name: str, folder: Path, settings: Mapping[str, str], say: Callable[[str], None]
     ) -> None:
         self.name = name
         self.folder = folder
@@ -34,13 +32,11 @@ class Node:
         self._port = 0
         self._say = say
         folder.mkdir(parents=True, exist_ok=True)
-        own = {key: value for key, value in os.environ.items() if not key.startswith("WSSERVER_")}
         self._environment = {
-            **own,
-            **environment,
+            **environment(),
+            **settings,
             "WSSERVER_NODE": name,
             "WSSERVER_DATA_DIR": str(folder),
-            "PYTHONPATH": str(ROOT),
         }
         self._process: asyncio.subprocess.Process | None = None
 
@@ -93,13 +89,4 @@ class Node:
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL where that is not enough."""
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), STOP_S)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        await stop(self._process)
