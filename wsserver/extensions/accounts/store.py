@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.extension_schema import Migration
-from wsserver.storage.engine.leased_table import FENCE, Lease, LeasedTable, Result
+from wsserver.storage.engine.leased_table import FENCE, Lease, LeasedTable, Result, record_rows
 from wsserver.storage.maintenance.user_tables import UserTable
 
 KEPT_S = 30 * 86_400.0
@@ -223,10 +223,11 @@ class AccountOutbox(LeasedTable[ClaimedSend]):
         rows = await self._database.run(lambda db: db.execute(_CLAIM, values).fetchall())
         return sorted(map(ClaimedSend._make, rows), key=attrgetter("id"))
 
-    def _recording(self, result: Result) -> tuple[str, Mapping[str, Any]]:
+    def _record(self, db: Connection, lease: Lease, result: Result) -> dict[int, str]:
         """Note an attempt; a message that ended stays with its state."""
         due_at = result.at if result.due_at is None else result.due_at
-        return _RECORD, {"state": result.state, "due_at": due_at, "detail": result.detail}
+        members = {"state": result.state, "due_at": due_at, "detail": result.detail}
+        return record_rows(db, lease, result, _RECORD, members)
 
     async def counts(self) -> dict[tuple[str, str], int]:
         """Number of messages by account and state."""

@@ -64,6 +64,21 @@ _OVER = "(owner = :owner AND lease_until <= :until OR owner NOT IN (SELECT id FR
 """SQL condition of leases that have ended, in a database of several processes."""
 
 
+def record_rows(
+    db: Connection, lease: Lease, result: Result, sql: str, members: Mapping[str, Any]
+) -> dict[int, str]:
+    """Record a result row by row; returns the states by id.
+
+    ``sql``: the statement for one row, which ends with ``FENCE``; ``members``: its other values.
+    """
+    values = {**members, **lease._asdict()}
+    return {
+        recorded: result.state
+        for id_ in result.ids
+        for (recorded,) in db.execute(sql, {**values, "id": id_}).fetchall()
+    }
+
+
 class LeasedTable(ABC, Generic[C]):
     """A table with the columns ``due_at``, ``owner`` and ``lease_until``, read lane by lane.
 
@@ -152,22 +167,9 @@ class LeasedTable(ABC, Generic[C]):
             return 0  # without a write
         return await self._database.run(lambda db: self._end_leases(db, where, values(db)))
 
+    @abstractmethod
     def _record(self, db: Connection, lease: Lease, result: Result) -> dict[int, str]:
-        """Execute the statement of ``_recording`` for each row; returns the states by id."""
-        sql, members = self._recording(result)
-        values = {**members, **lease._asdict()}
-        return {
-            recorded: result.state
-            for id_ in result.ids
-            for (recorded,) in db.execute(sql, {**values, "id": id_}).fetchall()
-        }
-
-    def _recording(self, result: Result) -> tuple[str, Mapping[str, Any]]:
-        """The statement that records a result in one row, and its values.
-
-        It ends with ``FENCE``. A table that overrides ``_record`` has none.
-        """
-        raise NotImplementedError
+        """``record``, in the writing thread."""
 
     def _end_leases(self, db: Connection, where: str, values: Mapping[str, Any]) -> int:
         """Make rows due at ``:now`` at the latest, without a lease; returns their count."""

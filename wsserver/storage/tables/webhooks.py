@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple
@@ -13,7 +13,7 @@ import msgspec
 from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 from wsserver.protocol.revisions import deleted_message, message_in, replace_message
 from wsserver.storage.engine.connection import Connection
-from wsserver.storage.engine.leased_table import FENCE, Lease, LeasedTable, Result
+from wsserver.storage.engine.leased_table import FENCE, Lease, LeasedTable, Result, record_rows
 
 DEAD_KEPT_S = 7 * 86_400
 """Retention of postings that were given up."""
@@ -136,10 +136,11 @@ class WebhookOutbox(LeasedTable[ClaimedPosting]):
         rows = await self._database.run(lambda db: db.execute(_CLAIM, values).fetchall())
         return sorted(map(ClaimedPosting._make, rows), key=attrgetter("due_at", "id"))
 
-    def _recording(self, result: Result) -> tuple[str, Mapping[str, Any]]:
+    def _record(self, db: Connection, lease: Lease, result: Result) -> dict[int, str]:
         """Delete what was accepted, note the attempt at everything else."""
         sql = _DELETE if result.state == "sent" else _RESCHEDULE
-        return sql, {"due_at": result.due_at, "detail": result.detail}
+        members = {"due_at": result.due_at, "detail": result.detail}
+        return record_rows(db, lease, result, sql, members)
 
     async def waiting(self) -> list[tuple[str, int, int]]:
         """URL, count and total size of the bodies (bytes) of the postings that wait."""
