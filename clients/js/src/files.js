@@ -4,7 +4,7 @@ import { DISCONNECTED, WsError, delayAfter } from "./errors.js";
 
 const PATH = "/api/v1/websocket/files";
 const FILE_TYPE = "application/vnd.wsserver.file+json";
-const PART_BYTES = 4 * 1024 * 1024; // of one request; progress is told after each
+const PART_BYTES = 4 * 1024 * 1024; // of one request; progress is reported after each
 const TEMPORARY = [408, 409, 423, 460]; // and 500 and above: ask how far the upload is, go on
 
 /**

@@ -197,7 +197,7 @@ export class RtcCall extends EventTarget {
     return this.#isHere && !this.#isOver;
   }
 
-  /** The other side: `user_id`, `username`, `connection_id`, `connected`; null: nobody yet. */
+  /** The other side: `user_id`, `username`, `connection_id`, `connected`; null: no one has answered yet. */
   get peer() {
     return this.#isIncoming ? this.#view.caller : this.#view.callee;
   }
@@ -236,7 +236,7 @@ export class RtcCall extends EventTarget {
     const stream = await this.#options.getMedia({ audio, video });
     try {
       this.#require();
-      this.#isHere = true; // it is this device that answers, whoever tells it first
+      this.#isHere = true; // this device answers; the reply or the push may come first
       this.#local = stream;
       const reply = await this.#client.command("call_answer", { call_id: this.id });
       if (this.#isOver) this.#client.command("call_end", { call_id: this.id }).catch(() => {});
@@ -363,7 +363,7 @@ export class RtcCall extends EventTarget {
     }
   }
 
-  /** This page rings so long, unless it is told otherwise. */
+  /** How long this page rings, unless a push ends it earlier. */
   #ringFor(ms) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#end("missed", null), ms + CONFIRM_MS);

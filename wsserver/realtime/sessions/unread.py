@@ -265,7 +265,7 @@ class UnreadPushes:
         self._push_next(user_id, known)
 
     async def _compare(self, user_ids: list[str]) -> None:
-        """Look at everything that is unread to users, and push what is not as they were told."""
+        """Read all that is unread to users, and push what differs from the latest push."""
         for user_id in user_ids:
             del self._outdated[user_id]  # what comes from here on is compared again
             known = self._users.get(user_id)
