@@ -93,11 +93,12 @@ class AcknowledgementStore:
         )
 
     async def messages_of(self, user_id: str, notification_ids: Sequence[str]) -> list[str]:
-        """The ids of the messages in a user's inbox that carry these notifications."""
+        """The ids of the messages in a user's inbox that carry these notifications, oldest first."""
         sql = (
             "SELECT d.delivery_id FROM notifications n"  # noqa: S608 - constants only
             " JOIN deliveries d ON d.notification = n.id AND d.user_id = ?"
             f" WHERE n.notification_id {_AMONG} AND d.channel = 'websocket'"
+            " ORDER BY n.id"
         )
         return await self._database.read(
             lambda db: [
