@@ -76,8 +76,10 @@ export class Outbox {
   async #drain(lane) {
     if (lane.isBusy || lane.timer !== 0) return;
     lane.isBusy = true;
+    let hasSent = false;
     while (lane.entries.length > 0 && lane.timer === 0 && this.#hasRoom && this.#maySend(lane.id)) {
       const entry = lane.entries[0];
+      hasSent = true;
       try {
         entry.resolve(await this.#sendOne(entry));
       } catch (error) {
@@ -101,7 +103,7 @@ export class Outbox {
     lane.isBusy = false;
     const isIdle = lane.entries.length === 0;
     if (isIdle && this.#lanes.get(lane.id) === lane) this.#lanes.delete(lane.id);
-    if (this.#hasRoom) this.#next(lane);
+    if (hasSent && this.#hasRoom) this.#next(lane); // else no place has become free
   }
 
   get #hasRoom() {
