@@ -93,7 +93,7 @@ class AcknowledgementStore:
         )
 
     async def messages_of(self, user_id: str, notification_ids: Sequence[str]) -> list[str]:
-        """The ids of the messages in a user's inbox that carry these notifications, oldest first."""
+        """The ids of the messages in a user's inbox with these notifications, oldest first."""
         sql = (
             "SELECT d.delivery_id FROM notifications n"  # noqa: S608 - constants only
             " JOIN deliveries d ON d.notification = n.id AND d.user_id = ?"
