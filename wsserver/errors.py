@@ -348,6 +348,15 @@ class RateLimited(WsServerError):
         super().__init__("too many messages", retry_after_ms=retry_after_ms)
 
 
+class TooManyFailures(WsServerError):
+    """Too many wrong secrets from one address; ``retry_after_s`` until the next attempt."""
+
+    code = "rate_limited"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("too many wrong keys from this address", retry_after_s=retry_after_s)
+
+
 class ConnectionLimit(WsServerError):
     """One connection too many for this user."""
 

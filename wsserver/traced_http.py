@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from wsserver.addresses.reach import Reach
 from wsserver.http_client import HttpClient, HttpStream
-from wsserver.notifications.http import HttpAnswer, HttpRequest, HttpSend
+from wsserver.notifications.http import KEPT_BYTES, HttpAnswer, HttpRequest, HttpSend
 from wsserver.telemetry.spans import Telemetry
 from wsserver.telemetry.trace_context import present_trace
 
@@ -72,10 +72,15 @@ class HttpClients:
     telemetry: Telemetry
 
     def __call__(
-        self, reach: Reach | None, *, timeout_s: float = 10.0, trace: str | None = None
+        self,
+        reach: Reach | None,
+        *,
+        timeout_s: float = 10.0,
+        trace: str | None = None,
+        kept_bytes: int = KEPT_BYTES,
     ) -> HttpClient | TracedExchange:
         """``trace``: name of the spans, for receivers of one's own; None: requests have none."""
-        client = HttpClient(reach, timeout_s=timeout_s)
+        client = HttpClient(reach, timeout_s=timeout_s, kept_bytes=kept_bytes)
         return client if trace is None else TracedExchange(client, self.telemetry, trace)
 
 

@@ -17,6 +17,7 @@ from tests.support.waiting import until
 from tests.support.web_server import Server, Socket, StartServer, token
 from wsserver.errors import StorageUnavailable
 from wsserver.extensions.accounts.store import AccountStore
+from wsserver.web.http import failed_attempts
 
 KEY, TOKEN = "key-of-the-callback", "token-of-the-api"
 SESSION = "gewe:main:wxid_ann"
@@ -249,6 +250,40 @@ async def test_forged_and_malformed_callbacks(server: Server) -> None:
     stranger = {**nested(), "Appid": "wx_other"}
     assert (await report(server, stranger)).json() == {"result": "ignored"}
     assert (await server.get("/sessions")).json()["sessions"] == []
+
+
+@pytest.mark.gen_test
+async def test_wrong_keys_of_an_address_are_limited(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failed_attempts, "PERIOD_S", 600.0)
+    for number in range(failed_attempts.BURST):
+        assert (await report(server, nested(), key=f"wrong-{number}")).status == 404
+    for kind, key in ("gewe", "wrong"), ("gewe", KEY), ("webhook", KEY):
+        refused = await report(server, nested(), kind=kind, key=key)
+        assert (refused.status, refused.code) == (429, "rate_limited")
+        assert 500 <= int(refused.headers["retry-after"]) <= 600
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("answer", [b"<html>", b'{"data":{}}', b'{"ret":200,"x":"' + b"x" * 70_000])
+async def test_a_message_of_unknown_outcome_is_not_sent_again_by_itself(
+    server: Server, gewe: HttpProvider, answer: bytes
+) -> None:
+    gewe.answer_with(200, answer)
+    await report(server, nested())
+    bob = await member(server)
+    bob.send(type="send_message", session_id=SESSION, content="hello")
+    status = await bob.push("message_status_update")
+    assert status["status"] == "failed"
+    assert status["reason"].startswith("outcome unknown, it may have been sent: ")
+    (unsent,) = (await server.get("/accounts/main")).json()["unsent"]
+    assert (unsent["state"], unsent["detail"]) == ("failed", status["reason"])
+    assert len(gewe.requests) == 1
+    long_answer = {"ret": 200, "data": {"newMsgId": 9000000000000002}, "more": "x" * 4096}
+    gewe.answer_with(200, json.dumps(long_answer).encode())
+    await server.post("/accounts/main/retry")
+    assert (await bob.push("message_status_update"))["status"] == "delivered"
 
 
 @pytest.mark.gen_test

@@ -105,6 +105,14 @@ def test_entities_are_not_expanded() -> None:
     assert told.content_type == gewe.RAW_TYPE
 
 
+def test_large_xml_is_kept_as_it_is() -> None:
+    """The loop is not held: parsing has a limit."""
+    for size, content_type in ((0, gewe.JSON_TYPE), (gewe.XML_LIMIT, gewe.RAW_TYPE)):
+        received = gewe.read_callback(nested(49, app(57, "new", "<a/>" * (size // 4))))
+        assert isinstance(received, Received)
+        assert received.content_type == content_type
+
+
 def test_unknown_types_are_kept_as_they_are() -> None:
     body = nested(9999, "?")
     told = gewe.read_callback(body)
@@ -207,7 +215,10 @@ def test_outcomes() -> None:
         None,
         "ret 500: offline",
     )
-    assert gewe.outcome_of([]) == (None, "the answer is not JSON")
+    unreadable: Any
+    for unreadable in None, [], {}, {"ret": None}:
+        with pytest.raises(gewe.UnknownOutcome):
+            gewe.outcome_of(unreadable)
 
 
 def test_the_plain_kind() -> None:

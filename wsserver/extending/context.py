@@ -17,7 +17,7 @@ from wsserver.cluster.leases import Leases
 from wsserver.config import Settings
 from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import Permissions
-from wsserver.notifications.http import HttpRequest, HttpSend
+from wsserver.notifications.http import KEPT_BYTES, HttpRequest, HttpSend
 from wsserver.notifications.service import NotificationService
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import NewMessage, message_of
@@ -76,12 +76,17 @@ class MakeHttpClient(Protocol):
     """Makes a client for outgoing requests."""
 
     def __call__(
-        self, reach: Reach | None, *, timeout_s: float = 10.0, trace: str | None = None
+        self,
+        reach: Reach | None,
+        *,
+        timeout_s: float = 10.0,
+        trace: str | None = None,
+        kept_bytes: int = KEPT_BYTES,
     ) -> HttpExchange:
         """``reach``: the addresses that URLs may lead to; None: any, for URLs of the operator.
 
         ``trace``: requests are spans of this name and carry ``traceparent`` and ``tracestate``, for
-        receivers of one's own; None: they belong to no trace.
+        receivers of one's own; None: they belong to no trace. ``kept_bytes``: of an answer's body.
         """
         ...
 

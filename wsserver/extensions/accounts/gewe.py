@@ -20,7 +20,8 @@ from wsserver.extensions.accounts.incoming import (
 GROUP = "@chatroom"
 RAW_TYPE = "application/vnd.gewe+json"
 JSON_TYPE = "application/json"
-XML_LIMIT = 512 * 1024
+XML_LIMIT = 64 * 1024
+"""Characters of an ``appmsg`` that is parsed: in the worst case a few milliseconds of the loop."""
 _SHORTEST_ID = 11
 """An id of ten digits is a time, and not unique."""
 _LONGEST_ID = 128
@@ -191,10 +192,19 @@ def request_of(app_id: str, contact: str, content: Any) -> tuple[str, Any]:
     return "/message/postText", {**body, "content": text, "ats": ""}
 
 
+class UnknownOutcome(Exception):
+    """An answer that says neither that a message was sent nor that it was refused."""
+
+
 def outcome_of(answer: Any) -> tuple[str | None, str]:
-    """The messenger's id of a message that was sent, and ""; or None and why it was not."""
+    """The messenger's id of a message that was sent, and ""; or None and why it was not.
+
+    Raises ``UnknownOutcome``.
+    """
     if not isinstance(answer, dict):
-        return None, "the answer is not JSON"
+        raise UnknownOutcome("the answer is no JSON object")
+    if not _text(answer.get("ret")):
+        raise UnknownOutcome("the answer has no ret")
     data = answer.get("data")
     details = data if isinstance(data, dict) else {}
     if answer.get("ret") == 200:

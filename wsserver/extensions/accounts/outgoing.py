@@ -19,7 +19,7 @@ from wsserver.extensions.accounts.store import (
     AccountStore,
     ClaimedSend,
 )
-from wsserver.notifications.channels.base import Limits, Outcome, retry, sent
+from wsserver.notifications.channels.base import Limits, Outcome, failed, retry, sent
 from wsserver.notifications.delivery_policy import Retries
 from wsserver.notifications.delivery_queue import DeliveryQueue
 from wsserver.notifications.http import HttpRequest, HttpSend, NoAnswer, excerpt, judge
@@ -30,6 +30,8 @@ from wsserver.storage.engine.leased_table import Result
 log = logging.getLogger(__name__)
 
 PROVIDER_ID_LIMIT = 128
+ANSWER_LIMIT_BYTES = 64 * 1024
+"""Of an answer to a message; a longer one is cut off, and its outcome unknown."""
 STATUSES = {"sent": "delivered", "failed": "failed", "dead": "failed"}
 
 
@@ -60,7 +62,9 @@ class AccountQueue(DeliveryQueue[ClaimedSend]):
         self._ids = store
         reach = webhook_reach(settings)
         self._http: dict[str, HttpSend] = {
-            name: context.make_http_client(reach, timeout_s=each.timeout_s)
+            name: context.make_http_client(
+                reach, timeout_s=each.timeout_s, kept_bytes=ANSWER_LIMIT_BYTES
+            )
             for name, each in options.items()
         }
         self._tokens = {name: secret_of(each, "token") for name, each in options.items()}
@@ -131,7 +135,11 @@ class AccountQueue(DeliveryQueue[ClaimedSend]):
         except (DecodeError, UnicodeDecodeError, RecursionError):
             document = None
         outcome_of = gewe.outcome_of if options.kind == "gewe" else plain.outcome_of
-        provider_id, reason = outcome_of(document)
+        try:
+            provider_id, reason = outcome_of(document)
+        except gewe.UnknownOutcome as error:
+            # Not repeated: the contact would have the message twice if it was sent.
+            return failed(f"outcome unknown, it may have been sent: {error}")
         if provider_id is None:
             return retry(excerpt(reason, redact))
         if not (len(provider_id) <= PROVIDER_ID_LIMIT and provider_id.isprintable()):

@@ -86,11 +86,11 @@ class Retried(Answer):
     raw_request={"type": "object"},
     request_example={"TypeName": "Offline", "Appid": "wx_a1", "Wxid": "wxid_me"},
     takes_any_host=True,
-    errors=("not_found", "storage_unavailable"),
+    errors=("not_found", "rate_limited", "storage_unavailable"),
 )
 async def take_gewe(accounts: Accounts, call: Call) -> Any:
     """Callback of a GeWe account."""
-    return await accounts.take("gewe", call.path["account"], call.query.key, call.body)
+    return await _take(accounts, "gewe", call)
 
 
 @INTAKE.endpoint(
@@ -101,11 +101,16 @@ async def take_gewe(accounts: Accounts, call: Call) -> Any:
     raw_request={"type": "object"},
     request_example={"type": "message", "id": "m-1", "contact": "ann", "content": "Hello"},
     takes_any_host=True,
-    errors=("not_found", "storage_unavailable"),
+    errors=("not_found", "rate_limited", "storage_unavailable"),
 )
 async def take_webhook(accounts: Accounts, call: Call) -> Any:
     """Callback of an account of the kind webhook."""
-    return await accounts.take("webhook", call.path["account"], call.query.key, call.body)
+    return await _take(accounts, "webhook", call)
+
+
+async def _take(accounts: Accounts, kind: str, call: Call) -> Any:
+    account, key = call.path["account"], call.query.key
+    return await accounts.take(kind, account, key, call.body, call.remote_ip)
 
 
 @RESOURCE.endpoint("GET /accounts", READ, AccountList)

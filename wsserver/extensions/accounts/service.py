@@ -11,7 +11,13 @@ from msgspec.json import decode
 
 from wsserver.clock import rfc3339
 from wsserver.cluster.control import Notice
-from wsserver.errors import BadRequest, NotFound, OrganizationSet, WsServerError
+from wsserver.errors import (
+    BadRequest,
+    NotFound,
+    OrganizationSet,
+    TooManyFailures,
+    WsServerError,
+)
 from wsserver.extending.context import ExtensionContext
 from wsserver.extending.secrets import secret_of
 from wsserver.extensions.accounts import gewe, plain
@@ -38,6 +44,7 @@ from wsserver.realtime.observability.events import ANSWER_ENDED, MESSAGE_PUBLISH
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.messages.conversations import Holder, HolderWish
 from wsserver.storage.messages.message_rows import TransactionHook
+from wsserver.web.http.failed_attempts import FailedAttempts
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +76,7 @@ class Accounts:
         self._outbox = outbox
         self._collector = collector
         self._keys = {name: secret_of(each, "key") for name, each in self._options.items()}
+        self._failures = FailedAttempts(context.clock)
         self._statuses: dict[str, str] = {}
         """The latest reports to any node since this one started."""
         if self._options:
@@ -79,22 +87,28 @@ class Accounts:
 
     # -- callbacks
 
-    def require_key(self, kind: str, account: str, key: str) -> AccountOptions:
+    def _authenticate(self, kind: str, account: str, key: str, address: str) -> AccountOptions:
         """The account of a callback; raises ``NotFound`` for a wrong key, too."""
+        wait_s = self._failures.wait_s(address)
+        if wait_s:
+            raise TooManyFailures(wait_s)
         options = self._options.get(account)
         expected = self._keys.get(account, "")
         is_right = hmac.compare_digest(key.encode(), expected.encode())
         if options is None or options.kind != kind or not is_right:
+            self._failures.add(address)
             raise NotFound("account", account)
         return options
 
-    async def take(self, kind: str, account: str, key: str, body: bytes) -> dict[str, Any]:
-        """Store what a callback reports, once.
+    async def take(
+        self, kind: str, account: str, key: str, body: bytes, address: str
+    ) -> dict[str, Any]:
+        """Store what a callback from a client address reports, once.
 
-        Raises ``NotFound``, ``BadRequest`` for a body that is not the messenger's, and
-        ``StorageUnavailable`` or ``StorageFull``: the messenger has to repeat it.
+        Raises ``NotFound``, ``TooManyFailures``, ``BadRequest`` for a body that is not the
+        messenger's, and ``StorageUnavailable`` or ``StorageFull``: the messenger has to repeat it.
         """
-        options = self.require_key(kind, account, key)
+        options = self._authenticate(kind, account, key, address)
         try:
             content = decode(body)
         except (DecodeError, UnicodeDecodeError, RecursionError):

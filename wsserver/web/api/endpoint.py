@@ -41,6 +41,8 @@ class Call:
     """The endpoint's request struct; bytes with ``raw_request``; None without a body."""
     peer: str
     """Address of the socket's peer: the client's or a proxy's."""
+    remote_ip: str
+    """Address of the client, according to trusted proxies."""
     headers: Headers
 
     @property

@@ -125,11 +125,10 @@ class Exchange:
 
     async def receive(self) -> BodyReceiver:
         """Run the handler of an endpoint that takes its body while it arrives; after ``check``."""
-        info = self._info
         try:
             if self._refusal is not None:
                 raise self._refusal
-            call = Call(self._actor, info.parts, self._query, None, info.peer, info.headers)
+            call = self._call(None)
             with within(self._span.context):
                 receiver: BodyReceiver = await self._endpoint.handle(self._context, call)
         except BaseException as error:
@@ -204,7 +203,7 @@ class Exchange:
         if self._refusal is not None:
             raise _with_faults_of_body(self._refusal, endpoint, raw, self._context)
         decoded, body = _read_body(endpoint, raw, self._context)
-        call = Call(self._actor, info.parts, self._query, body, info.peer, info.headers)
+        call = self._call(body)
         keys = info.headers.get_list("Idempotency-Key")
         if keys and endpoint.takes_idempotency_key:
             if call.actor is None:
@@ -215,6 +214,12 @@ class Exchange:
             policy = {"Content-Security-Policy": PAGE_POLICY}
             return replace(reply, headers={**reply.headers, **policy})
         return reply
+
+    def _call(self, body: Struct | bytes | None) -> Call:
+        info = self._info
+        return Call(
+            self._actor, info.parts, self._query, body, info.peer, info.remote_ip, info.headers
+        )
 
     async def _respond_once(self, call: Call, keys: Sequence[str], decoded: Any) -> Reply:
         """Run the handler once per idempotency key; repeat the stored reply for a repeated key.
