@@ -69,6 +69,8 @@ async def test_a_server_that_is_killed_and_started_again(valkey: ValkeyProcess) 
         await one.close("c1", "u1")
         assert asyncio.get_running_loop().time() - started < 5
         assert one.directory.health()["ok"] is False
+        listed = [(each.node, each.connections) for each in await one.directory.nodes()]
+        assert listed == [("n1", 1), ("n2", 0)]  # of n2 nothing is known any more
         valkey.start()
         await eventually(lambda: one.broker.health()["ok"] and two.broker.health()["ok"], within=8)
         assert gaps == ["one"]

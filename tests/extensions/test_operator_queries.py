@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 import pytest
@@ -117,3 +118,14 @@ async def test_sessions_by_state_and_holder(database: Database) -> None:
         ("open", None, ["c"]),
     ):
         assert await store.matching(SessionFilter(state, holder)) == found, (state, holder)
+
+
+@pytest.mark.gen_test
+async def test_a_reported_status_is_noted_once_by_whichever_process(database: Database) -> None:
+    await database.run(lambda db: apply_steps(db, database.KIND, [ACCOUNTS.schema], NOW))
+    one, two = AccountStore(database), AccountStore(database)
+    assert await one.note_status("main", "offline", NOW) is None
+    assert await two.note_status("main", "offline", NOW + 1) == "offline"
+    former = [store.note_status("main", "online", NOW + 2) for store in (one, two)]
+    assert sorted(await asyncio.gather(*former), key=str) == ["offline", "online"]
+    assert await one.statuses() == await two.statuses() == {"main": "online"}

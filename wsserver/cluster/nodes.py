@@ -33,7 +33,8 @@ class Nodes:
     async def require(self, node: str) -> None:
         """Raise ``NotFound`` for a name that no node has, nor had within the last minute.
 
-        While the directory cannot be reached it lists this node only: then any name may be one.
+        While the directory cannot be reached, a node may have started meanwhile: then any name may
+        be one.
         """
         if node == self.own:
             return

@@ -413,19 +413,26 @@ class RedisDirectory(DirectoryUpkeep):
         return counts
 
     async def nodes(self) -> Sequence[NodeRecord]:
-        """The nodes, sorted by name."""
+        """The nodes, sorted by name; while Redis is away those that were last read."""
 
         async def run() -> list[NodeRecord]:
             await self._registry.refresh()
+            known = self._registry.known
             pipeline = self._link.commands.pipeline(transaction=False)
-            for node in self._registry.known:
+            for node in known:
                 pipeline.hlen(self._node_key(node.name))
             lengths = await pipeline.execute()
-            return [record_of(*each) for each in zip(self._registry.known, lengths, strict=True)]
+            return [record_of(*each) for each in zip(known, lengths, strict=True)]
 
+        found = await self._or(run, None)
+        return self._last_known() if found is None else found
+
+    def _last_known(self) -> list[NodeRecord]:
+        """The nodes without Redis: this one as it is, of the others no connections are known."""
         info = self._registry.info
-        alone = NodeRecord(self._node, info.since, len(self._local), info.version, info.state)
-        return await self._or(run, [alone])
+        own = NodeRecord(self._node, info.since, len(self._local), info.version, info.state)
+        others = [record_of(each, 0) for each in self._registry.known if each.name != self._node]
+        return sorted([own, *others], key=lambda each: each.node)
 
     def health(self) -> dict[str, Any]:
         """Whether Redis has this node's connections."""

@@ -10,7 +10,6 @@ from msgspec import DecodeError
 from msgspec.json import decode
 
 from wsserver.clock import rfc3339
-from wsserver.cluster.control import Notice
 from wsserver.errors import (
     BadRequest,
     NotFound,
@@ -51,13 +50,8 @@ log = logging.getLogger(__name__)
 READERS = {"gewe": gewe.read_callback, "webhook": plain.read_callback}
 READ, MANAGE = "accounts:read", "accounts:manage"
 ACCOUNT_STATUS = "account_status_changed"
-
-
-class StatusHeard(Notice, frozen=True):
-    """A messenger has reported the status of an account to one of the nodes."""
-
-    account: str
-    status: str
+UNKNOWN = "unknown"
+"""Status of an account whose messenger has not reported any."""
 
 
 class Accounts:
@@ -77,10 +71,7 @@ class Accounts:
         self._collector = collector
         self._keys = {name: secret_of(each, "key") for name, each in self._options.items()}
         self._failures = FailedAttempts(context.clock)
-        self._statuses: dict[str, str] = {}
-        """The latest reports to any node since this one started."""
         if self._options:
-            context.control.add_listener(StatusHeard, self._heard)
             context.events.add_event_handler(MESSAGE_PUBLISHED, self._published)
             context.events.add_event_handler(ANSWER_ENDED, self._published)
             context.tracing.add_outside(self._traced)
@@ -190,11 +181,10 @@ class Accounts:
             await chat.conversations.hold(session_id, wish, actor.claims.sub)
 
     async def _status(self, account: str, options: AccountOptions, status: str) -> None:
-        former = self._statuses.get(account, "unknown")
+        at = self._context.clock.wall()
+        former = await self._store.note_status(account, status, at) or UNKNOWN
         if former == status:
             return
-        self._statuses[account] = status
-        self._context.control.notify(StatusHeard(account, status))
         self._context.events.emit(ACCOUNT_STATUS, account=account, status=status, former=former)
         if status == "reconnecting":
             return
@@ -215,9 +205,6 @@ class Accounts:
         except WsServerError as error:
             log.warning("account status not told account=%s error=%s", account, error)
 
-    def _heard(self, notice: StatusHeard) -> None:
-        self._statuses[notice.account] = notice.status
-
     # -- outgoing
 
     async def _published(self, event: Event) -> None:
@@ -232,11 +219,12 @@ class Accounts:
         organization = self._context.access.scope(actor, READ).organization_id
         counts = await self._outbox.counts()
         last_sent = await self._outbox.last_sent()
+        statuses = await self._store.statuses()
         return [
             {
                 "account": name,
                 "kind": options.kind,
-                "status": self._statuses.get(name, "unknown"),
+                "status": statuses.get(name, UNKNOWN),
                 "organization_id": options.organization_id,
                 "pending": counts.get((name, "pending"), 0),
                 "sent": counts.get((name, "sent"), 0),

@@ -1,4 +1,4 @@
-"""Tables of accounts: sessions of contacts, ids in both directions, and the outbox."""
+"""Tables of accounts: sessions of contacts, ids in both directions, the outbox, statuses."""
 
 from __future__ import annotations
 
@@ -83,6 +83,18 @@ MIGRATIONS = (
             "CREATE INDEX account_outbox_by_state ON account_outbox (account, state, at)",
             "CREATE INDEX account_outbox_unsent ON account_outbox (account, id)"
             " WHERE state <> 'sent'",
+        ),
+    ),
+    Migration(
+        "0075_account_statuses",
+        (
+            """
+            CREATE TABLE account_statuses (
+                account TEXT PRIMARY KEY,
+                status TEXT NOT NULL,
+                at REAL NOT NULL
+            )
+            """,
         ),
     ),
 )
@@ -313,6 +325,22 @@ class AccountStore:
             )
         )
 
+    async def statuses(self) -> dict[str, str]:
+        """The status that the messenger has reported last, by account."""
+        rows = await self._database.read(
+            lambda db: db.execute("SELECT account, status FROM account_statuses").fetchall()
+        )
+        return dict(rows)
+
+    async def note_status(self, account: str, status: str, at: float) -> str | None:
+        """Note a reported status; returns the one before it, None: there was none.
+
+        Of two nodes that are told the same one, one notes the change and the other none.
+        """
+        return await self._database.run(
+            partial(_note_status, account=account, status=status, at=at)
+        )
+
     async def add(
         self, session: ContactSession, until: int, outgoing: Sequence[Outgoing], now: float
     ) -> int:
@@ -372,6 +400,18 @@ def note_message(
         " ON CONFLICT (account, provider_id) DO NOTHING",
         [account, provider_id, message_id, at],
     )
+
+
+def _note_status(db: Connection, account: str, status: str, at: float) -> str | None:
+    row = db.execute("SELECT status FROM account_statuses WHERE account = ?", [account]).fetchone()
+    former: str | None = None if row is None else row[0]
+    if former != status:
+        db.execute(
+            "INSERT INTO account_statuses (account, status, at) VALUES (?, ?, ?)"
+            " ON CONFLICT (account) DO UPDATE SET status = excluded.status, at = excluded.at",
+            [account, status, at],
+        )
+    return former
 
 
 def _session(db: Connection, session_id: str) -> ContactSession | None:
