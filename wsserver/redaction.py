@@ -23,6 +23,7 @@ _CREDENTIALS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
         ),
         r"\1" + REMOVED,
     ),
+    (("signature=",), re.compile(r"(?i)(\bsignature=)[^\s&\"'#<>]+"), r"\1" + REMOVED),
     # A JWT starts with the base64 of ``{"``, ``{ `` or ``{`` and a line break.
     (
         ("ey", "ew"),

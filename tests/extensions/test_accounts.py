@@ -187,7 +187,7 @@ async def test_what_fails_for_good_is_reported_and_can_be_sent_again(
     status = await bob.push("message_status_update")
     while status["status"] != "failed":
         status = await bob.push("message_status_update")
-    assert status["reason"] == "ret 500: bad ***"
+    assert status["reason"] == "ret 500: bad [redacted]"
     (main, _) = (await server.get("/accounts")).json()["accounts"]
     assert (main["failed"], main["pending"], main["last_sent_at"]) == (1, 0, None)
     whole = (await server.get("/accounts/main")).json()
@@ -195,13 +195,13 @@ async def test_what_fails_for_good_is_reported_and_can_be_sent_again(
     (unsent,) = whole["unsent"]
     assert (unsent["state"], unsent["contact"], unsent["sender"]) == ("failed", "wxid_ann", "bob")
     assert (unsent["attempts"], unsent["due_at"]) == (1, None)
-    assert unsent["detail"] == "ret 500: bad ***"
+    assert unsent["detail"] == "ret 500: bad [redacted]"
     trace = (await server.get(f"/messages/{unsent['message_id']}")).json()
     (outside,) = trace["outside"]
     assert outside.pop("at") >= unsent["at"]
     assert outside == {
         "by": "account main", "recipient": "wxid_ann", "state": "failed", "attempts": 1,
-        "reason": "ret 500: bad ***",
+        "reason": "ret 500: bad [redacted]",
     }  # fmt: skip
     stranger = token("m", "manager", organization_id="org_2")
     path = f"/messages/{unsent['message_id']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,7 +37,10 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(provider: AiProvider) -> dict[str, Any]:
-    bot = {"kind": "openai", "url": provider.url, "api_key": KEY, "model": "m", "system": "Be kind"}
+    bot = {
+        "kind": "openai", "url": provider.url, "api_key": KEY, "model": "m", "system": "Be kind",
+        "variables": {"n": 1, "tool": {"token": "t-9"}, "labels": ["inside-label"], "mode": "fast"},
+    }  # fmt: skip
     return {
         "extension_settings": {"responders": {"bot": bot}},
         "allow_loopback_urls": True,
@@ -235,13 +239,43 @@ async def test_an_answer_that_breaks_off_has_failed(server: Server, provider: Ai
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("by", ["member", "newer message", "failure"])
+async def test_reported_usage_counts_however_an_answer_ends(
+    server: Server, provider: AiProvider, by: str
+) -> None:
+    ann = await customer(server)
+    await say(ann, "hello")
+    asked = await provider.request()
+    asked.head()
+    asked.text("half of")
+    asked.event({"choices": [], "usage": {"total_tokens": 7}})
+    asked.text(" it")  # it is shown once the usage was read
+    message_id = (await ann.push("answer_appended"))["message_id"]
+    if by == "member":
+        await do(ann, type="cancel_answer", message_id=message_id)
+    elif by == "failure":
+        asked.close()
+    else:
+        await say(ann, "and now?")
+    assert (await ended(ann))["state"] in ("cancelled", "failed")
+
+    async def usage() -> Any:
+        return (await server.get(f"/answers/{message_id}")).json().get("usage")
+
+    while (found := await usage()) is None:
+        await asyncio.sleep(0.01)
+    assert (found["total_tokens"], found["amount"], found["source"]) == (7, 7, "bot")
+
+
+@pytest.mark.gen_test
 async def test_after_three_failures_a_human_is_wanted(server: Server, provider: AiProvider) -> None:
     ann = await customer(server)
     for number in 1, 2, 3:
         await say(ann, f"hello {number}")
         asked = await provider.request(number)
         asked.head(401, "application/json")
-        asked.send(b'{"error":{"message":"wrong key %s"}}' % KEY.encode())
+        reason = f"wrong key {KEY} t-9 inside-label fast"
+        asked.send(json.dumps({"error": {"message": reason}}).encode())
         asked.close()
         await statuses(ann, "failed")
 
@@ -253,10 +287,10 @@ async def test_after_three_failures_a_human_is_wanted(server: Server, provider: 
     listed = (await server.get("/notifications?template=human_takeover")).json()
     (notification,) = listed["notifications"]
     assert KEY not in str(notification)
-    assert "wrong key ***" in str(notification)
+    assert "wrong key [redacted] [redacted] [redacted] fast" in str(notification)
     shown = (await server.get("/responders/bot")).json()
     assert [each["session_id"] for each in shown["failures"]] == ["s1"] * 3
-    assert "wrong key ***" in shown["failures"][0]["reason"]
+    assert "wrong key [redacted] [redacted] [redacted] fast" in shown["failures"][0]["reason"]
     assert (shown["due"], shown["queue"]) == (0, [])
 
 

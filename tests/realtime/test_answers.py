@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.answers import Page, Producer, begun
@@ -260,6 +261,16 @@ async def test_cancelling_twice_is_answered_twice(live: Live) -> None:
     with pytest.raises(AnswerEnded) as ended:
         await producer.finish()
     assert ended.value.details == {"state": "cancelled", "reason": "enough"}
+
+
+@pytest.mark.gen_test
+async def test_usage_that_is_reported_after_a_cancel_counts_once(live: Live) -> None:
+    producer = await begun(live)
+    await producer.cancel("enough")
+    for tokens in 7, 8:
+        with pytest.raises(AnswerEnded):
+            await producer.finish(usage={"tokens": tokens})
+    assert msgspec.json.decode(msgspec.json.encode(await producer.get()))["usage"] == {"tokens": 7}
 
 
 @pytest.mark.gen_test

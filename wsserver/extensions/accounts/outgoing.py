@@ -25,6 +25,7 @@ from wsserver.notifications.delivery_queue import DeliveryQueue
 from wsserver.notifications.http import HttpRequest, HttpSend, NoAnswer, excerpt, judge
 from wsserver.protocol.targets import user
 from wsserver.realtime.messages.message import Message
+from wsserver.redaction import Redactor
 from wsserver.storage.engine.leased_table import Result
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class AccountQueue(DeliveryQueue[ClaimedSend]):
             for name, each in options.items()
         }
         self._tokens = {name: secret_of(each, "token") for name, each in options.items()}
+        self._redactors = {name: Redactor([token]) for name, token in self._tokens.items()}
 
     async def attempt(self, lane: str, claimed: ClaimedSend) -> Result:
         """Send a message."""
@@ -120,9 +122,7 @@ class AccountQueue(DeliveryQueue[ClaimedSend]):
             )
             url, headers["Authorization"] = options.url, f"Bearer {token}"
 
-        def redact(text: str) -> str:
-            return text.replace(token, "***")
-
+        redact = self._redactors[account]
         try:
             answer = await self._http[account](HttpRequest("POST", url, headers, encode(body)))
         except NoAnswer as error:

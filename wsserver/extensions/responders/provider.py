@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import DecodeError
 from msgspec.json import decode, encode
 
 from wsserver.clock import Clock
+from wsserver.config.masking import SHORTEST_WORD
+from wsserver.config.tables import is_secret, leaves
 from wsserver.errors import UrlForbidden
 from wsserver.extending.context import HttpExchange, HttpStreaming
 from wsserver.extensions.responders import fastgpt, openai
@@ -25,6 +27,7 @@ from wsserver.notifications.http import (
     excerpt,
     retry_after_s,
 )
+from wsserver.redaction import Redactor
 
 BODY_LIMIT_BYTES = 1024 * 1024
 """Of an answer that is not streamed."""
@@ -129,7 +132,7 @@ KINDS: dict[str, Kind] = {"openai": OpenAiKind(), "fastgpt": FastGptKind()}
 
 
 class Provider:
-    """One AI service. The key is only in the request's header, never in a text."""
+    """One AI service. Key and variables are only in its requests, never in a text."""
 
     def __init__(
         self, options: ResponderOptions, key: str, http: HttpExchange, clock: Clock
@@ -138,6 +141,7 @@ class Provider:
         self._kind = KINDS[options.kind]
         self._url = options.url.rstrip("/") + self._kind.path
         self._key = key
+        self._redact = Redactor([key, *_secrets_in(options.variables)])
         self._http = http
         self._clock = clock
 
@@ -185,7 +189,7 @@ class Provider:
             for event in events:
                 for piece in decoder.decode(event):
                     if isinstance(piece, Failure):
-                        return self._told(piece)
+                        return self._shown(piece)
                     await on_piece(piece)
         return None
 
@@ -199,7 +203,7 @@ class Provider:
             return Failure("the answer is neither an event stream nor JSON", is_temporary=False)
         for piece in decoder.decode_whole(content):
             if isinstance(piece, Failure):
-                return self._told(piece)
+                return self._shown(piece)
             await on_piece(piece)
         return None
 
@@ -219,14 +223,21 @@ class Provider:
             is_temporary = any(isinstance(each, Failure) and each.is_temporary for each in pieces)
         text = f"{stream.status}: {reason}" if reason else f"status {stream.status}"
         wait = retry_after_s(stream.headers.get("retry-after"), self._clock.wall())
-        return Outcome(self._told(Failure(text, is_temporary)), wait)
+        return Outcome(self._shown(Failure(text, is_temporary)), wait)
 
-    def _told(self, failure: Failure) -> Failure:
-        """The failure with a reason on one line, without the key."""
+    def _shown(self, failure: Failure) -> Failure:
+        """The failure with a reason on one line, without what may be secret in the request."""
         return failure._replace(reason=excerpt(failure.reason, self._redact))
 
-    def _redact(self, text: str) -> str:
-        return text.replace(self._key, "***")
+
+def _secrets_in(variables: dict[str, Any]) -> Iterator[str]:
+    """The texts in variables that may be secret: of secret names, or not short."""
+    for path, value in leaves(variables, ""):
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, dict):
+                yield from _secrets_in(text)
+            elif isinstance(text, str) and (is_secret(path) or len(text) >= SHORTEST_WORD):
+                yield text
 
 
 async def _read(stream: HttpStreaming, limit_bytes: int) -> bytes:

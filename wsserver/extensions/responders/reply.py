@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +22,8 @@ from wsserver.protocol.answers import (
 from wsserver.protocol.requests import Sender
 from wsserver.protocol.types import JsonObject
 from wsserver.realtime.access.actor import Actor
+
+log = logging.getLogger(__name__)
 
 REASON_LIMIT = 200
 
@@ -129,9 +132,23 @@ class Reply:
             # The node that had the answer is lost, and with it the latest texts.
             await self._end(AnswerFinishRequest(usage=noted, content="".join(self._texts)))
 
-    async def fail(self, reason: str) -> None:
+    async def fail(self, reason: str, usage: JsonObject) -> None:
         """The provider has failed in the middle of it."""
-        await self._end(AnswerFinishRequest(state="failed", reason=reason[:REASON_LIMIT]))
+        reason = reason[:REASON_LIMIT]
+        await self._end(AnswerFinishRequest(state="failed", reason=reason, usage=usage or UNSET))
+
+    async def report(self, usage: JsonObject) -> None:
+        """Count what it has used, after it was ended by others."""
+        if not usage:
+            return
+        try:
+            await self.fail("stopped", usage)
+        except Stopped:
+            return
+        except WsServerError as error:
+            log.warning(
+                "usage of an answer not counted message_id=%s error=%s", self.message_id, error
+            )
 
     async def settle(self) -> None:
         """Wait until it has begun, if that is under way: it may be interrupted meanwhile."""

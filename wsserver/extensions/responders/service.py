@@ -257,9 +257,10 @@ class Responders:
                 await self._store.end(session_id, run.due, question=outcome.question)
                 self._show(session_id, "completed", message_id=reply.message_id)
             else:
-                await reply.fail(outcome.failure.reason)
+                await reply.fail(outcome.failure.reason, self._usage(name, reply))
                 await self._failed(claim, run, conversation, seen, outcome.failure)
         except Stopped:
+            await reply.report(self._usage(name, reply))
             await self._store.end(session_id, run.due)
             self._show(session_id, "failed", detail="stopped")
         except asyncio.CancelledError:
@@ -347,13 +348,15 @@ class Responders:
 
     async def _interrupted(self, run: Run, claim: Claim, reply: Reply) -> None:
         """The request was stopped: by a newer message, another holder, or the server's stop."""
-        session_id = claim.session_id
+        session_id, usage = claim.session_id, self._usage(claim.responder, reply)
         if run.is_restarted or self._is_stopping:
             await reply.cancel("restart" if self._is_stopping else "new_message")
+            await reply.report(usage)
             if self._is_stopping:
                 await self._store.release(session_id)
             return
         await reply.settle()
+        await reply.report(usage)
         await self._store.end(session_id, run.due)
         self._show(session_id, "failed", detail="stopped")
 

@@ -321,7 +321,7 @@ class OwnedAnswers:
                 answer, "answer_ended", members, finish, hook=hook
             )
         except TermChanged:
-            await self._end(answer, Ending("interrupted", TAKEN))
+            await self._end(answer, Ending("interrupted", TAKEN, usage=ending.usage))
             raise AnswerEnded("interrupted", TAKEN) from None
         except (AnswerEnded, AnswerMoved, NotFound) as error:
             self._drop(answer)

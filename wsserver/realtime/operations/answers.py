@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw
 from msgspec.json import encode
 
 from wsserver.clock import Clock, rfc3339, rfc3339_or_none
-from wsserver.errors import NotFound, ValidationFailed
+from wsserver.errors import AnswerEnded, NotFound, ValidationFailed
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
 from wsserver.protocol.answers import (
     AnswerAppendRequest,
@@ -163,7 +163,8 @@ class Answers:
     ) -> JsonObject:
         """End an answer by its producer.
 
-        Raises as ``AnswerRouting.end``; ``NotFound``, ``ValidationFailed``.
+        ``usage`` counts also where the answer was cancelled or interrupted before. Raises as
+        ``AnswerRouting.end``; ``NotFound``, ``ValidationFailed``.
         """
         self._permissions.require(actor.claims, PUBLISH)
         await self._require_inside(actor, message_id)
@@ -177,7 +178,12 @@ class Answers:
             actor.claims.sub,
             None if request.seq is UNSET else request.seq,
         )
-        return await self._routing.end(message_id, ending)
+        try:
+            return await self._routing.end(message_id, ending)
+        except AnswerEnded:
+            if ending.usage is not None:
+                await self._store.note_usage(message_id, ending.usage)
+            raise
 
     async def cancel(
         self, actor: Actor, message_id: str, request: AnswerCancelRequest

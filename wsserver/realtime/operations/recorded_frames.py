@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from typing import Any, Final
 
 import msgspec
 
-from wsserver.redaction import REMOVED
+from wsserver.redaction import REMOVED, Redactor
 
 SECRETS: Final = frozenset(
     {
@@ -32,8 +31,7 @@ STRUCTURE: Final = frozenset(
 )
 """Members whose texts stay as they are; all others are masked unless contents are wanted."""
 
-_SECRET_IN_ADDRESS: Final = re.compile(r"([?&](?:signature|token|ticket)=)[^&#\s\"'<>]+")
-"""What makes an address in a text a credential."""
+_REDACT: Final = Redactor()
 
 
 def read_text(payload: bytes) -> dict[str, Any] | None:
@@ -60,7 +58,7 @@ def _member(key: str, value: Any, with_contents: bool) -> Any:
     if isinstance(value, list):
         return [_member(key, each, with_contents) for each in value]
     if with_contents or key in STRUCTURE:
-        return _SECRET_IN_ADDRESS.sub(rf"\1{REMOVED}", value) if isinstance(value, str) else value
+        return _REDACT(value) if isinstance(value, str) else value
     return masked(value) if isinstance(value, str) or key in FREE else value
 
 

@@ -76,6 +76,10 @@ _PROGRESS = (
     "seq = ?, length = ?, last_digest = ?, first_text_at = ?, last_text_at = ?, stalls = ?,"
     " watchers = ?"
 )
+_NOTE_USAGE = (
+    "UPDATE answers SET token_usage = ? WHERE message_id = ? AND token_usage IS NULL"
+    " AND state IN ('cancelled', 'interrupted') RETURNING session_id, state, ended_at"
+)
 _SAVE = f"UPDATE answers SET {_PROGRESS} WHERE message_id = ?"  # noqa: S608 - constants only
 _SAVE_TEXT = "INSERT INTO answer_texts (message_id, seq, text) VALUES (?, ?, ?)"
 _END = (
@@ -274,6 +278,22 @@ class AnswerStore:
                 note(db, ended)
 
         return TransactionHook(require, write)
+
+    async def note_usage(self, message_id: str, usage: str) -> None:
+        """Note what an answer has used that others than its producer have ended.
+
+        Only the first report counts.
+        """
+
+        def note(db: Connection) -> None:
+            row = db.execute(_NOTE_USAGE, [usage, message_id]).fetchone()
+            if row is None:
+                return
+            session_id, state, ended_at = row
+            for each in self._notes:
+                each(db, EndedAnswer(message_id, session_id, state, ended_at, usage))
+
+        await self._database.run(note)
 
     async def find(self, message_id: str) -> AnswerRow | None:
         """An answer by the id of its message; None: there is none."""
