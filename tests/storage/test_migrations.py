@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -7,10 +8,15 @@ from pathlib import Path
 import pytest
 import sqlite_utils
 
+from wsserver.paging import LARGEST_INT
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.leased_table import Lease
 from wsserver.storage.engine.migrations import MIGRATIONS, applied_names, known_names
-from wsserver.storage.messages.streams import Counts, StreamStore
+from wsserver.storage.engine.sqlite_connection import SqliteConnection
+from wsserver.storage.messages import stream_appends
+from wsserver.storage.messages.search import Query, SearchStore
+from wsserver.storage.messages.search_rows import is_of_this_version
+from wsserver.storage.messages.streams import Append, Counts, StreamStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore
 from wsserver.storage.tables.webhooks import WebhookOutbox
@@ -120,3 +126,29 @@ async def test_postings_from_before_there_were_leases_keep_their_state(
     assert (one.delivery_id, one.attempt) == ("h1", 4)
     page = await outbox.page(10, None, is_given_up=True, event=None)
     assert [each.posting_id for each in page.items] == ["h2"]
+
+
+@pytest.mark.gen_test
+async def test_a_new_index_of_messages_is_filled_from_what_is_stored(
+    path: Path, make_database: Callable[..., Database]
+) -> None:
+    path.parent.mkdir()
+    payload = b'{"type":"new_message","message":{"content":"apple"}}'
+    message = Append("session:s1", "m1", "new_message", payload, 1.0, 9e9)
+    with closing(sqlite3.connect(path, isolation_level=None, factory=SqliteConnection)) as db:
+        before = sqlite_utils.Database(db, execute_plugins=False)
+        MIGRATIONS.apply(before, stop_before="m0061_trigrams")
+        stream_appends.append(db, [message])
+        (key,) = db.execute("SELECT key FROM search_queue").fetchone()
+        db.execute("DELETE FROM search_queue")
+        db.execute("INSERT INTO search_docs (id, key, is_indexed) VALUES (1, ?, 1)", [key])
+        db.execute("INSERT INTO search_grams (rowid, grams) VALUES (1, 'app ppl ple')")
+        db.execute("INSERT INTO meta (key, value) VALUES ('search_version', 'former')")
+    database = make_database()
+    await database.open()
+    store = SearchStore(database)
+    assert not await database.read(is_of_this_version)
+    while await store.prepare() or await store.index():
+        pass
+    query = Query(["pple"], None, LARGEST_INT, 2.0, 10)
+    assert [hit.found.message_id for hit in (await store.find(query)).hits] == ["m1"]

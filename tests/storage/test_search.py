@@ -288,6 +288,17 @@ async def test_compacting_leaves_what_is_there(
 
 @pytest.mark.sqlite_only
 @pytest.mark.gen_test
+async def test_a_batch_becomes_one_part_of_the_index(
+    streams: StreamStore, store: SearchStore, database: Database
+) -> None:
+    await streams.append([said(f"apple {number}") for number in range(9)])
+    await indexed(store)
+    sql = "SELECT count(DISTINCT segid) FROM search_trigrams_idx"
+    assert await database.read(lambda db: db.execute(sql).fetchone()) == (1,)
+
+
+@pytest.mark.sqlite_only
+@pytest.mark.gen_test
 async def test_nothing_of_a_deleted_message_stays_in_the_index(
     streams: StreamStore, store: SearchStore, database: Database
 ) -> None:
@@ -296,7 +307,7 @@ async def test_nothing_of_a_deleted_message_stays_in_the_index(
 
     async def blocks() -> bytes:
         return await database.read(
-            lambda db: b"".join(b for (b,) in db.execute("SELECT block FROM search_grams_data"))
+            lambda db: b"".join(b for (b,) in db.execute("SELECT block FROM search_trigrams_data"))
         )
 
     assert b"xyz" in await blocks()

@@ -17,6 +17,7 @@ from wsserver.storage.messages.search_text import (
     normal_form,
     searched_text,
     snippet,
+    spaced_form,
     terms_of,
 )
 
@@ -58,13 +59,13 @@ def test_whatever_a_text_contains_is_found(text: str, start: int, length: int) -
     if not terms:
         return
     assert contains(text, terms)
-    grams = grams_of(normal)
+    grams = grams_of(spaced_form(normal))
     missing = [gram for gram in grams_to_ask(terms) if gram not in grams]
     for gram in missing:
-        # Of two characters without a wide one, only those within a word are not indexed.
-        assert len(gram) == 2
+        # Two letters are found at the beginning of a word only.
+        assert re.fullmatch(r" \w\w", gram)
         assert not set(gram) & set(WIDE + "\U0001f600")
-        assert not re.search(rf"(?<!\w){re.escape(gram)}", normal)
+        assert not re.search(rf"(?<!\w){re.escape(gram[1:])}", normal)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,21 @@ def test_two_characters_suffice(query: str) -> None:
     text = normal_form(f"it is {query}!")
     asked = grams_to_ask(terms_of(query))
     assert asked
-    assert set(asked) <= grams_of(text)
+    assert set(asked) <= grams_of(spaced_form(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "spaced"),
+    [
+        ("hello world_1", " hello world_1 "),
+        ("退款ok了", " 退 款 ok 了 "),
+        ("it's :)", " it ' s : ) "),
+        ("a\0b", " a \ufffd b "),
+        ("", ""),
+    ],
+)
+def test_signs_and_wide_characters_stand_alone(text: str, spaced: str) -> None:
+    assert spaced_form(text) == spaced
 
 
 def test_the_index_is_asked_for_few_grams_of_a_long_query() -> None:

@@ -44,13 +44,23 @@ def is_complete(push: bytes) -> bool:
 
 def text_of(push: bytes) -> str:
     """The content as one text: of an object all its texts, a line each."""
-    return "\n".join(_texts(_PUSH.decode(push).message.content))
+    return _joined(_PUSH.decode(push).message.content)
+
+
+def complete_text_of(push: bytes) -> str:
+    """The same of a message with its whole content, see ``is_complete``; empty for another one."""
+    message = _PUSH.decode(push).message
+    return "" if message.deleted or message.state == GROWING else _joined(message.content)
 
 
 def sender_of(push: bytes) -> tuple[str | None, str | None]:
     """User id and name of the sender."""
     sender = _PUSH.decode(push).message.sender or _Sender()
     return sender.user_id, sender.username
+
+
+def _joined(content: Any) -> str:
+    return content if isinstance(content, str) else "\n".join(_texts(content))
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -100,16 +100,17 @@ class Indexed(NamedTuple):
     """What is indexed under a number."""
 
     id: int
-    grams: Collection[str]
-    """Pieces of text, of 1 to 3 characters."""
+    text: str
+    """Its grams are all pieces of three characters; no NUL."""
     group: int
     """A number that queries may be limited to."""
 
 
 class GramIndex(Protocol):
-    """Finds the numbers whose texts have all of some grams. The engines implement it.
+    """Finds the numbers whose texts have all of some grams, of three characters each.
 
-    The functions run in jobs of the database; numbers are those of the table ``search_docs``.
+    The engines implement it. The functions run in jobs of the database; numbers are those of
+    the table ``search_docs``.
     """
 
     tables: tuple[str, ...]

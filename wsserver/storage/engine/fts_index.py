@@ -1,37 +1,42 @@
 """SQLite's ``GramIndex``: an FTS5 table that holds no text, only which document has which gram.
 
-``detail=none`` keeps no positions: queries find documents that have all grams, and the caller
-compares the text itself.
+Its tokenizer makes the grams, in a tenth of the time that Python would need. ``detail=none`` keeps
+no positions: queries find documents that have all grams, and the caller compares the text itself.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from wsserver.storage.engine.connection import Connection, Indexed
 
-TABLE = "search_grams"
+TABLE = "search_trigrams"
 _COMPACT_PAGES = 200
 """Pages that one part of ``compact`` merges."""
-_GROUP = "\uf8ff"
-"""Begins the token of a group; a private character, as the text's own ones are not left."""
-_AS_LETTER = {code: 0xE000 + code for code in range(128) if not chr(code).isalnum()}
-"""Signs as private characters, which the tokenizer ``ascii`` takes for letters."""
+_DIGITS = 0xF0000
+"""Private characters, the digits of groups: three are one gram. A text that has the same ones is
+found in addition."""
+_DIGIT_BITS = 10
 _REMOVES_AT_ONCE = sqlite3.sqlite_version_info >= (3, 42)
 """Whether FTS5 can take entries out, rather than note that they do not count any more."""
 
 
 class FtsIndex:
-    """The table ``search_grams``."""
+    """The table ``search_trigrams``."""
 
     tables = (TABLE, *(f"{TABLE}_{part}" for part in ("data", "idx", "config", "content")))
 
     def add(self, db: Connection, documents: Sequence[Indexed]) -> None:
-        """Index documents, whose numbers are not in the index."""
+        """Index documents, whose numbers are not in the index.
+
+        In the order of their numbers: at each that is lower than the one before, FTS5 writes out
+        what it has gathered, as a part of the index of its own.
+        """
         db.executemany(
-            f"INSERT INTO {TABLE} (rowid, grams) VALUES (?, ?)",  # noqa: S608 - a constant
-            [(each.id, _tokens(each)) for each in documents],
+            f"INSERT INTO {TABLE} (rowid, text, stream) VALUES (?, ?, ?)",  # noqa: S608 - a constant
+            [(id_, text, _gram_of(group)) for id_, text, group in sorted(documents)],
         )
 
     def remove(self, db: Connection, documents: Sequence[Indexed]) -> None:
@@ -41,8 +46,9 @@ class FtsIndex:
                 f"INSERT INTO {TABLE} ({TABLE}, rank) VALUES ('secure-delete', 1)"  # noqa: S608
             )
         db.executemany(
-            f"INSERT INTO {TABLE} ({TABLE}, rowid, grams) VALUES ('delete', ?, ?)",  # noqa: S608
-            [(each.id, _tokens(each)) for each in documents],
+            f"INSERT INTO {TABLE} ({TABLE}, rowid, text, stream)"  # noqa: S608
+            " VALUES ('delete', ?, ?, ?)",
+            [(id_, text, _gram_of(group)) for id_, text, group in sorted(documents)],
         )
 
     def find(
@@ -54,9 +60,9 @@ class FtsIndex:
         limit: int,
     ) -> Iterable[int]:
         """The highest numbers below ``before`` that have all of the grams, descending."""
-        terms = [_quoted(gram.translate(_AS_LETTER)) for gram in grams]
+        terms = list(map(_quoted, grams))
         if groups is not None:
-            terms.append(f"({' OR '.join(_quoted(_token_of(group)) for group in groups)})")
+            terms.append(f"({' OR '.join(_quoted(_gram_of(group)) for group in groups)})")
         rows = db.execute(
             f"SELECT rowid FROM {TABLE} WHERE {TABLE} MATCH ? AND rowid < ?"  # noqa: S608
             " ORDER BY rowid DESC LIMIT ?",
@@ -91,14 +97,14 @@ class FtsIndex:
         )
 
 
-def _tokens(document: Indexed) -> str:
-    tokens = sorted({gram.translate(_AS_LETTER) for gram in document.grams})
-    return " ".join([*tokens, _token_of(document.group)])
+@lru_cache(maxsize=4096)
+def _gram_of(group: int) -> str:
+    """The gram of a group: ten bits in each character, so of up to 2³⁰."""
+    last = (1 << _DIGIT_BITS) - 1
+    digits = (group >> 2 * _DIGIT_BITS, group >> _DIGIT_BITS, group)
+    return "".join([chr(_DIGITS + (digit & last)) for digit in digits])
 
 
-def _token_of(group: int) -> str:
-    return f"{_GROUP}{group}"
-
-
-def _quoted(token: str) -> str:
-    return f'"{token}"'
+def _quoted(gram: str) -> str:
+    escaped = gram.replace('"', '""')
+    return f'"{escaped}"'

@@ -27,7 +27,7 @@ COMPARED_BYTES = 4 * 1024 * 1024
 """Likewise, of messages: comparing takes the processor from everybody."""
 _ASKED_AT_ONCE = 200
 _READ_AT_ONCE = 25
-BATCH_MESSAGES = 200
+BATCH_MESSAGES = 500
 BATCH_BYTES = 512 * 1024
 """What is indexed by one transaction: a few milliseconds."""
 _REBUILT_AT_ONCE = 1000

@@ -17,9 +17,9 @@ from wsserver.storage.engine.connection import Connection, Indexed
 from wsserver.storage.messages.message_rows import OFFSET_BITS, SESSION, Append
 from wsserver.storage.messages.search_text import (
     VERSION,
-    grams_of,
     normal_form,
     searched_text,
+    spaced_form,
 )
 
 SEARCHED_TYPE = "new_message"
@@ -81,8 +81,8 @@ class Queued(NamedTuple):
     key: int
     revision: int | None
     """None: the message is gone."""
-    grams: frozenset[str]
-    """Empty: it is not searched."""
+    text: str
+    """In its spaced form; empty: it is not searched."""
 
 
 def is_searched(item: Append) -> bool:
@@ -121,11 +121,15 @@ def removed(db: Connection, keys: Sequence[int]) -> None:
 
 def document(id_: int, key: int, payload: bytes) -> Indexed:
     """A message as it is indexed."""
-    return Indexed(id_, grams_of(normal_form(searched_text(payload))), key >> OFFSET_BITS)
+    return Indexed(id_, _text(payload), key >> OFFSET_BITS)
+
+
+def _text(payload: bytes) -> str:
+    return spaced_form(normal_form(searched_text(payload)))
 
 
 def queued(db: Connection, limit: int, budget: int) -> list[Queued]:
-    """The latest messages of the queue with their grams; ``budget``: bytes, but one in any case.
+    """The latest messages of the queue with their texts; ``budget``: bytes, but one in any case.
 
     The latest first: what was stored before there was an index must not delay new ones.
     """
@@ -136,14 +140,8 @@ def queued(db: Connection, limit: int, budget: int) -> list[Queued]:
             break
         chosen.append((id_, key, revision))
     keys = db.listed([key for _, key, _ in chosen])
-    payloads = dict(db.execute(_SELECT_PAYLOADS, [keys]))
-    return [Queued(id_, key, revision, _grams(payloads.get(key))) for id_, key, revision in chosen]
-
-
-def _grams(payload: bytes | None) -> frozenset[str]:
-    if payload is None:
-        return frozenset()
-    return frozenset(grams_of(normal_form(searched_text(payload))))
+    texts = {key: _text(payload) for key, payload in db.execute(_SELECT_PAYLOADS, [keys])}
+    return [Queued(id_, key, revision, texts.get(key, "")) for id_, key, revision in chosen]
 
 
 def index(db: Connection, batch: Sequence[Queued]) -> None:
@@ -155,8 +153,8 @@ def index(db: Connection, batch: Sequence[Queued]) -> None:
     for each in batch:
         id_, is_indexed = known.get(each.key, (each.id, 0))
         is_current = each.revision is not None and revisions.get(each.key) == each.revision
-        if is_current and each.grams and not is_indexed and each.key not in documents:
-            documents[each.key] = Indexed(id_, each.grams, each.key >> OFFSET_BITS)
+        if is_current and each.text and not is_indexed and each.key not in documents:
+            documents[each.key] = Indexed(id_, each.text, each.key >> OFFSET_BITS)
     db.executemany(_INSERT_DOC, [(each.id, key) for key, each in documents.items()])
     if documents:
         db.grams.add(db, list(documents.values()))

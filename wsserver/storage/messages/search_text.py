@@ -1,9 +1,10 @@
 """Text as it is searched: normal form, grams, terms of queries, snippets. No input or output.
 
-A text is found by its *grams*: three characters of scripts that are written with spaces between
-words, two where one of them is of another script (Chinese, Japanese, Thai …), and the first two of
-each word. A term of more than two characters has the grams of all its parts; one of two is found if
-one of them is of another script, or where a word begins with them.
+A text is found by its *grams*, the pieces of three characters of its *spaced form*: there a blank
+is around each word, each sign, and each character of a script that is written without spaces
+between words (Chinese, Japanese, Thai …). So any two of the latter are in one gram, and the first
+two letters of each word. A term has the grams of its own spaced form without the blanks at its
+ends, as it may be a part of a word; one of two letters is found where a word begins with them.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from wsserver.protocol.contents import is_complete, text_of
+from wsserver.protocol.contents import complete_text_of
 
-VERSION = f"1/{unicodedata.unidata_version}"
+VERSION = f"2/{unicodedata.unidata_version}"
 """Of the normal form and the grams: another one needs another index."""
 TEXT_LIMIT = 100_000
 """Characters of a message that are searched."""
@@ -24,11 +25,9 @@ SNIPPET_BEFORE, SNIPPET_AFTER = 40, 100
 
 # Scripts without spaces between words: Thai to Myanmar, Khmer, and all from the radicals on.
 _WIDE = "\u0e00-\u109f\u1780-\u17ff\u2e80-\U0010ffff"
-_NARROW_RUN = re.compile(f"[^{_WIDE}]{{2,}}")
-_WIDE_RUN = re.compile(f"[^{_WIDE}]?[{_WIDE}]+[^{_WIDE}]?")
-_BEFORE_WIDE = re.compile(f"(?=([^{_WIDE}][{_WIDE}]))")
-_WORD_START = re.compile(r"(?=((?:(?<!\w)\w|[^\w\s])\S))")
-_IS_WIDE = re.compile(f"[{_WIDE}]")
+_PIECES = re.compile(rf"[^\W{_WIDE}]+|\S")
+_NUL, _NO_NUL = "\0", "\ufffd"
+"""A NUL ends a text in SQLite's index."""
 
 
 def searched_text(push: bytes) -> str:
@@ -36,7 +35,7 @@ def searched_text(push: bytes) -> str:
 
     An answer is searched once it has ended.
     """
-    return text_of(push)[:TEXT_LIMIT] if is_complete(push) else ""
+    return complete_text_of(push)[:TEXT_LIMIT]
 
 
 def normal_form(text: str) -> str:
@@ -49,17 +48,16 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def grams_of(text: str) -> set[str]:
-    """The grams of a text in its normal form."""
-    found: set[str] = set()
-    for run in _NARROW_RUN.findall(text):
-        found.update([run[at : at + 3] for at in range(len(run) - 2)])
-        found.update(_WORD_START.findall(run))
-    for run in _WIDE_RUN.findall(text):
-        found.update([run[at : at + 2] for at in range(len(run) - 1)])
-    # A narrow character between two wide ones belongs to the run before it only.
-    found.update(_BEFORE_WIDE.findall(text))
-    return found
+def spaced_form(text: str) -> str:
+    """The spaced form of a text in its normal form, with a blank at each end, or empty."""
+    pieces = " ".join(_PIECES.findall(text)).replace(_NUL, _NO_NUL)
+    return f" {pieces} " if pieces else ""
+
+
+def grams_of(spaced: str) -> set[str]:
+    """The grams of a spaced form that queries ask for: a character between blanks says little."""
+    pieces = set(map("".join, zip(spaced, spaced[1:], spaced[2:], strict=False)))
+    return {each for each in pieces if each[0] != " " or each[2] != " "}
 
 
 def terms_of(query: str) -> list[str]:
@@ -76,24 +74,15 @@ def terms_of(query: str) -> list[str]:
 
 def grams_to_ask(terms: list[str]) -> list[str]:
     """Grams that each text with these terms has, not too many; empty: no text can be found."""
-    grams: list[str] = []
-    for term in terms:
-        found = _grams_of_term(term)
-        if len(term) > 1 and not found:
-            return []
-        grams += found
-    grams = list(dict.fromkeys(grams))
+    grams = list(dict.fromkeys(gram for term in terms for gram in sorted(_grams_of_term(term))))
     step = -(-len(grams) // GRAMS_LIMIT) if grams else 1
     return grams[::step]
 
 
-def _grams_of_term(term: str) -> list[str]:
-    """Grams of a term wherever it stands in a text: of its middle, no beginnings of words."""
-    if len(term) == 2:
-        return [term] if _IS_WIDE.search(term) or _WORD_START.match(term) else []
-    narrow = [run[at : at + 3] for run in _NARROW_RUN.findall(term) for at in range(len(run) - 2)]
-    pairs = [term[at : at + 2] for at in range(len(term) - 1)]
-    return narrow + [pair for pair in pairs if _IS_WIDE.search(pair)]
+def _grams_of_term(term: str) -> set[str]:
+    """Grams of a term wherever it stands in a text; of two letters, at the beginning of a word."""
+    spaced = spaced_form(term).strip(" ")
+    return grams_of(f" {spaced}" if len(spaced) == 2 else spaced)
 
 
 def contains(text: str, terms: list[str]) -> bool:

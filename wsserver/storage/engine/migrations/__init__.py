@@ -25,6 +25,7 @@ from wsserver.storage.engine.migrations import (
     m0055_away,
     m0058_notifications,
     m0060_extensions,
+    m0061_trigrams,
 )
 from wsserver.storage.engine.migrations.m0020_and_later import MIGRATIONS
 
@@ -42,6 +43,7 @@ _WITH_MIGRATIONS = (
     m0055_away,
     m0058_notifications,
     m0060_extensions,
+    m0061_trigrams,
 )
 """Modules that add their migrations to ``MIGRATIONS`` when they are imported."""
 

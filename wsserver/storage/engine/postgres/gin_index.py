@@ -27,7 +27,7 @@ class GinIndex:
         """Index documents, whose numbers are not in the index."""
         db.executemany(
             "UPDATE search_docs SET grams = CAST($1 AS INT[]) WHERE id = $2",
-            [([*map(_hash, sorted(each.grams)), -each.group], each.id) for each in documents],
+            [([*_hashes(text), -group], id_) for id_, text, group in documents],
         )
 
     def remove(self, db: Connection, documents: Sequence[Indexed]) -> None:
@@ -79,6 +79,11 @@ class GinIndex:
             " nextval(pg_get_serial_sequence('search_queue', 'id'))))",
             [reserved + 1],
         ).fetchall()
+
+
+def _hashes(text: str) -> list[int]:
+    """One for each gram."""
+    return sorted(set(map(_hash, map("".join, zip(text, text[1:], text[2:], strict=False)))))
 
 
 def _hash(gram: str) -> int:
