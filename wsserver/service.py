@@ -229,6 +229,8 @@ class Service:
         if self.database.is_shared:
             poll = self._repeat("access changes", POLL_S, self.live.access_changes.poll)
             self.tasks.spawn(poll, name="access changes")
+        for take_part in live.taking_part:
+            self.tasks.spawn(take_part(), name="taking part in what runs elsewhere")
         self.tasks.spawn(self.lag.watch(), name="loop lag")
 
     def _begin_away(self) -> None:

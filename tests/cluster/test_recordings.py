@@ -38,6 +38,21 @@ def test_connections_of_all_nodes_are_recorded(two: Two) -> None:
         client.close()
 
 
+def test_a_node_that_joins_takes_part(cluster: ClusterServers) -> None:
+    n1 = cluster.start("n1", chaos=True)
+    started = n1.post("/recordings", {"user_id": "late"}).json()
+    n1.put("/users/late/chaos", {"cut_every_s": 1})
+    n2 = cluster.start("n2", chaos=True)
+    client = open_client(n2, bearer=token("late"))
+    client.push("connection_established")
+    poll(
+        lambda: n1.get(f"/recordings/{started['recording_id']}").json(),
+        lambda found: [each["node"] for each in found["connections"]] == ["n2"],
+    )
+    with pytest.raises(AssertionError, match="cut off without a close frame"):
+        client.closed()
+
+
 def test_connections_of_all_nodes_are_disturbed(cluster: ClusterServers) -> None:
     n1, n2 = cluster.start("n1", chaos=True), cluster.start("n2", chaos=True)
     client = open_client(n2, bearer=token("disturbed"))

@@ -99,6 +99,26 @@ async def test_it_is_off_unless_it_is_switched_on(start_server: StartServer) -> 
 
 
 @pytest.mark.gen_test
+async def test_a_confined_role_does_not_touch_what_is_not_confined(
+    start_server: StartServer,
+) -> None:
+    server = await start_server(permissions={"manager": ("connections:disconnect",)}, chaos=True)
+    manager = token("boss", "manager", organization_id="o1")
+    path = "/api/v1/websocket/users/u1/chaos"
+    await server.connect("u1", organization_id="o1")
+    await disturb(server, "u1", delay_ms=1)
+    for method, body in ("PUT", b'{"drop":0.5}'), ("DELETE", b""):
+        refused = await server.request(method, path, body or None, bearer=manager)
+        assert (refused.status, refused.code) == (403, "forbidden")
+    (running,) = (await server.get("/chaos")).json()["disturbed"]
+    assert (running["delay_ms"], running["drop"]) == (1, 0)
+    assert (await calm(server, "u1")).status == 200
+    own = await server.request("PUT", path, b'{"drop":0.5}', bearer=manager)
+    assert own.status == 200
+    assert (await server.request("DELETE", path, bearer=manager)).status == 200
+
+
+@pytest.mark.gen_test
 async def test_it_is_in_the_audit_trail(server: Server) -> None:
     await disturb(server, "u1", drop=0.5)
     await calm(server, "u1")

@@ -8,7 +8,9 @@ import pytest
 
 from tests.support.event_stream_client import connect_events, send_commands
 from tests.support.waiting import until
-from tests.support.web_server import Server, StartServer, token
+from tests.support.web_server import API, Server, StartServer, token
+from wsserver.realtime.observability.events import RECORDING_ENDED
+from wsserver.realtime.operations import recording_buffer, recordings
 
 
 async def start(server: Server, **body: Any) -> str:
@@ -131,18 +133,18 @@ async def test_events_are_read_from_a_cursor_on(server: Server) -> None:
 @pytest.mark.gen_test
 async def test_a_recording_ends_and_leaves_nothing_behind(server: Server) -> None:
     client = await server.connect("u1")
-    recordings = [await start(server, user_id="u1"), await start(server, user_id="u1")]
+    started = [await start(server, user_id="u1"), await start(server, user_id="u1")]
     listed = (await server.get("/recordings")).json()["recordings"]
-    assert [each["recording_id"] for each in listed] == recordings
+    assert [each["recording_id"] for each in listed] == started
     transport = server.system.manager.connections[client.greeting["connection_id"]].websocket
     poller = server.context.poller
-    for number, recording_id in enumerate(recordings):
+    for number, recording_id in enumerate(started):
         assert poller.tap_of(transport) is not None, number
         answer = await server.request("DELETE", f"/api/v1/websocket/recordings/{recording_id}",
                                       bearer=token())  # fmt: skip
         assert answer.json() == {"recording_id": recording_id, "stopped": True}
     assert poller.tap_of(transport) is None
-    assert (await server.get(f"/recordings/{recordings[0]}")).code == "not_found"
+    assert (await server.get(f"/recordings/{started[0]}")).code == "not_found"
     assert (await server.get("/recordings")).json()["recordings"] == []
     client.send(type="ping", ref=1)
     await client.push("pong")
@@ -155,6 +157,10 @@ async def test_a_recording_ends_and_leaves_nothing_behind(server: Server) -> Non
 async def test_a_recording_that_has_ended_by_itself_can_be_read_and_followed(
     server: Server,
 ) -> None:
+    ended: list[str] = []
+    server.context.manager.events.add_event_handler(
+        RECORDING_ENDED, lambda event: ended.append(event["recording_id"])
+    )
     first = await start(server, user_id="u1", duration_s=1)
     await server.connect("u1")
     poller = server.context.poller
@@ -166,6 +172,25 @@ async def test_a_recording_that_has_ended_by_itself_can_be_read_and_followed(
     second = await start(server, user_id="u1")
     await server.connect("u1")
     assert len((await read(server, second))["connections"]) == 2
+    for recording_id in first, second:
+        path = f"{API}/recordings/{recording_id}"
+        assert (await server.request("DELETE", path, bearer=token())).status == 200
+    assert ended == [first, second], "each once, by itself or by request"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("limit", ["HELD_LIMIT", "HELD_LIMIT_BYTES"])
+async def test_what_a_node_holds_is_bounded(
+    server: Server, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    most = {"HELD_LIMIT": 1, "HELD_LIMIT_BYTES": recording_buffer.BYTES_LIMIT}[limit]
+    monkeypatch.setattr(recordings, limit, most)
+    first = await start(server, user_id="u1")
+    refused = await server.post("/recordings", user_id="u1")
+    assert (refused.status, refused.code) == (429, "recording_limit")
+    path = f"{API}/recordings/{first}"
+    assert (await server.request("DELETE", path, bearer=token())).status == 200
+    await start(server, user_id="u1")
 
 
 @pytest.mark.gen_test

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from wsserver.cluster.nodes import Nodes
 from wsserver.identity.claims import Claims
@@ -136,3 +137,5 @@ class LiveSide:
     command_channels: CommandChannels
     recordings: Recordings
     chaos: Chaos
+    taking_part: Sequence[Callable[[], Coroutine[Any, Any, None]]]
+    """Work of a node that joins: taking part in what runs on the others."""

@@ -375,9 +375,13 @@ def build_live(
         nodes,
     )
     NodeActions(manager, tenancy).register(control)
-    NodeRecordings(hub, poller, tenancy, openings, events, clock, settings.node).register(control)
+    node_recordings = NodeRecordings(hub, poller, tenancy, openings, events, clock, settings.node)
+    node_recordings.register(control)
+    taking_part = [partial(node_recordings.take_part, control)]
     if settings.chaos:
-        NodeChaos(hub, poller, tenancy, openings, clock).register(control)
+        node_chaos = NodeChaos(hub, poller, tenancy, openings, clock)
+        node_chaos.register(control)
+        taking_part.append(partial(node_chaos.take_part, control))
     chaos = Chaos(settings.chaos, control, permissions, tenancy, audit, events, clock)
     recordings = Recordings(control, nodes, permissions, tenancy, audit, events, clock)
     session_actions = SessionActions(conversations, control, permissions, tenancy, audit, clock)
@@ -541,6 +545,7 @@ def build_live(
         command_channels=CommandChannels(control, nodes, hub, dispatcher, poller),
         recordings=recordings,
         chaos=chaos,
+        taking_part=taking_part,
     )
 
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.control import Control, Request
 from wsserver.cluster.nodes import ANSWER_S, unreachable_in
-from wsserver.errors import ChaosDisabled, NotFound, ValidationFailed
+from wsserver.errors import ChaosDisabled, Forbidden, NotFound, ValidationFailed
 from wsserver.identity.permissions import Permissions
 from wsserver.protocol.requests import ChaosRequest
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
@@ -26,6 +26,7 @@ from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.connections.openings import Openings
 from wsserver.realtime.observability.events import CHAOS_CHANGED, EventBus
+from wsserver.realtime.operations.joining import take_part
 from wsserver.wire.poller import Poller
 from wsserver.wire.tap import CALM, Disturbance
 
@@ -110,6 +111,14 @@ class NodeChaos:
         control.add_handler(DisturbUser, self._disturb)
         control.add_handler(CalmUser, lambda request: self._calm(request.user_id))
         control.add_handler(ListDisturbed, self._list)
+
+    async def take_part(self, control: Control) -> None:
+        """Disturb also here whom other nodes disturb when this one joins."""
+        await take_part(control, ListDisturbed(), self._join)
+
+    def _join(self, disturbed: Disturbed) -> None:
+        if disturbed.user_id not in self._running:
+            self._disturb(DisturbUser(disturbed, cut_now=False))
 
     def _disturb(self, request: DisturbUser) -> int:
         disturbed = request.disturbed
@@ -196,12 +205,14 @@ class Chaos:
     async def disturb(self, actor: Actor, user_id: str, request: ChaosRequest) -> dict[str, Any]:
         """Disturb a user's connections, those of now and those to come, for a while.
 
-        Raises ``NotFound`` for a user outside of the scope, ``ValidationFailed``.
+        Raises ``NotFound`` for a user outside of the scope, ``ValidationFailed``, and ``Forbidden``
+        where it would replace a disturbance from outside of the scope.
         """
         target = f"user:{user_id}"
         with self._audit.denials(actor, "chaos", target):
             scope = self._scope(actor)
             await scope.find_user(user_id)
+            await self._require_own(scope, user_id)
         disturbed = Disturbed(
             user_id=user_id,
             organization_id=scope.organization_id,
@@ -232,11 +243,15 @@ class Chaos:
         return {**shown, "cut_now": request.cut_now, "connected": count, **unreachable_in(answers)}
 
     async def calm(self, actor: Actor, user_id: str) -> dict[str, Any]:
-        """End a disturbance; raises ``NotFound`` if there is none."""
+        """End a disturbance.
+
+        Raises ``NotFound`` if there is none, ``Forbidden`` for one from outside of the scope.
+        """
         target = f"user:{user_id}"
         with self._audit.denials(actor, "chaos_end", target):
             scope = self._scope(actor)
             await scope.find_user(user_id)
+            await self._require_own(scope, user_id)
         answers = await self._control.ask_all(CalmUser(user_id), ANSWER_S)
         if not any(answers.by_node.values()):
             raise NotFound("disturbance of user", user_id)
@@ -255,6 +270,15 @@ class Chaos:
             if scope.organization_id in (None, found[user_id].organization_id)
         ]
         return {"disturbed": shown, **unreachable_in(answers)}
+
+    async def _require_own(self, scope: Scope, user_id: str) -> None:
+        """Raise ``Forbidden`` if a user is disturbed by who is not confined to the scope."""
+        if scope.organization_id is None:
+            return
+        answers = await self._control.ask_all(ListDisturbed(), ANSWER_S)
+        for found in (each for some in answers.by_node.values() for each in some):
+            if found.user_id == user_id and found.organization_id != scope.organization_id:
+                raise Forbidden(f"user {user_id} is disturbed by {found.by}, for all organizations")
 
     def _scope(self, actor: Actor) -> Scope:
         self._permissions.require(actor.claims, PERMISSION)

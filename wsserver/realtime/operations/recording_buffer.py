@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.json import decode, encode
 
 from wsserver.clock import Clock, rfc3339
-from wsserver.paging import json_bytes
 from wsserver.realtime.connections.connection import SSE, WEBSOCKET, ConnectionInfo
 from wsserver.realtime.operations.recorded_frames import read_text, redacted
 from wsserver.wire.sent_texts import texts_in_events, texts_in_frames
@@ -38,6 +38,8 @@ class Wanted(Struct, frozen=True):
     started_at: float
     ends_at: float
     """Seconds since the epoch."""
+    node: str = ""
+    """The node that was asked for it, which reports its end."""
 
 
 class RecordingBuffer:
@@ -49,8 +51,9 @@ class RecordingBuffer:
         self.is_full = False
         """Whether events were left out because of a limit."""
         self._clock = clock
-        self._events: list[dict[str, Any]] = []
-        self._bytes = 0
+        self._events: list[bytes] = []
+        """As JSON, which takes a fraction of the memory of objects."""
+        self.bytes = 0
         self._is_at_limit = False
 
     def __len__(self) -> int:
@@ -91,16 +94,17 @@ class RecordingBuffer:
             "connection": connection_id,
             **fields,
         }
-        size = json_bytes(event)
-        if len(self._events) >= EVENTS_LIMIT or self._bytes + size > BYTES_LIMIT:
+        stored = encode(event)
+        if len(self._events) >= EVENTS_LIMIT or self.bytes + len(stored) > BYTES_LIMIT:
             self._is_at_limit = self.is_full = True
             return
-        self._events.append(event)
-        self._bytes += size
+        self._events.append(stored)
+        self.bytes += len(stored)
 
     def page(self, start: int, limit: int) -> list[dict[str, Any]]:
         """The events from a number on, at most ``limit`` and ``PAGE_BYTES``."""
-        return list(_within(self._events[start : start + limit], PAGE_BYTES))
+        found = _within(self._events[start : start + limit], PAGE_BYTES)
+        return [decode(each) for each in found]
 
 
 class ConnectionRecorder:
@@ -173,11 +177,11 @@ class ConnectionRecorder:
         return concerns
 
 
-def _within(events: list[dict[str, Any]], limit_bytes: int) -> Iterator[dict[str, Any]]:
+def _within(events: list[bytes], limit_bytes: int) -> Iterator[bytes]:
     """The first events up to a size; one in any case."""
     left = limit_bytes
     for number, event in enumerate(events):
-        left -= json_bytes(event)
+        left -= len(event)
         if left < 0 and number:
             return
         yield event

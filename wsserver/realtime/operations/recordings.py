@@ -34,7 +34,9 @@ from wsserver.realtime.observability.events import (
     Event,
     EventBus,
 )
+from wsserver.realtime.operations.joining import take_part
 from wsserver.realtime.operations.recording_buffer import (
+    BYTES_LIMIT,
     ConnectionRecorder,
     RecordingBuffer,
     Wanted,
@@ -47,6 +49,10 @@ PERMISSION: Final = "connections:record"
 RECORDINGS_LIMIT: Final = 20
 KEPT_S: Final = 300.0
 """How long a recording that has ended can be read."""
+HELD_LIMIT: Final = 100
+"""Recordings that a node holds, with those that have ended."""
+HELD_LIMIT_BYTES: Final = 128 * 1024 * 1024
+"""What they may take together, each that runs with its own limit."""
 
 
 class StartRecording(Request[int], frozen=True):
@@ -83,6 +89,17 @@ class ReadRecording(Request[RecordingPart | None], frozen=True):
 
 class ListRecordings(Request[list[Wanted]], frozen=True):
     """The recordings that a node has."""
+
+
+class Held(Struct, frozen=True):
+    """How much a node holds in memory."""
+
+    recordings: int
+    bytes: int
+
+
+class CountRecordings(Request[Held], frozen=True):
+    """How much a node holds of recordings that run or can still be read."""
 
 
 @dataclass
@@ -132,9 +149,18 @@ class NodeRecordings:
         control.add_handler(StopRecording, self._forget)
         control.add_handler(ReadRecording, self._read)
         control.add_handler(ListRecordings, self._list)
+        control.add_handler(CountRecordings, self._count)
+
+    async def take_part(self, control: Control) -> None:
+        """Record also here what other nodes record when this one joins."""
+        await take_part(control, ListRecordings(), self._begin)
 
     def _start(self, request: StartRecording) -> int:
-        wanted = request.wanted
+        return self._begin(request.wanted)
+
+    def _begin(self, wanted: Wanted) -> int:
+        if wanted.recording_id in self._running:
+            return len(self._running[wanted.recording_id].recorders)
         if not self._is_recording:
             self._openings.add(self._opened)
             self._events.add_event_handler(SESSION_JOINED, self._joined)
@@ -148,7 +174,7 @@ class NodeRecordings:
             self._record(running, connection)
         delay_s = max(0.0, wanted.ends_at - self._clock.wall())
         loop = asyncio.get_running_loop()
-        running.timer = loop.call_later(delay_s, self._end, wanted.recording_id)
+        running.timer = loop.call_later(delay_s, self._expire, wanted.recording_id)
         log.warning(
             "recording started recording_id=%s user_id=%s session_id=%s by=%s connections=%d",
             wanted.recording_id,
@@ -158,6 +184,13 @@ class NodeRecordings:
             len(running.recorders),
         )
         return len(running.recorders)
+
+    def _expire(self, recording_id: str) -> None:
+        """End a recording whose time is over; one node reports it."""
+        self._end(recording_id)
+        wanted = self._running[recording_id].buffer.wanted
+        if wanted.node == self._node:
+            self._events.emit(RECORDING_ENDED, **_view(wanted))
 
     def _end(self, recording_id: str) -> None:
         """Record no more; what was recorded can be read for a while."""
@@ -210,6 +243,12 @@ class NodeRecordings:
 
     def _list(self, _: ListRecordings) -> list[Wanted]:
         return [running.buffer.wanted for running in self._running.values() if running.is_running]
+
+    def _count(self, _: CountRecordings) -> Held:
+        sizes = [
+            BYTES_LIMIT if each.is_running else each.buffer.bytes for each in self._running.values()
+        ]
+        return Held(len(sizes), sum(sizes))
 
     def _opened(self, connection: ConnectionInfo, pushes: Sequence[bytes]) -> None:
         for running in list(self._running.values()):
@@ -289,6 +328,7 @@ class Recordings:
         present = {each.recording_id for some in running.by_node.values() for each in some}
         if len(present) >= RECORDINGS_LIMIT:
             raise RecordingLimit(f"at most {RECORDINGS_LIMIT} recordings run at the same time")
+        await self._require_room()
         now = self._clock.wall()
         wanted = Wanted(
             recording_id=new_id("rec", now),
@@ -299,6 +339,7 @@ class Recordings:
             by=actor.claims.sub,
             started_at=now,
             ends_at=now + request.duration_s,
+            node=self._control.node,
         )
         answers = await self._control.ask_all(StartRecording(wanted), ANSWER_S)
         self._audit.record(
@@ -315,6 +356,16 @@ class Recordings:
             "connected": sum(answers.by_node.values()),
             **unreachable_in(answers),
         }
+
+    async def _require_room(self) -> None:
+        """Raise ``RecordingLimit`` where a node holds too much already."""
+        held = await self._control.ask_all(CountRecordings(), ANSWER_S)
+        for node, found in held.by_node.items():
+            if found.recordings >= HELD_LIMIT or found.bytes + BYTES_LIMIT > HELD_LIMIT_BYTES:
+                raise RecordingLimit(
+                    f"node {node} holds {found.recordings} recordings, {found.bytes} bytes;"
+                    " delete those that were read"
+                )
 
     async def list(self, actor: Actor) -> dict[str, Any]:
         """The recordings that run now."""
@@ -370,7 +421,8 @@ class Recordings:
         answers = await self._control.ask_all(StopRecording(recording_id), ANSWER_S)
         target = f"user:{wanted.user_id}" if wanted.user_id else f"session:{wanted.session_id}"
         self._audit.record(actor, "record_stop", target, recording_id=recording_id)
-        self._events.emit(RECORDING_ENDED, **_view(wanted))
+        if any(part is not None and part.is_running for part in found.by_node.values()):
+            self._events.emit(RECORDING_ENDED, **_view(wanted))
         return {"recording_id": recording_id, "stopped": True, **unreachable_in(answers)}
 
     def _scope(self, actor: Actor) -> Scope:
