@@ -13,7 +13,7 @@ from wsserver.identity.claims import ROLES, Claims, parse_claims
 GOOD: dict[str, Any] = {"sub": "u1", "exp": 2_000_000_000}
 
 WRONG_VALUES: dict[str, list[Any]] = {
-    "sub": ["", 1, None, True, ["u1"], {}, "a b", "x" * 129, "١٢", "u\n"],
+    "sub": ["", 1, None, True, ["u1"], {}, "a b", "x" * 129, "١٢", "u\n", ".", ".."],
     "exp": [
         None, "99999999999", "", True, False, 10**400, -(10**400), -1, 2**63,
         float("inf"), float("nan"), float("-inf"), 1e300, [1], {},
@@ -22,9 +22,10 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "iat": [None, "1", True, 10**400, float("inf"), {}, -1],
     "role": ["ADMIN", "admin ", " admin", "root", "", None, 1, True, ["admin"], {"a": 1}],
     "username": [None, 1, True, ["a"], {}, "\ud800"],
-    "organization_id": [None, 1, "", "a b", "*", "x" * 129, ["o"]],
+    "organization_id": [None, 1, "", "a b", "*", "x" * 129, ["o"], ".."],
     "sessions": [
-        None, 1, True, "", "s1", "**", {"s1": 1}, [1], [None], ["*"], ["a b"], [""], [["s"]]
+        None, 1, True, "", "s1", "**", {"s1": 1}, [1], [None], ["*"], ["a b"], [""], [["s"]],
+        ["s1", "."],
     ],
     "permissions": [None, 1, "monitor", "*", {"a": 1}, [1], [None], [["a"]]],
     "jti": [None, 1, True, ["j"], {}],

@@ -7,7 +7,9 @@ import pytest
 from wsserver.identity.ids import is_id, is_user_id
 
 
-@pytest.mark.parametrize("text", ["a", "user-1", "a.b_c:d@e-f", "0", "x" * 128, "..", "AZaz09"])
+@pytest.mark.parametrize(
+    "text", ["a", "user-1", "a.b_c:d@e-f", "0", "x" * 128, "...", ".a", "AZaz09"]
+)
 def test_well_formed(text: str) -> None:
     assert is_id(text)
     assert is_user_id(text)
@@ -23,6 +25,8 @@ def test_user_ids_may_also_hold_a_bar_and_a_plus(text: str) -> None:
     "text",
     [
         "",
+        ".",
+        "..",
         "x" * 129,
         "a b",
         "a\n",

@@ -34,6 +34,13 @@ from wsserver.sdk import (
     to_session,
     to_user,
 )
+from wsserver.sdk.calls import segment
+
+
+@pytest.mark.parametrize("user_id", [".", ".."])
+def test_an_id_that_no_url_can_hold_is_not_sent(user_id: str) -> None:
+    with pytest.raises(ValueError, match="no URL can hold it"):
+        segment(user_id)
 
 
 def test_a_message_reaches_its_session(

@@ -69,6 +69,9 @@ async def test_options_says_what_is_allowed(server: Server) -> None:
     "id",
     [
         "%00",
+        ".",
+        "..",
+        "%2e%2E",
         "..%2f",
         "x" * 300,
         "%D9%A1%D9%A2",

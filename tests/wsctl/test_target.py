@@ -137,6 +137,8 @@ def test_token_create_without_a_good_secret_is_2(run: Run) -> None:
         ("--organization", "o/1"),
         ("--sessions", "s1,s 2"),
         ("--sessions", "*,s1"),
+        ("--sessions", "s1,."),
+        ("--user", ".."),
     ],
 )
 def test_token_create_refuses_what_is_no_id(
@@ -147,6 +149,13 @@ def test_token_create_refuses_what_is_no_id(
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"{option}: " in result.stderr
     assert "is not a valid id" in result.stderr
+
+
+@pytest.mark.parametrize("text", [".", ".."])
+def test_an_id_that_no_url_can_hold_is_not_sent(run: Run, text: str) -> None:
+    result = run("--url", "http://127.0.0.1:1", "--token", "t", "members", text)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"'{text}' is no id: no URL can hold it" in result.stderr
 
 
 def test_token_inspect_reads_times_and_says_what_it_did_not_check(run: Run) -> None:

@@ -23,7 +23,7 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """Limit of one answer; a page of 1,000 rows is smaller."""
 MAX_SHOWN = 100
 _MAX_PAGES, _PAGE = 5, 1000
-_ID = re.compile(r"[A-Za-z0-9._:@|+-]{1,128}", re.ASCII)
+_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:@|+-]{1,128}", re.ASCII)
 _HELP_LENGTH = 60
 
 Offer = tuple[str, str | None]

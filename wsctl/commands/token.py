@@ -20,8 +20,9 @@ from wsctl.formatting import plain, plural
 from wsctl.output.writer import Column
 from wsctl.times import Duration, readable, rfc3339
 
-_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
-_USER_ID = re.compile(r"[A-Za-z0-9._:@|+-]{1,128}")
+_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:@-]{1,128}")
+_USER_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:@|+-]{1,128}")
+_NO_DOTS = "; not . or .., which URLs drop"
 _MOMENTS = ("exp", "iat", "nbf")
 
 
@@ -40,7 +41,7 @@ def _id(option: str, text: str) -> str:
     """Check an id as the server does, which refuses tokens with others."""
     if not _ID.fullmatch(text):
         raise BadUsage(
-            f"{option}: {text!r} is not a valid id: use 1 to 128 of A-Z a-z 0-9 . _ : @ -"
+            f"{option}: {text!r} is not a valid id: use 1 to 128 of A-Z a-z 0-9 . _ : @ -{_NO_DOTS}"
         )
     return text
 
@@ -48,7 +49,7 @@ def _id(option: str, text: str) -> str:
 def _user_id(text: str) -> str:
     """Check a user id, which may also contain ``|`` and ``+``."""
     if not _USER_ID.fullmatch(text):
-        form = "1 to 128 of A-Z a-z 0-9 . _ : @ | + -"
+        form = f"1 to 128 of A-Z a-z 0-9 . _ : @ | + -{_NO_DOTS}"
         raise BadUsage(f"--user: {text!r} is not a valid id: use {form}")
     return text
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from wsctl.config.target import Target
-from wsctl.errors import Failed, NotFound, NotPermitted, Unreachable
+from wsctl.errors import BadUsage, Failed, NotFound, NotPermitted, Unreachable
 from wsctl.http.connection import (
     MAX_ANSWER_BYTES,
     AnswerTooLarge,
@@ -38,6 +38,8 @@ MAX_ROWS = 1_000_000
 
 def path_part(text: str) -> str:
     """An id as one segment of a path."""
+    if text in (".", ".."):  # proxies drop these segments: another route would be asked
+        raise BadUsage(f"{text!r} is no id: no URL can hold it")
     # Arguments that are not UTF-8 are passed on unchanged, for the server to refuse.
     return quote(text, safe="", errors="surrogateescape")
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from wsserver.config.faults import Faulty
 from wsserver.identity.claims import ROLES
-from wsserver.identity.ids import is_id
+from wsserver.identity.ids import ID_FORM, is_id
 from wsserver.identity.keys import FAMILIES
 from wsserver.identity.origins import OPAQUE_ORIGINS, is_loopback, parse_authority, parse_origin
 
@@ -149,9 +149,9 @@ def extension(text: str) -> str:
 
 
 def node(text: str) -> str:
-    """Check a node's name: 1 to 128 of ``[A-Za-z0-9._:@-]``."""
+    """Check a node's name: an id."""
     if not is_id(text):
-        raise Faulty("must be 1 to 128 characters out of A-Z a-z 0-9 . _ : @ -")
+        raise Faulty(f"must be {ID_FORM}")
     return text
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from wsserver.errors import TokenInvalid
-from wsserver.identity.ids import is_id, is_user_id
+from wsserver.identity.ids import ID_FORM, USER_ID_FORM, is_id, is_user_id
 
 ROLES = ("user", "manager", "admin", "service")
 """All roles; case counts."""
@@ -89,9 +89,7 @@ def parse_claims(payload: Mapping[str, Any], user_claim: str = "sub") -> Claims:
     if sub is None:
         raise TokenInvalid(f'claim "{user_claim}" is missing')
     if not is_user_id(sub):
-        raise TokenInvalid(
-            f'claim "{user_claim}" is not a user id (1-128 of A-Z a-z 0-9 . _ : @ | + -)'
-        )
+        raise TokenInvalid(f'claim "{user_claim}" is not a user id ({USER_ID_FORM})')
     exp = _seconds(payload, "exp")
     if exp is None:
         raise TokenInvalid('claim "exp" is missing')
@@ -138,7 +136,7 @@ def _text(payload: Mapping[str, Any], name: str) -> str | None:
 def _id(payload: Mapping[str, Any], name: str) -> str | None:
     value = _text(payload, name)
     if value is not None and not is_id(value):
-        raise TokenInvalid(f'claim "{name}" is not a well-formed id')
+        raise TokenInvalid(f'claim "{name}" is not an id ({ID_FORM})')
     return value
 
 
@@ -171,7 +169,7 @@ def _sessions(payload: Mapping[str, Any]) -> frozenset[str] | Literal["*"]:
         return "*"
     ids = _strings("sessions", value)
     if not all(map(is_id, ids)):
-        raise TokenInvalid('claim "sessions" holds a malformed id')
+        raise TokenInvalid(f'claim "sessions" holds what is not an id ({ID_FORM})')
     return frozenset(ids) if ids else _EMPTY
 
 

@@ -7,13 +7,17 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-ID_PATTERN = r"^[A-Za-z0-9._:@-]{1,128}(?!\n)$"  # `$` alone would let one trailing newline pass
-USER_ID_PATTERN = r"^[A-Za-z0-9._:@|+-]{1,128}(?!\n)$"
+from wsserver.identity.ids import ID_FORM, USER_ID_FORM
+
+# `$` alone would let one trailing newline pass. Why not "." and "..": identity/ids.py.
+ID_PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}(?!\n)$"
+USER_ID_PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._:@|+-]{1,128}(?!\n)$"
+# Messages that were kept for the ids "." and "..", when they were allowed, can still be read.
 STREAM_PATTERN = (
     r"^(broadcast|(session|organization):[A-Za-z0-9._:@-]{1,128}"
     r"|user:[A-Za-z0-9._:@|+-]{1,128})(?!\n)$"
 )
-NODE_PATTERN = r"^[A-Za-z0-9._:@-]{1,128}(/[0-9]{1,5})?(?!\n)$"
+NODE_PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}(/[0-9]{1,5})?(?!\n)$"
 PUSH_TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}(?!\n)$"
 # No scheme that a click would execute, no blanks, no control characters. A path that begins with
 # two slashes is an address on another host to browsers, which take a backslash for a slash and
@@ -37,7 +41,7 @@ Id = Annotated[
     str,
     Meta(
         pattern=ID_PATTERN,
-        description="1-128 characters of A-Z a-z 0-9 . _ : @ -",
+        description=ID_FORM,
         examples=["session_11111"],
     ),
 ]
@@ -45,7 +49,7 @@ UserId = Annotated[
     str,
     Meta(
         pattern=USER_ID_PATTERN,
-        description="1-128 characters of A-Z a-z 0-9 . _ : @ | + -",
+        description=USER_ID_FORM,
         examples=["user_67890"],
     ),
 ]

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct, UnsetType, ValidationError, convert
 
 from wsserver.errors import MAX_FAULTS, ValidationFailed
+from wsserver.identity.ids import ID_FORM, USER_ID_FORM
 from wsserver.protocol.types import (
     ACTION_URL_PATTERN,
     ID_PATTERN,
@@ -26,11 +27,10 @@ from wsserver.protocol.types import (
     USER_ID_PATTERN,
 )
 
-ID_FORM = "1-128 characters of A-Z a-z 0-9 . _ : @ -"
 _PATTERNS = {
     ID_PATTERN: ID_FORM,
     NODE_PATTERN: "a node's name: 1-128 characters of A-Z a-z 0-9 . _ : @ -, and /N for a worker",
-    USER_ID_PATTERN: "1-128 characters of A-Z a-z 0-9 . _ : @ | + -",
+    USER_ID_PATTERN: USER_ID_FORM,
     PUSH_TYPE_PATTERN: "a-z first, then at most 63 of a-z 0-9 _ .",
     STREAM_PATTERN: "broadcast, session:ID, user:ID or organization:ID",
     ACTION_URL_PATTERN: "a path with one / at first, or http(s)://host…; no blanks, no backslashes",

@@ -59,6 +59,8 @@ def any_call(
 
 def segment(text: str) -> str:
     """An id as part of a path."""
+    if text in (".", ".."):  # proxies drop these segments: another route would be asked
+        raise ValueError(f"{text!r} is no id: no URL can hold it")
     return quote(text, safe="")
 
 

@@ -328,7 +328,7 @@ export interface SessionView {
 /** Who answers in a session. */
 export interface HolderView {
   type: "ai" | "user";
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + -; not . or .., which URLs drop */
   id: string;
 }
 
@@ -718,7 +718,7 @@ export interface PongReply {
 
 /** Receive what is sent to a session from now on. */
 export interface JoinSessionCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id: string;
   since?: Position;
   changes?: boolean;
@@ -746,7 +746,7 @@ export interface SessionJoined {
 
 /** Stop receiving what is sent to a session. */
 export interface LeaveSessionCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id: string;
 }
 
@@ -759,13 +759,13 @@ export interface SessionLeft {
 
 /** Send a message to a session. */
 export interface SendMessageCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id: string;
   content: string | JsonObject;
   content_type?: string;
   client_message_id?: string;
   seen_offset?: number;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   reply_to?: string;
 }
 
@@ -780,7 +780,7 @@ export interface MessageAck {
 
 /** Replace the content of a message. */
 export interface EditMessageCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   message_id: string;
   content: string | JsonObject;
 }
@@ -796,7 +796,7 @@ export interface ChangeAck {
 
 /** Delete a message: its content is removed everywhere. */
 export interface DeleteMessageCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   message_id: string;
 }
 
@@ -804,7 +804,7 @@ export interface DeleteMessageCommand {
 export interface SearchCommand {
   /** 2-200 characters */
   query: string;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id?: string;
   limit?: number;
   before?: string;
@@ -838,7 +838,7 @@ export interface FoundMessage {
 
 /** Notify the others in a session that this user types, or has stopped. */
 export interface TypingCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id: string;
   is_typing: boolean;
 }
@@ -870,7 +870,7 @@ export interface ReadCommand {
 
 /** List the users in a session. */
 export interface PresenceCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id: string;
 }
 
@@ -884,7 +884,7 @@ export interface PresenceReply {
 
 /** Read history: the last messages of a session, those before an offset or after one. */
 export interface HistoryCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id: string;
   before?: number;
   after?: number;
@@ -933,7 +933,7 @@ export interface Recovered {
 
 /** Everything in a session up to an offset is read; the position never moves back. */
 export interface MarkReadCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id: string;
   offset: number;
 }
@@ -1020,7 +1020,7 @@ export interface FeedNotification {
 /** Mark the caller's notifications: those with these ids, or one and all older ones. */
 export interface MarkNotificationsCommand {
   ids?: string[] | null;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   up_to?: string | null;
   read?: boolean | null;
   archived?: boolean | null;
@@ -1073,7 +1073,7 @@ export interface NotificationPreferencesReply {
 
 /** Hold a session from now on, instead of the AI or user who holds it. */
 export interface TakeCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id: string;
   /** rises by 1 with each holder */
   expected_term?: number;
@@ -1089,14 +1089,14 @@ export interface HolderReply {
 
 /** Hold a session no longer; `ai`: the AI that held it last holds it again. */
 export interface ReleaseCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id: string;
   to?: "ai" | null;
 }
 
 /** End an answer that is not wanted any more. */
 export interface CancelAnswerCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   message_id: string;
   /** at most 200 characters, on one line */
   reason?: string;
@@ -1130,15 +1130,15 @@ export interface Subscribed {
 export interface BroadcastRequest {
   type: string;
   data?: unknown;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id?: string;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + -; not . or .., which URLs drop */
   user_id?: string;
   username?: string;
   is_typing?: boolean;
   content?: string | JsonObject;
   content_type?: string;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   reply_to?: string;
   sender?: Sender;
   message_id?: string;
@@ -1153,14 +1153,14 @@ export interface BroadcastRequest {
   ttl_s?: number;
   /** rises by 1 with each holder */
   term?: number;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   organization_id?: string;
   role?: "admin" | "manager" | "service" | "user";
 }
 
 /** The sender of a message. */
 export interface Sender {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + -; not . or .., which URLs drop */
   user_id: string;
   username?: string | null;
   role?: string | null;
@@ -1183,15 +1183,15 @@ export interface Published {
 export interface PublishRequest {
   type: string;
   data?: unknown;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id?: string;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + -; not . or .., which URLs drop */
   user_id?: string;
   username?: string;
   is_typing?: boolean;
   content?: string | JsonObject;
   content_type?: string;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   reply_to?: string;
   sender?: Sender;
   message_id?: string;
@@ -1212,7 +1212,7 @@ export interface PublishRequest {
 /** The target of a message; `id` is required for all but a broadcast. */
 export interface TargetRequest {
   type: "broadcast" | "user" | "session" | "organization" | "role" | "connection";
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + -; not . or .., which URLs drop */
   id?: string;
 }
 
@@ -1221,12 +1221,12 @@ export interface AnswerStartArgs {
   sender?: Sender;
   content?: string;
   content_type?: string;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   reply_to?: string;
   /** rises by 1 with each holder */
   term?: number;
   metadata?: JsonObject;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id: string;
 }
 
@@ -1246,7 +1246,7 @@ export interface AnswerAppendArgs {
   /** 1, 2, …: each append has the next number */
   seq: number;
   text: string;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   message_id: string;
 }
 
@@ -1265,7 +1265,7 @@ export interface AnswerFinishArgs {
   reason?: string;
   usage?: JsonObject;
   seq?: number;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   message_id: string;
 }
 
@@ -1281,16 +1281,16 @@ export interface AnswerEnded {
 export interface AnswerCancelArgs {
   /** at most 200 characters, on one line */
   reason?: string;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   message_id: string;
 }
 
 /** Close a user's connections, or one of them. */
 export interface DisconnectRequest {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + -; not . or .., which URLs drop */
   user_id: string;
   reason?: string;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   connection_id?: string;
 }
 
@@ -1304,7 +1304,7 @@ export interface Disconnected {
 /** `PingRequest` with the user, for the monitor's socket, where there is no path. */
 export interface PingUserRequest {
   timeout_s?: number;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + -; not . or .., which URLs drop */
   user_id: string;
 }
 
@@ -1326,7 +1326,7 @@ export interface Pinged {
 
 /** Change a task as its assignee; without a change, read it. */
 export interface UpdateTaskCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   task_id: string;
   state?: "cancelled" | "done" | "failed" | "pending" | "running" | "waiting";
   /** from 0 */
@@ -1344,7 +1344,7 @@ export interface TaskReply {
 
 /** Ring the other users of a session. */
 export interface StartCallCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   session_id: string;
   media: ("audio" | "video")[];
 }
@@ -1388,7 +1388,7 @@ export interface CallView {
 
 /** Answer a call on this device. */
 export interface AnswerCallCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   call_id: string;
 }
 
@@ -1403,36 +1403,36 @@ export interface CallEntered {
 
 /** Decline a call, on all devices of the user. */
 export interface DeclineCallCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   call_id: string;
   reason?: string;
 }
 
 /** Stop ringing, as the caller. */
 export interface CancelCallCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   call_id: string;
   reason?: string;
 }
 
 /** Hang up. */
 export interface EndCallCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   call_id: string;
   reason?: string;
 }
 
 /** Go on with a call on this connection, after a reconnect or on another device. */
 export interface ResumeCallCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   call_id: string;
 }
 
 /** Send a description or a candidate to the other device in a call. */
 export interface SignalCallCommand {
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   call_id: string;
-  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ -; not . or .., which URLs drop */
   to?: string;
   description?: Description;
   candidate?: JsonObject | null;

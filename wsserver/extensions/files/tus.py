@@ -11,8 +11,7 @@ from typing import Final, NamedTuple
 from wsserver.errors import BadRequest, UnsupportedMediaType, ValidationFailed
 from wsserver.extensions.files.errors import TusVersionUnsupported
 from wsserver.extensions.files.model import BINARY, media_type_of, name_fault
-from wsserver.identity.ids import is_id
-from wsserver.protocol.validation import ID_FORM
+from wsserver.identity.ids import ID_FORM, is_id
 from wsserver.web.http.headers import Headers
 
 VERSION: Final = "1.0.0"

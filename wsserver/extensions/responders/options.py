@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 from wsserver.config import Settings, TableFault
 from wsserver.extending.secrets import SecretOptions, secret_faults
 from wsserver.extending.urls import url_faults
+from wsserver.identity.ids import ID_FORM
 from wsserver.protocol.types import ID_PATTERN, Id
 
 Kind = Literal["openai", "fastgpt"]
@@ -69,6 +70,6 @@ def check_options(
         )
     for name, options in responders.items():
         if re.fullmatch(ID_PATTERN, name) is None:
-            yield TableFault(name, "is no name of a responder: 1 to 128 of A-Z a-z 0-9 . _ : @ -")
+            yield TableFault(name, f"is no name of a responder: {ID_FORM}")
         yield from url_faults(f"{name}.url", options.url, settings)
         yield from secret_faults(name, options, "api_key")

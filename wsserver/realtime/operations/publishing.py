@@ -12,7 +12,7 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.broker import PublishResult
 from wsserver.errors import Forbidden, ValidationFailed, WsServerError
 from wsserver.identity.claims import ROLES
-from wsserver.identity.ids import is_id
+from wsserver.identity.ids import ID_FORM, is_id
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import (
@@ -34,7 +34,7 @@ from wsserver.protocol.requests import (
     read_request,
 )
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
-from wsserver.protocol.validation import ID_FORM, Fault, gather, one_of
+from wsserver.protocol.validation import Fault, gather, one_of
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy

@@ -10,7 +10,7 @@ from wsserver.cluster.directory import Reservation
 from wsserver.errors import BadRequest, Forbidden, Starting
 from wsserver.identity.claims import Claims
 from wsserver.identity.extract import Credential, extract_credential
-from wsserver.identity.ids import is_id
+from wsserver.identity.ids import ID_FORM, is_id
 from wsserver.realtime.connections.connection import MONITOR
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.queries import parse_pairs
@@ -101,7 +101,7 @@ class Admission:
 
     def _read(self, request: HandshakeRequest) -> Credential:
         if request.session_id is not None and not is_id(request.session_id):
-            raise BadRequest("session_id: malformed", field="session_id")
+            raise BadRequest(f"session_id: {ID_FORM}", field="session_id")
         parameters: dict[str, list[str]] = {name: [] for name in _PARAMETERS}
         for name, value in parse_pairs(request.query):
             if name in request.other_parameters:

@@ -6,7 +6,7 @@ import { pathTo } from "./router.js";
 import { t } from "./texts.js";
 import { toast } from "./toasts.js";
 
-const USER_ID = /^[A-Za-z0-9._:@|+-]{1,128}$/;
+const USER_ID = /^(?!\.{1,2}$)[A-Za-z0-9._:@|+-]{1,128}$/;
 
 /** The heading of a page, with a way back to its list, words beside it and actions. */
 export function heading(title, { back = null, beside = [], actions = [] } = {}) {
