@@ -290,7 +290,7 @@ def build(
     live.statistics.add_source("notifications", metrics.view)
     webhooks = webhooks_of(settings, outbox, clock, telemetry)
     webhooks.listen(live.events)
-    control.add_listener(MessagesDeleted, webhooks.forget)
+    control.add_listener(MessagesDeleted, webhooks.deleted)
     control.add_listener(UserErased, directory.forget)
 
     # Extensions

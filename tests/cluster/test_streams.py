@@ -211,9 +211,14 @@ def test_what_was_erased_without_redis_is_in_no_memory_afterwards(
     nodes: Nodes, valkey: ValkeyProcess
 ) -> None:
     client = open_client(nodes[1], bearer=token("erased"))
+    client.established = client.push("connection_established")
     said = [say(nodes[0], {"type": "user", "id": "erased"}, f"secret {n}") for n in (1, 2)]
     assert len(take(client, 2)) == 2
     since = {"epoch": said[0]["epoch"], "offset": 0}
+    everybody = say(nodes[0], {"type": "broadcast"}, "hello")
+    take(client, 1)
+    trace = f"/messages/{everybody['message_id']}"
+    assert client.id in nodes[0].get(trace).body.decode()
     valkey.kill()
     try:
         assert nodes[0].delete("/users/erased/data").ok["erased"]["messages"] == 2
@@ -224,6 +229,8 @@ def test_what_was_erased_without_redis_is_in_no_memory_afterwards(
     resumed = client.call("resume", streams={"user:erased": since})
     assert resumed["type"] == "resumed", resumed
     assert "secret" not in json.dumps(resumed)
+    # Nodes look for changes that they have not heard of twice a second.
+    poll(lambda: nodes[0].get(trace).body.decode(), lambda text: client.id not in text)
     client.close()
 
 

@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from tests.support.channel_jobs import CANARY, REDACT
 from tests.support.database_processes import enter_process, remove_process
 from tests.support.http_provider import Answer, HttpProvider, ReceivedRequest
+from tests.support.message_rows import NOW, RETENTION_S
 from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
 from wsserver.http_client import HttpClient
@@ -24,10 +26,11 @@ from wsserver.notifications.delivery_policy import Retries
 from wsserver.notifications.http import HttpAnswer
 from wsserver.notifications.webhooks import OTHERS_KEPT_S, Target, Webhooks, judge_webhook, sign
 from wsserver.realtime.observability.events import EventBus
-from wsserver.realtime.operations.message_changes import MessagesDeleted
+from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.leased_table import Lease, Result
 from wsserver.storage.engine.sqlite import SqliteDatabase
-from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
+from wsserver.storage.messages.streams import Append, Revised, Revision, StreamStore
+from wsserver.storage.tables.webhooks import Posting, WebhookOutbox, remove_contents
 from wsserver.tasks import Tasks
 
 SECRET = "hook-secret"
@@ -389,6 +392,16 @@ async def test_what_backends_publish_is_posted_only_where_it_is_named(
     ]
 
 
+async def delete(database: Database, message_id: str) -> None:
+    """Delete a message of a session, as the server does."""
+    store = StreamStore(database)
+    until = NOW + RETENTION_S
+    await store.append([Append("session:s1", message_id, "new_message", b"{}", NOW, until)])
+    revise = Revision("session:s1", message_id, lambda _: Revised(b"{}", NOW))
+    await store.revise([revise])
+    await database.run(partial(remove_contents, message_ids=[message_id]))
+
+
 @pytest.mark.gen_test
 async def test_what_a_deleted_message_said_is_not_posted_any_more(
     provider: HttpProvider, tmp_path: Path
@@ -402,9 +415,9 @@ async def test_what_a_deleted_message_said_is_not_posted_any_more(
             said = {"id": message_id, "session_id": "s1", "content": f"secret {message_id}"}
             here.events.emit("message_received", message_id=message_id, message=said)
         await until(lambda: len(provider.requests) >= 2)
-        # Stored by now, and again in memory for the moment.
+        await delete(here.database, "msg_1")
+        # As of another node, which has not heard of it.
         here.events.emit("message_received", message_id="msg_1", message=said | {"id": "msg_1"})
-        here.webhooks.forget(MessagesDeleted(["msg_1"]))
         await until(lambda: len(provider.requests) >= 5)
         events = [verified(asked) for asked in provider.requests]
         later = [each["message"] for each in events[2:] if each["message_id"] == "msg_1"]
@@ -413,33 +426,3 @@ async def test_what_a_deleted_message_said_is_not_posted_any_more(
             assert message == {"id": "msg_1", "session_id": "s1", "deleted": True, "created_at": ""}
         (kept,) = [each["message"] for each in events[2:] if each["message_id"] == "msg_2"]
         assert kept["content"] == "secret msg_2"
-
-
-@pytest.mark.gen_test
-async def test_a_batch_that_is_being_stored_loses_the_content_too(
-    provider: HttpProvider, tmp_path: Path
-) -> None:
-    down = Target("http://127.0.0.1:9/hook", ("message_received",))
-    async with running(tmp_path, down, retries=Retries(backoff_s=99, attempts=9)) as here:
-        real, began, go_on = here.outbox.add, asyncio.Event(), asyncio.Event()
-
-        async def slow(postings: Sequence[Posting]) -> None:
-            began.set()
-            await go_on.wait()
-            await real(postings)
-
-        here.outbox.add = slow  # type: ignore[method-assign]
-        said = {"id": "msg_1", "session_id": "s1", "content": "secret"}
-        here.events.emit("message_received", message_id="msg_1", message=said)
-        await began.wait()
-        here.webhooks.forget(MessagesDeleted(["msg_1"]))
-        go_on.set()
-
-        async def bodies() -> list[bytes]:
-            return await here.database.read(
-                lambda db: [body for (body,) in db.execute("SELECT body FROM webhook_outbox")]
-            )
-
-        while not (found := await bodies()) or b"secret" in found[0]:
-            await asyncio.sleep(0.005)
-        assert b'"deleted":true' in found[0]

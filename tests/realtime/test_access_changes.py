@@ -12,6 +12,8 @@ from wsserver.realtime.operations.access_changes import (
     MembersReplaced,
     RevokeTokens,
 )
+from wsserver.realtime.operations.user_records import UserErased
+from wsserver.storage.maintenance.erasure import UserErasure
 from wsserver.storage.tables.access_lists import (
     AccessChangeStore,
     MemberStore,
@@ -30,6 +32,7 @@ def changes(live: Live) -> AccessChanges:
         live.organizations,
         live.revocations,
         live.unread,
+        live.control,
     )
 
 
@@ -90,3 +93,35 @@ async def test_polling_keeps_quiet_while_the_database_is_away(
 ) -> None:
     await live.database.close()
     await changes.poll()
+
+
+@pytest.mark.gen_test
+async def test_an_erasure_whose_notice_got_lost_is_made_up_for(
+    live: Live, changes: AccessChanges
+) -> None:
+    mine, other = await live.in_session("u1"), await live.in_session("u2")
+    said = await other.call("send_message", session_id="s1", content="hello")
+    await mine.rest()
+    erasure = UserErasure(live.database)
+    heard: list[UserErased] = []
+    live.control.add_listener(UserErased, heard.append)
+    number = await erasure.note("u1")  # by another node
+    await changes.poll()
+    assert heard == [UserErased("u1", number)]
+    assert "u1" not in str(await live.tracing.trace(live.actor(), said["message_id"]))
+    changes.user_erased(UserErased("u1", number + 1))
+    assert await erasure.note("u1") == changes.version == number + 1
+    await changes.poll()
+    assert len(heard) == 1  # the notice had come
+
+
+@pytest.mark.gen_test
+async def test_the_latest_erasures_are_kept(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsserver.storage.tables.access_lists.ERASURES_KEPT", 2)
+    erasure = UserErasure(live.database)
+    revoked = await RevocationStore(live.database).add("jti", "t1", live.clock.wall())
+    for number in range(5):
+        await erasure.note(f"u{number}")
+    found = await AccessChangeStore(live.database).since(0)
+    assert [each.key for each in found if each.kind == "erased"] == ["u3", "u4"]
+    assert found[0][:3] == (revoked, "jti", "t1")

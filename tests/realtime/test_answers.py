@@ -24,7 +24,7 @@ from wsserver.errors import (
 from wsserver.protocol.requests import Sender
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.answers.owned_answers import AnswerSettings
-from wsserver.storage.messages.answers import StoredAnswer
+from wsserver.storage.messages.answers import StoredAnswer, end_deleted
 from wsserver.storage.messages.conversations import Holder, HolderWish
 
 EAGER = AnswerSettings(roll_up_s=0.0)
@@ -685,3 +685,14 @@ async def test_answers_are_counted(live: Live) -> None:
         "cancelled": 0,
         "interrupted": 0,
     }
+
+
+@pytest.mark.gen_test
+async def test_an_answer_that_another_node_has_deleted_is_dropped(live: Live) -> None:
+    producers = [await begun(live, content="secret") for _ in range(2)]
+    await live.database.run(lambda db: end_deleted(db, [producers[0].id]))  # its notice got lost
+    await live.owned_answers.adopt()
+    assert len(live.owned_answers) == 1
+    with pytest.raises(AnswerEnded):
+        await producers[0].append("more")
+    await producers[1].append("more")

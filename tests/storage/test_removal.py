@@ -75,6 +75,28 @@ async def test_events_of_deleted_messages_lose_the_content(database: Database) -
     assert bodies[1:] == [body, b"{}"]
 
 
+@pytest.mark.gen_test
+async def test_an_event_that_is_stored_after_the_deletion_has_no_content(
+    database: Database,
+) -> None:
+    """As one that waits on another node, while notices get lost."""
+    store, outbox = StreamStore(database), WebhookOutbox(database)
+    await store.append([said("msg_1", "secret"), said("msg_2", "secret")])
+    await store.append([change("msg_1", "gone", deleted_at=NOW)])
+    body = b'{"message":{"id":"msg","content":"secret"}}'
+    await outbox.add(
+        [
+            Posting(f"hook_{of}", "https://a.example", "message_received", body, NOW, of)
+            for of in ("msg_1", "msg_2", "msg_live")
+        ]
+    )
+    found = await database.read(
+        lambda db: db.execute("SELECT body, message_id FROM webhook_outbox ORDER BY id").fetchall()
+    )
+    assert [b"secret" in body for body, _ in found] == [False, True, True]
+    assert [message_id for _, message_id in found] == [None, "msg_2", "msg_live"]
+
+
 @pytest.mark.sqlite_only
 @pytest.mark.gen_test
 async def test_the_log_is_left_while_somebody_reads(database: Database, path: Path) -> None:

@@ -74,3 +74,6 @@ class Control(Protocol):
 
         So each state that notices carry has to be repaired by other means too: stored, repeated.
         """
+
+    def notify_here(self, notice: Notice) -> None:
+        """Notify this node alone, of what it has read from storage because its notice got lost."""

@@ -60,6 +60,10 @@ class LocalControl:
 
     def notify(self, notice: Notice) -> None:
         """Call the listeners."""
+        self.notify_here(notice)
+
+    def notify_here(self, notice: Notice) -> None:
+        """Call the listeners."""
         for listener in self._listeners.get(type(notice), ()):
             listener(notice)
 

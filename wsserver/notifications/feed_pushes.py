@@ -17,7 +17,7 @@ from wsserver.protocol.pushes import push
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter
-from wsserver.realtime.operations.user_records import PositionsErased
+from wsserver.realtime.operations.user_records import UserErased
 from wsserver.storage.notifications.feed import FeedStore
 from wsserver.tasks import Tasks
 
@@ -87,7 +87,7 @@ class FeedPushes:
         """By user: marks to be pushed, besides the number."""
         self._runner: asyncio.Task[Any] | None = None
         control.add_listener(FeedChanged, self._noticed)
-        control.add_listener(PositionsErased, self.erased)
+        control.add_listener(UserErased, self.erased)
         broker.add_gap_listener(self._look_at_all)
 
     # What this node has committed
@@ -133,10 +133,11 @@ class FeedPushes:
             self._look_at(user_id, marks)
         self._run_soon()
 
-    def erased(self, notice: PositionsErased) -> None:
+    def erased(self, notice: UserErased) -> None:
         """What was stored about a user is erased; each node has this notice."""
-        self._look_at(notice.user_id)
-        self._run_soon()
+        if notice.version:
+            self._look_at(notice.user_id)
+            self._run_soon()
 
     def _look_at(self, user_id: str, *marks: FeedMarks) -> None:
         if self._followers(user_id):

@@ -38,7 +38,6 @@ from wsserver.storage.tables.webhooks import (
     ClaimedPosting,
     Posting,
     WebhookOutbox,
-    without_message,
 )
 from wsserver.tasks import Tasks
 from wsserver.telemetry.trace_context import TraceMemory, within
@@ -123,10 +122,8 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
         self.metrics = WebhookMetrics()
         self._has_contents = any(glob != "*" for target in targets for glob in target.globs)
         """Whether any URL may get the contents of messages."""
-        self._storing = asyncio.Lock()
-        """Held while new events are stored, or contents are taken out of stored ones."""
         self._is_recount_due = False
-        """Whether bodies have changed since they were counted."""
+        """Whether bodies may have changed since they were counted."""
         self._traces = TraceMemory(TRACES_LIMIT)
 
     def listen(self, events: EventBus) -> None:
@@ -268,39 +265,11 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
                 batch = [self._unstored.popleft() for _ in range(min(BATCH, len(self._unstored)))]
                 await self._store_batch(batch)
 
-    def forget(self, notice: MessagesDeleted) -> None:
-        """Messages were deleted: take their contents out of events that are not posted yet."""
-        if self._has_contents:
-            self._forget_unstored(notice.message_ids)
-            # What is being stored at this moment is not in storage yet.
-            self._tasks.spawn(self._forget_stored(notice.message_ids), name="webhook contents")
-
-    def _forget_unstored(self, message_ids: Sequence[str]) -> None:
-        for index, posting in enumerate(self._unstored):
-            if posting.message_id in message_ids:
-                body = without_message(posting.body)
-                self._unstored[index] = posting._replace(body=body, message_id=None)
-                self._unstored_bytes += len(body) - len(posting.body)
-                self._waiting_bytes[posting.url] += len(body) - len(posting.body)
-
-    async def _forget_stored(self, message_ids: Sequence[str]) -> None:
-        while True:
-            try:
-                async with self._storing:
-                    self._forget_unstored(message_ids)  # a batch that failed is here again
-                    await self._outbox.remove_contents(message_ids)
-            except WsServerError as error:
-                log.warning("contents not removed from webhook events yet error=%s", error)
-                await asyncio.sleep(STORAGE_PAUSE_S)
-            else:
-                self._is_recount_due = True
-                return
+    def deleted(self, notice: MessagesDeleted) -> None:
+        """Messages were deleted: storage takes their contents out, also of what comes later."""
+        self._is_recount_due |= self._has_contents
 
     async def _store_batch(self, batch: list[Posting]) -> None:
-        async with self._storing:
-            await self._store_batch_now(batch)
-
-    async def _store_batch_now(self, batch: list[Posting]) -> None:
         size = sum([len(posting.body) for posting in batch])
         self._unstored_bytes -= size
         try:

@@ -81,7 +81,7 @@ from wsserver.realtime.operations.recordings import NodeRecordings, Recordings
 from wsserver.realtime.operations.search_indexer import SearchIndexer
 from wsserver.realtime.operations.searching import Search
 from wsserver.realtime.operations.session_actions import SessionActions
-from wsserver.realtime.operations.user_records import PositionsErased, UserRecords
+from wsserver.realtime.operations.user_records import UserErased, UserRecords
 from wsserver.realtime.sessions.conversation_list import ConversationList
 from wsserver.realtime.sessions.conversations import Conversations, HolderChanged
 from wsserver.realtime.sessions.presence import Presence
@@ -393,8 +393,9 @@ def build_live(
         organizations,
         revocations,
         unread,
+        control,
     )
-    access_changes.register(control)
+    access_changes.register()
     dry_runs = DryRuns(control, nodes, hub, members, tenancy)
     publishing = Publishing(
         router,
@@ -438,8 +439,8 @@ def build_live(
         retention=settings.retention,
         removals=[end_deleted, *removals],
     )
-    control.add_listener(PositionsErased, lambda notice: positions.forget_user(notice.user_id))
-    control.add_listener(PositionsErased, lambda notice: unread.look_at_all_of(notice.user_id))
+    control.add_listener(UserErased, lambda notice: positions.forget_user(notice.user_id))
+    control.add_listener(UserErased, lambda notice: unread.look_at_all_of(notice.user_id))
     control.add_listener(MessagesDeleted, partial(_forget_answers, owned_answers))
     answers = Answers(
         AnswerRouting(owned_answers, answer_store, control, tasks),

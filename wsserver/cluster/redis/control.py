@@ -146,10 +146,13 @@ class RedisControl:
 
     def notify(self, notice: Notice) -> None:
         """Notify every node, this one first."""
-        name = type(notice).__name__
-        for listener in self._listeners.get(name, ()):
-            listener(notice)
+        self.notify_here(notice)
         self._bus.send(self._bus.all_nodes, "notice", _encoded(notice))
+
+    def notify_here(self, notice: Notice) -> None:
+        """Call the listeners of this node."""
+        for listener in self._listeners.get(type(notice).__name__, ()):
+            listener(notice)
 
     async def _ask(
         self, request: Request[R], others: Collection[str], timeout_s: float, *, with_own: bool
@@ -217,9 +220,7 @@ class RedisControl:
         call = msgspec.msgpack.decode(datagram.body, type=_Call)
         kind = self._notices.get(call.name)
         if kind is not None:
-            notice = msgspec.msgpack.decode(call.fields, type=kind)
-            for listener in self._listeners[call.name]:
-                listener(notice)
+            self.notify_here(msgspec.msgpack.decode(call.fields, type=kind))
 
 
 def _encoded(call: msgspec.Struct) -> bytes:

@@ -183,9 +183,19 @@ class OwnedAnswers:
                 return
 
     async def adopt(self) -> None:
-        """Take over what has no owner, and find own answers whose begin was not noticed here."""
+        """Take over what has no owner, and compare with what is stored as own.
+
+        Answers whose begin was not noticed here are found, and those dropped whose deletion on
+        another node was not, or that another node has taken over.
+        """
         await self.take_over()
-        missing = [id_ for id_ in await self._store.own() if id_ not in self._answers]
+        known = list(self._answers.values())
+        own = await self._store.own()
+        for answer in known:
+            if answer.message_id not in own and answer.ending is None:
+                log.info("answer owned no longer message_id=%s", answer.message_id)
+                self._drop(answer)
+        missing = [id_ for id_ in own if id_ not in self._answers]
         if missing:
             for stored in await self._store.read(missing):
                 self.find(stored)

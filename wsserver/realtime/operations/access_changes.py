@@ -12,6 +12,7 @@ from wsserver.protocol.close_codes import CloseCode
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.access.tenancy import OrganizationAssigned, Tenancy
 from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.operations.user_records import UserErased
 from wsserver.realtime.sessions.unread import UnreadPushes
 from wsserver.storage.tables.access_lists import CHANGES_AT_ONCE, AccessChangeStore, ListChange
 
@@ -49,6 +50,8 @@ class RevokeTokens(Request[int], frozen=True):
 class AccessChanges:
     """The changes of revocations, member lists and organizations, in the order of their numbers.
 
+    Erasures of users are among them: a node that has missed the notice gives it to itself.
+
     A node that has stored a change sends it to all nodes, itself first. Where it is the next one it
     is applied at once; where others are missing before it, all are read from the database, as by
     ``poll``. So all nodes end with what was stored last.
@@ -63,6 +66,7 @@ class AccessChanges:
         organizations: AssignedOrganizations,
         revocations: Revocations,
         unread: UnreadPushes,
+        control: Control,
     ) -> None:
         self.version = 0
         """The number of the latest change that is applied here, with all before it."""
@@ -74,16 +78,19 @@ class AccessChanges:
         self._organizations = organizations
         self._revocations = revocations
         self._unread = unread
+        self._control = control
         self._reading = asyncio.Lock()
         self._closed: dict[int, int] = {}
         """Connections closed by the latest revocations that were read before they were received."""
 
-    def register(self, control: Control) -> None:
+    def register(self) -> None:
         """Register the handlers."""
+        control = self._control
         control.add_handler(MembersReplaced, self.members_replaced)
         control.add_handler(OrganizationAssigned, self.organization_assigned)
         control.add_handler(SessionAssigned, self.session_assigned)
         control.add_handler(RevokeTokens, self.revoke)
+        control.add_listener(UserErased, self.user_erased)
 
     async def load(self) -> None:
         """Begin with the changes of now; the lists are read after it."""
@@ -133,6 +140,10 @@ class AccessChanges:
             self._revocations.revoke_user(request.user_id, request.issued_until)
         return self._close_revoked() + self._closed.pop(request.version, 0)
 
+    def user_erased(self, notice: UserErased) -> None:
+        """Note that this node has heard of an erasure; ``poll`` finds what is missing before it."""
+        self._is_next(notice.version)
+
     def _is_next(self, version: int) -> bool:
         """Whether no change is missing before this one; it counts as applied then."""
         if version != self.version + 1:
@@ -174,6 +185,8 @@ class AccessChanges:
                 case "user":
                     self._revocations.revoke_user(change.key, change.value)
                     is_revoked = True
+                case "erased":
+                    self._control.notify_here(UserErased(change.key, change.number))
             self.version = change.number
             if is_revoked and is_counted:
                 is_revoked = False

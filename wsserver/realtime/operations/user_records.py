@@ -53,15 +53,15 @@ PERMISSION = "users:erase"
 
 
 class UserErased(Notice, frozen=True):
-    """A user is being erased: they are to be removed from what is in memory."""
+    """A user is being erased: they are to be removed from what is in memory.
+
+    Sent before the rows about the user are deleted, and with ``version`` after it; a node that may
+    have missed it has it once more, from storage.
+    """
 
     user_id: str
-
-
-class PositionsErased(Notice, frozen=True):
-    """The read positions of a user were erased."""
-
-    user_id: str
+    version: int = 0
+    """The number of the erasure among the changes of access lists; 0: it is not done yet."""
 
 
 class MessagesRemoved(Notice, frozen=True):
@@ -189,7 +189,7 @@ class UserRecords:
         for erase in self._erasers:  # first, as they may look at the rows
             more.update(await erase(user_id))
         erased = await self._erasure.erase(user_id, self._clock.wall())
-        self._control.notify(PositionsErased(user_id))
+        self._control.notify(UserErased(user_id, await self._erasure.note(user_id)))
         erased.update(more)
         erased["messages"] = messages
         return dict(sorted(erased.items()))

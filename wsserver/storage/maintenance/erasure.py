@@ -17,6 +17,7 @@ from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance.user_data import parts, watched
 from wsserver.storage.maintenance.user_tables import UserTable, erase_rows
 from wsserver.storage.messages import participants
+from wsserver.storage.tables.access_lists import number_erasure
 
 BATCH_ROWS = 100
 """Rows that are changed in one transaction."""
@@ -107,6 +108,10 @@ class UserErasure:
         erased["answers"] = await self._erase_watches(user_id)
         erased.update(await self._database.run(partial(_erase_few, user_id=user_id)))
         return erased
+
+    async def note(self, user_id: str) -> int:
+        """Number a finished erasure, for servers that have not heard of it; returns the number."""
+        return await self._database.run(partial(number_erasure, user_id=user_id))
 
     async def _erase_positions(self, user_id: str, now: float) -> int:
         erased = 0

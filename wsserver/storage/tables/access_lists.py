@@ -2,6 +2,7 @@
 
 Small tables that a server reads as a whole at start and keeps in memory. Each change is numbered in
 ``access_changes``, in its own transaction, so that several servers read only what is new to them.
+Erasures of users are numbered with them: they change what every server has in memory, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from wsserver.storage.messages.conversations import ensure, log_change
 from wsserver.storage.messages.participants import change_members
 
 CHANGES_AT_ONCE = 1000
+ERASURES_KEPT = 1000
+"""Numbered erasures, the latest ones; a server hears of one within seconds."""
 _VERSION = "version"
 _COUNT = """
     INSERT INTO access_changes (kind, key, number) VALUES ('version', '', 1)
@@ -26,10 +29,24 @@ _NOTE = """
     ON CONFLICT (kind, key) DO UPDATE SET number = excluded.number
 """
 
+_DELETE_ERASURES = """
+    DELETE FROM access_changes WHERE kind = 'erased' AND number <= (
+        SELECT number FROM access_changes WHERE kind = 'erased'
+        ORDER BY number DESC LIMIT 1 OFFSET ?
+    )
+"""
+
 
 def number_members(db: Connection, session_id: str) -> int:
     """Number a change of who may enter a session; returns the number."""
     return _numbered(db, "members", session_id)
+
+
+def number_erasure(db: Connection, user_id: str) -> int:
+    """Number the erasure of a user; returns the number."""
+    number = _numbered(db, "erased", user_id)
+    db.execute(_DELETE_ERASURES, [ERASURES_KEPT])
+    return number
 
 
 def _numbered(db: Connection, kind: str, key: str) -> int:
@@ -173,10 +190,10 @@ class RevocationStore:
 
 
 class ListChange(NamedTuple):
-    """What an access list says after a change."""
+    """What an access list says after a change, or that a user was erased."""
 
     number: int
-    kind: Literal["jti", "user", "members", "organization"]
+    kind: Literal["jti", "user", "members", "organization", "erased"]
     key: str
     """``jti``, user or session."""
     value: Any
@@ -210,7 +227,9 @@ class AccessChangeStore:
                 keys.setdefault(kind, []).append(key)
             values = _values(db, keys)
             return [
-                ListChange(number, kind, key, values[kind].get(key, _WITHOUT_VALUE.get(kind)))
+                ListChange(
+                    number, kind, key, values.get(kind, {}).get(key, _WITHOUT_VALUE.get(kind))
+                )
                 for number, kind, key in rows
             ]
 
@@ -250,5 +269,4 @@ def _values(db: Connection, keys: dict[str, list[str]]) -> dict[str, dict[str, A
         "members": members,
         "organization": dict(organizations.fetchall()),
         "user": dict(users.fetchall()),
-        "jti": {},
     }

@@ -31,6 +31,14 @@ _COUNT = (
     " WHERE (CAST(?1 AS BOOLEAN) IS NULL OR (due_at IS NULL) = ?1)"
     " AND (CAST(?2 AS TEXT) IS NULL OR event = ?2)"
 )
+_INSERT = (
+    "INSERT INTO webhook_outbox (posting_id, url, event, body, at, message_id, due_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_SELECT_DELETED = (
+    "SELECT message_id FROM messages"
+    " WHERE message_id IN (SELECT value FROM json_each(?)) AND deleted_at IS NOT NULL"
+)
 _CLAIM = """
     UPDATE webhook_outbox SET owner = :owner, lease_until = :until WHERE id IN (
         SELECT id FROM webhook_outbox
@@ -122,13 +130,8 @@ class WebhookOutbox(LeasedTable[ClaimedPosting]):
     ACCEPTED_AT = "at"
 
     async def add(self, postings: Sequence[Posting]) -> None:
-        """Store postings, due immediately."""
-        rows = [(*posting, posting.at) for posting in postings]
-        sql = (
-            "INSERT INTO webhook_outbox (posting_id, url, event, body, at, message_id, due_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)"
-        )
-        await self._database.run(lambda db: db.executemany(sql, rows).rowcount)
+        """Store postings, due immediately, without the contents of messages that are deleted."""
+        await self._database.run(partial(_add, postings=postings))
 
     async def claim(self, lane: str, now: float, limit: int, lease: Lease) -> list[ClaimedPosting]:
         """Lease postings to a URL that are due, the longest due first."""
@@ -211,10 +214,6 @@ class WebhookOutbox(LeasedTable[ClaimedPosting]):
         delete = f"DELETE FROM webhook_outbox WHERE {others}"  # noqa: S608 - constants only
         return await self._database.run(lambda db: db.execute(delete, values(db)).rowcount)
 
-    async def remove_contents(self, message_ids: Sequence[str]) -> None:
-        """Take the contents of deleted messages out of what waits or was given up."""
-        await self._database.run(partial(remove_contents, message_ids=message_ids))
-
     async def prune(self, now: float) -> int:
         """Delete what was given up and is a week old, in small batches; returns the count."""
         deleted = 0
@@ -223,8 +222,23 @@ class WebhookOutbox(LeasedTable[ClaimedPosting]):
         return deleted
 
 
+def _add(db: Connection, postings: Sequence[Posting]) -> None:
+    ids = sorted({each.message_id for each in postings if each.message_id is not None})
+    deleted = {id_ for (id_,) in db.execute(_SELECT_DELETED, [db.listed(ids)])} if ids else set()
+    rows = [
+        each._replace(body=without_message(each.body), message_id=None)
+        if each.message_id in deleted
+        else each
+        for each in postings
+    ]
+    db.executemany(_INSERT, [(*each, each.at) for each in rows])
+
+
 def remove_contents(db: Connection, message_ids: Sequence[str]) -> None:
-    """Put the deleted form of messages into the events that have their contents."""
+    """Put the deleted form of messages into the stored events that have their contents.
+
+    In the transaction that deletes them: events that are stored after it do without.
+    """
     found = db.execute(
         "SELECT body, id FROM webhook_outbox WHERE message_id IN (SELECT value FROM json_each(?))",
         [db.listed(message_ids)],
