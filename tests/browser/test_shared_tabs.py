@@ -96,6 +96,28 @@ async def test_seven_tabs_have_one_connection_and_each_its_own_sessions(
         assert connections(server) == [connection]
 
 
+DENY = """
+    const denied = () => { throw new DOMException("denied", "SecurityError"); };
+    LockManager.prototype.request = LockManager.prototype.query = async () => denied();
+    window.BroadcastChannel = class { constructor() { denied(); } };
+"""
+"""What a browser does to a page whose site data are blocked."""
+
+
+@pytest.mark.gen_test
+async def test_a_tab_that_may_keep_nothing_has_a_connection_of_its_own(
+    chromium: Browser, server: Server
+) -> None:
+    bearer = token("u1", "user", sessions=["s1"])
+    async with window(chromium) as context:
+        await context.add_init_script(DENY)
+        pages = [await tab(context, server, bearer, "s1") for _ in range(2)]
+        assert len(connections(server)) == 2
+        await pages[0].evaluate("client.sendMessage('s1', 'one')")
+        assert await texts(pages[1], 1) == ["one"]
+        assert await pages[1].evaluate("seen.filter(([name]) => name !== 'state')") == []
+
+
 @pytest.mark.parametrize("how", ["closed", "crashed", "client closed"])
 @pytest.mark.gen_test
 async def test_when_the_tab_with_the_connection_dies_nothing_is_lost_and_nothing_comes_twice(

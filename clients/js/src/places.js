@@ -5,7 +5,11 @@ export class Places {
 
   constructor(address, freed) {
     if (globalThis.document === undefined || !globalThis.BroadcastChannel) return;
-    this.#channel = new BroadcastChannel(`wsserver:places:${address}`);
+    try {
+      this.#channel = new BroadcastChannel(`wsserver:places:${address}`);
+    } catch {
+      return; // the browser keeps site data from this page
+    }
     this.#channel.onmessage = () => freed();
     this.#leave = () => this.left();
     globalThis.addEventListener("pagehide", this.#leave);

@@ -19,7 +19,7 @@ const VOLATILE = new Set(["exp", "iat", "nbf", "jti"]);
 
 /**
  * The name under which tabs share a connection: the same for tokens of the same user with the same
- * rights. Null: the token does not show whose it is.
+ * rights. Null: the token does not show whose it is, or the browser keeps the tabs apart.
  *
  * @param {string} address
  * @param {string | null} token
@@ -30,6 +30,9 @@ export async function shareName(address, token, user) {
   let who;
   try {
     who = user ?? claimsOf(token);
+    // Both fail where the browser keeps site data from a page, as by a setting or in a sandbox.
+    await navigator.locks.query();
+    new BroadcastChannel("wsserver").close();
   } catch {
     return null;
   }
