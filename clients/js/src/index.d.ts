@@ -48,9 +48,11 @@ export type ClientErrorCode =
   | "outbox_full"
   | "user_changed"
   | "no_credential"
+  | "cancelled"
   | "no_websocket"
   | "bad_url"
-  | `closed_${number}`;
+  | `closed_${number}`
+  | `http_${number}`;
 
 /** Codes that this version names, and those of a newer server. */
 export type ErrorCode = ServerErrorCode | ClientErrorCode | (string & {});

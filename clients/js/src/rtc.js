@@ -15,6 +15,7 @@ import { DISCONNECTED, RATE_LIMITED, TIMEOUT, WsError, pauseAfter } from "./erro
 import { Peer } from "./rtc-peer.js";
 
 const OPEN = new Set(["ringing", "answered"]);
+const CLOSED = "page_closed";
 /** How long a device that rings waits after a reconnect to hear that it still does. */
 const CONFIRM_MS = 3000;
 const GIVE_UP_MS = 30_000;
@@ -70,11 +71,14 @@ export class RtcCalls extends EventTarget {
     const stream = await this.#options.getMedia({ audio, video });
     this.#starting++;
     try {
+      this.#requireOpen(); // the user may have left while the browser asked for the camera
       const media = [audio && "audio", video && "video"].filter(Boolean);
       const reply = await this.#client.command("call", { session_id: sessionId, media });
       const call = this.#add(reply.call, stream, reply.ice_servers);
       const early = this.#early.get(call.id);
       if (early) this.#state(early);
+      if (this.#isClosed) call.hangUp(CLOSED);
+      this.#requireOpen();
       return call;
     } catch (error) {
       stop(stream);
@@ -88,10 +92,19 @@ export class RtcCalls extends EventTarget {
   close() {
     this.#listening.abort();
     this.#leave();
+    for (const { hear } of [...this.#calls.values()]) hear.closed();
+  }
+
+  get #isClosed() {
+    return this.#listening.signal.aborted;
+  }
+
+  #requireOpen() {
+    if (this.#isClosed) throw new WsError({ code: "cancelled", message: "the page calls no more" });
   }
 
   #leave() {
-    for (const call of this.calls) if (call.isHere) call.hangUp("page_closed");
+    for (const call of this.calls) if (call.isHere) call.hangUp(CLOSED);
   }
 
   #state(push) {
@@ -160,6 +173,7 @@ export class RtcCall extends EventTarget {
       state: (push) => this.#hear(push),
       signal: (push) => this.#take(push),
       reconnected: () => this.#reconnected(),
+      closed: () => this.#end(this.state, null), // it rings elsewhere
     });
     if (this.#isIncoming) this.#ringFor(Date.parse(view.rings_until) - Date.parse(view.created_at));
   }

@@ -41,6 +41,7 @@ class CallStore {
     if (--this.#users > 0) return;
     this.#rtc.close();
     this.#rtc = null;
+    this.forget();
   }
 
   get calls() {
@@ -71,12 +72,13 @@ class CallStore {
   }
 
   async #try(action) {
+    const rtc = this.#rtc;
     this.forget();
     this.isAsking.value = true;
     try {
       return await action();
     } catch (error) {
-      this.error.value = error;
+      if (rtc === this.#rtc) this.error.value = error; // else nobody waits for it any more
       return null;
     } finally {
       this.isAsking.value = false;
