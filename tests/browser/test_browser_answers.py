@@ -6,9 +6,15 @@ import json
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
 
-from tests.support.browser_pages import NEEDS_CHROMIUM, only_connection, page_of
+from tests.support.browser_pages import (
+    NEEDS_CHROMIUM,
+    only_connection,
+    page_of,
+    program,
+    use_ticket,
+)
 from tests.support.web_server import Server, token
 from wsserver.protocol.close_codes import CloseCode
 
@@ -89,3 +95,41 @@ async def test_a_page_has_the_text_from_the_middle_over_a_break_to_the_end(
             "thank you",
         ]
         assert await page.evaluate("client.answers.length") == 0
+
+
+@pytest.mark.gen_test
+async def test_the_chat_tester_shows_how_messages_grow_and_what_became_of_them(
+    chromium: Browser, server: Server
+) -> None:
+    producer = Producer(server)
+    async with page_of(chromium, server) as page, program(server, "s1") as socket:
+
+        async def command(**fields: Any) -> str:
+            await socket.send(json.dumps({"ref": 1, **fields}))
+            while True:
+                if (reply := json.loads(await socket.recv())).get("ref") == 1:
+                    assert reply["type"] == "ack", reply
+                    return str(reply["message_id"])
+
+        say = {"type": "send_message", "session_id": "s1"}
+        first = await command(**say, content="one")
+        second = await command(**say, content="two")
+        await command(type="delete_message", message_id=first)
+        await use_ticket(page, server)
+        await page.fill("#join-session", "s1")
+        await page.press("#join-session", "Enter")
+        texts = page.locator("#messages li p")
+        await expect(texts).to_have_text(["Message deleted", "two"])
+
+        await command(type="edit_message", message_id=second, content="two, edited")
+        await producer.start()
+        for word in ("So ", "far."):
+            await producer.append(word)
+        await expect(texts).to_have_text(["Message deleted", "two, edited", "So far."])
+        await producer.post("finish", content="So far, so good.")
+        await expect(texts.last).to_have_text("So far, so good.")
+        await command(type="delete_message", message_id=second)
+        await expect(texts.nth(1)).to_have_text("Message deleted")
+        lines = page.locator("#lines li")
+        await expect(lines.filter(has_text=f"message {second} deleted")).to_be_visible()
+        await expect(lines.filter(has_text=f"answer {producer.id}: + far.")).to_be_visible()

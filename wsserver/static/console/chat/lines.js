@@ -16,6 +16,10 @@ const LINES = {
     session: message.session_id,
     text: contentOf(message),
   }),
+  message_updated: ({ message }) => ({ id: message.id, text: contentOf(message) }),
+  message_deleted: (push) => ({ id: push.message_id }),
+  answer_appended: (push) => ({ id: push.message_id, text: push.text }),
+  answer_ended: (push) => ({ id: push.message_id, state: push.state }),
   message_status_update: (push) => ({
     id: push.message_id,
     status: push.status,
@@ -36,7 +40,7 @@ const LINES = {
   server_draining: (push) => ({ s: (push.reconnect_after_ms / 1000).toFixed(1) }),
 };
 
-/** The summary of a push; for other types, its data. */
+/** The summary of a push; for other types, its data or its fields. */
 export function lineOf(push) {
   if (push.type === "typing") {
     const user = push.username ?? push.user_id;
@@ -54,16 +58,20 @@ export function lineOf(push) {
     return `${name} ${shortJson(fields)}`;
   }
   const values = LINES[push.type]?.(push);
-  return values ? text(push.type, values) : shortJson(push.data ?? push.error ?? {});
+  if (values) return text(push.type, values);
+  const { type, timestamp, stream, epoch, offset, ...rest } = push;
+  return shortJson(push.data ?? push.error ?? rest);
 }
 
-/** The name to show for a sender. */
+/** The name to show for a sender; of a deleted message there is none. */
 export function nameOf(sender) {
+  if (!sender) return "–";
   return sender.username ?? (sender.user_id === "system" ? text("system") : sender.user_id);
 }
 
 /** A message's content as text. */
-export function contentOf({ content }) {
+export function contentOf({ content, deleted }) {
+  if (deleted) return text("deleted");
   return typeof content === "string" ? content : JSON.stringify(content);
 }
 

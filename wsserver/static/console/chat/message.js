@@ -1,4 +1,4 @@
-/** One message of a session: its content, its offset, its delivery status. */
+/** One message of a session: its newest content, its offset, its delivery status. */
 
 import { h } from "../parts/dom.js";
 import { contentOf, nameOf, timeOf } from "./lines.js";
@@ -8,13 +8,14 @@ const STEPS = ["sent", "delivered", "read"];
 const TICKS = { sent: "✓", delivered: "✓✓", read: "✓✓" };
 
 export class Message {
+  #text = h("p");
   #ticks = null;
   #users = new Map(); // user id -> latest delivery status
 
   /** From a push `new_message`; `me` is the signed-in user. */
   constructor(push, me) {
     const { message, stream = "" } = push;
-    const isMine = message.sender.user_id === me;
+    const isMine = message.sender?.user_id === me; // a deleted one has no sender
     this.id = push.id;
     /** Offset in the session's stream; undefined for live and for inbox messages. */
     this.offset = stream.startsWith("session:") ? push.offset : undefined;
@@ -26,12 +27,19 @@ export class Message {
       "li",
       { className: isMine ? "mine" : "" },
       h("span", { className: "from" }, isMine ? text("you") : nameOf(message.sender)),
-      h("p", {}, contentOf(message)),
+      this.#text,
       h("time", { dateTime: message.created_at }, timeOf(message.created_at)),
       h("small", { className: "place", title: push.epoch ?? "" }, place),
       this.#ticks,
     );
+    this.change(message);
     this.note("sent", null);
+  }
+
+  /** Its newest version: edited, grown or deleted. */
+  change(message) {
+    this.#text.textContent = contentOf(message);
+    this.element.classList.toggle("deleted", Boolean(message.deleted));
   }
 
   /** A user's client has received it, or the user has read it. */

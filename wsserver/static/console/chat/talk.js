@@ -54,6 +54,14 @@ export class Talk {
       this.#remove(session_id);
     });
     on("new_message", (push) => this.#show(push));
+    for (const name of ["message_updated", "message_deleted", "answer_ended"]) {
+      on(name, ({ message }) => this.#change(message));
+    }
+    on("ws:answer", ({ answer }) =>
+      answer.addEventListener("text", () =>
+        this.#change({ ...answer.message, content: answer.text }),
+      ),
+    );
     on("message_status_update", (update) => this.#noteStatus(update));
     on("typing", (push) => this.#noteTyping(push));
     on("session_joined", (push) => (push.users ? this.#entered(push) : this.#count(push)));
@@ -227,7 +235,7 @@ export class Talk {
       session.messages.shift();
       session.hasOlder = true;
     }
-    this.#noteTyping({ ...message, user_id: message.sender.user_id, is_typing: false });
+    this.#noteTyping({ ...message, user_id: message.sender?.user_id, is_typing: false });
     if (message.session_id === this.#current) {
       addLine(byId("messages"), line.element, MESSAGES_LIMIT);
       this.#markRead();
@@ -235,6 +243,17 @@ export class Talk {
       session.unread += 1;
       this.#renderSessions();
     }
+  }
+
+  /** A message is another one now: edited, grown or deleted. */
+  #change(message) {
+    const list = byId("messages");
+    const wasAtEnd = isAtEnd(list);
+    this.#sessions
+      .get(message.session_id)
+      ?.messages.find(({ id }) => id === message.id)
+      ?.change(message);
+    if (wasAtEnd) list.scrollTop = list.scrollHeight;
   }
 
   #make(push) {
