@@ -56,7 +56,8 @@ export class Kept {
     if (this.#userId !== userId) {
       this.#streams.clear();
       this.#client.answers.forget();
-      this.marks.clear();
+      // What one user has received or read must not be told for another.
+      if (this.#userId !== null) [this.received, this.read, this.marks].forEach((each) => each.clear());
       this.#userId = userId;
       this.#load();
     }

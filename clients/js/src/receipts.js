@@ -43,6 +43,11 @@ export class Receipts {
     this.#isSending = false;
   }
 
+  /** Another user is here. */
+  clear() {
+    this.#waiting.clear();
+  }
+
   /** Tell these, or keep them; false: there is no connection. */
   async #tell(ids) {
     try {

@@ -71,6 +71,9 @@ class Store {
       this.#byId.clear();
       this.#cursor = null;
       this.#userId = userId;
+      this.total.value = 0;
+      this.hasMore.value = false;
+      this.#sort(); // nothing of another user may stay
     }
     const isFirst = this.#byId.size === 0;
     const page = await this.#load(null);
@@ -121,7 +124,7 @@ class Store {
   }
 
   #refreshSoon(afterMs = REFRESH_MS) {
-    if (this.#timer === 0) this.#timer = setTimeout(() => this.refresh(), afterMs);
+    if (this.#timer === 0 && this.#users > 0) this.#timer = setTimeout(() => this.refresh(), afterMs);
   }
 
   #put(fields) {

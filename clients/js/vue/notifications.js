@@ -40,6 +40,7 @@ export function useNotifications({
       hasMore.value = true;
     }
     popups.value = [...popups.value, entry];
+    if (popups.value.length > LIMIT) dismiss(popups.value[0]); // nobody looks at this page
     if (notification.auto_close) startTimer(entry);
   });
   on(client, "notifications_changed", ({ notification_ids: ids, read, archived, unread: count }) => {
@@ -70,7 +71,9 @@ export function useNotifications({
   async function load() {
     const { user_id: id } = client.connection ?? {};
     if (id !== userId) {
+      popups.value.forEach(dismiss);
       notifications.value = [];
+      unread.value = 0;
       userId = id;
     }
     turn += 1;

@@ -42,7 +42,7 @@ export const TEXTS = {
   message: ["Message", "消息"],
   writeMessage: ["Write a message…", "输入消息…"],
   send: ["Send", "发送"],
-  tooLong: ["Too long by {n} bytes", "超出 {n} 字节"],
+  tooLong: [count("Too long by 1 byte", "Too long by {n} bytes"), "超出 {n} 字节"],
   replyTo: ["Reply to {name}", "回复 {name}"],
   editing: ["Edit message", "编辑消息"],
 

@@ -11,6 +11,7 @@ import {
   WsNotifications,
   WsTyping,
   useConnection,
+  useConversations,
   useNotifications,
   useSession,
   useWsClient,
@@ -55,6 +56,9 @@ function mount(client, setup) {
 }
 
 const soon = (ms = 20) => new Promise((resolve) => setTimeout(resolve, ms));
+async function until(test) {
+  while (!test()) await soon(5);
+}
 const contents = (session) => session.messages.value.map(({ message }) => message.content);
 
 /** A session of alice, with bob in it, too. */
@@ -353,6 +357,49 @@ test("a notification that comes while the feed is loading is in it once", async 
   assert.deepEqual(shown.notifications.value.map(({ title }) => title), ["meanwhile"]);
   assert.equal(shown.unread.value, 1);
   shown.unmount();
+  client.close();
+});
+
+test("nothing of one user is shown or told for the next one on the page", async () => {
+  const server = new FakeServer();
+  let who = "alice";
+  const client = server.client("alice", { tokenProvider: () => who, receiptDelayMs: 60_000 });
+  const { notifications, popups, unread, conversations, unmount } = mount(client, () => ({
+    ...useNotifications(),
+    conversations: useConversations().conversations,
+  }));
+  await client.connect();
+  await client.join("s1");
+  server.say("s1", "Hello", { from: "carol" });
+  server.notify("alice", { title: "Your order", auto_close: false });
+  await server.idle();
+  client.markRead("s1", 1);
+  await until(() => conversations.value.length > 0);
+  assert.deepEqual([popups.value.length, conversations.value.length], [1, 1]);
+
+  who = "bob";
+  for (const type of ["conversations", "notifications"]) server.refuse(type, "internal");
+  const before = server.commands.length;
+  server.disconnect();
+  await until(() => client.connection?.user_id === "bob");
+  await server.idle();
+  const shown = [notifications, popups, conversations].map(({ value }) => value.length);
+  assert.deepEqual([...shown, unread.value], [0, 0, 0, 0]);
+  client.close(); // tells what waits
+  const told = server.commands.slice(before).map(({ type }) => type);
+  assert.deepEqual(told.filter((type) => ["ack", "read", "mark_read"].includes(type)), []);
+  unmount();
+});
+
+test("pop-ups that nobody closes are held up to a limit", async () => {
+  const server = new FakeServer();
+  const client = server.client("alice");
+  const { popups, unmount } = mount(client, useNotifications);
+  await client.connect();
+  for (let n = 1; n <= 130; n++) server.notify("alice", { title: `${n}`, auto_close: false });
+  await until(() => popups.value.at(-1)?.title === "130");
+  assert.deepEqual([popups.value.length, popups.value[0].title], [100, "31"]);
+  unmount();
   client.close();
 });
 

@@ -212,7 +212,10 @@ export const WsMessageList = defineComponent({
     function announce(before, next) {
       const last = before.at(-1);
       const from = last ? next.lastIndexOf(last) + 1 : next.length;
-      if (from === 0) return; // another session, or a new start
+      if (from === 0) {
+        unsaid = []; // another session, or a new start
+        return;
+      }
       unsaid.push(...next.slice(from).filter(({ isOwn }) => !isOwn));
       if (unsaid.length === 0 || sayTimer !== 0) return;
       sayTimer = setTimeout(say, SAID_MS);
