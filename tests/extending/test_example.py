@@ -114,7 +114,7 @@ def test_the_example_does_what_the_page_says(folder: Path) -> None:
             erased = (await ask(server, "DELETE", "users/u1/data")).json()["erased"]
             assert erased["poll_votes"] == 1
             assert b"poll_votes" not in (await ask(server, "GET", "users/u1/data")).body
-            document = server._context.documents.openapi
+            document = (await server._context.documents.get()).openapi
             assert document["x-problem-codes"]["poll_closed"]["status"] == 409
             assert "/api/v1/websocket/polls" in document["paths"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from html import escape
@@ -13,6 +14,7 @@ import pytest
 from tests.support.built_in import ENDPOINTS, ERRORS, TAGS
 from tests.support.web_server import Server, token
 from wsserver.errors import MEANINGS
+from wsserver.web.api.context import Documents, LazyDocuments
 from wsserver.web.openapi.document import make_documents
 from wsserver.web.sockets.event_streams import EVENT_STREAMS
 from wsserver.web.sockets.sockets import SOCKETS
@@ -127,3 +129,21 @@ async def test_a_problem_type_leads_to_its_place_in_the_page(server: Server) -> 
     path, _, anchor = problem["type"].partition("#")
     page = await server.request("GET", path)
     assert f'id="{anchor}"'.encode() in page.body
+
+
+@pytest.mark.gen_test
+async def test_it_is_rendered_once_when_it_is_first_asked_for() -> None:
+    rendered: list[Documents] = []
+
+    def render() -> Documents:
+        rendered.append(DOCUMENTS)
+        return DOCUMENTS
+
+    documents = LazyDocuments(render)
+    assert rendered == []
+    gone = asyncio.ensure_future(documents.get())
+    asked = [asyncio.ensure_future(documents.get()) for _ in range(2)]
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert await asyncio.gather(*asked, documents.get()) == [DOCUMENTS] * 3
+    assert rendered == [DOCUMENTS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,13 +54,29 @@ from wsserver.wire.poller import Poller
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The rendered API description: OpenAPI, its readable page, the index page."""
+    """The rendered API description: OpenAPI, and its readable page."""
 
     openapi: dict[str, Any]
     openapi_json: bytes
     page_html: bytes
-    index_html: bytes
-    stylesheet: bytes
+
+
+class LazyDocuments:
+    """The API description, rendered at the first request for it.
+
+    That takes a tenth of a second, which every start of a server would take longer, and most are
+    never asked; so it is done in a thread.
+    """
+
+    def __init__(self, render: Callable[[], Documents]) -> None:
+        self._render = render
+        self._rendered: asyncio.Future[Documents] | None = None
+
+    async def get(self) -> Documents:
+        """The documents, the same ones at each call."""
+        if self._rendered is None:
+            self._rendered = asyncio.get_running_loop().run_in_executor(None, self._render)
+        return await asyncio.shield(self._rendered)
 
 
 @dataclass(kw_only=True)
@@ -107,7 +124,7 @@ class WebContext:
     clocks: Clocks
     configured_channels: Collection[str]
     """Channels of notifications that have settings."""
-    documents: Documents
+    documents: LazyDocuments
     """The description of the API, made from the route table."""
     health: Callable[[], Mapping[str, Any]]
     """``status`` (``ok``, ``degraded``, ``starting``, ``draining``) and ``checks``."""

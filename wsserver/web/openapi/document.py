@@ -21,7 +21,7 @@ from wsserver.web.api.endpoint import (
 )
 from wsserver.web.api.problems import PROBLEM_TYPE
 from wsserver.web.http.replies import JSON_TYPE
-from wsserver.web.openapi.page import STYLESHEET, render_index, render_page
+from wsserver.web.openapi.page import render_page
 
 REF_TEMPLATE = "#/components/schemas/{name}"
 DESCRIPTION = """Errors are problem documents (RFC 9457) with a `code` to branch on. Lists take \
@@ -63,8 +63,6 @@ def make_documents(
         openapi=document,
         openapi_json=msgspec.json.encode(document),
         page_html=render_page(document).encode(),
-        index_html=render_index().encode(),
-        stylesheet=STYLESHEET.encode(),
     )
 
 

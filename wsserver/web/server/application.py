@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tornado.web import Application, RequestHandler
 
-from wsserver.web.api.context import Documents, WebContext
+from wsserver.web.api.context import LazyDocuments, WebContext
 from wsserver.web.api.handlers import BaseHandler, NotFoundHandler, rule_for
 from wsserver.web.openapi.document import make_documents
 from wsserver.web.resources.routes import RouteTable
@@ -14,9 +16,13 @@ from wsserver.web.sockets.event_streams import EVENT_STREAMS, EventStreamHandler
 from wsserver.web.sockets.sockets import SOCKETS, SocketHandler
 
 
-def api_documents(routes: RouteTable) -> Documents:
+def api_documents(routes: RouteTable) -> LazyDocuments:
     """The description of the API, from its route table."""
-    return make_documents(routes.endpoints, SOCKETS, EVENT_STREAMS, routes.tags, routes.errors)
+    return LazyDocuments(
+        partial(
+            make_documents, routes.endpoints, SOCKETS, EVENT_STREAMS, routes.tags, routes.errors
+        )
+    )
 
 
 def make_application(context: WebContext, routes: RouteTable) -> Application:
