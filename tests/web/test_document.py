@@ -91,7 +91,8 @@ def test_parameters_have_their_limits() -> None:
     limit = by_name["limit"]["schema"]
     assert (limit["minimum"], limit["maximum"], limit["default"]) == (1, 1000, 100)
     assert by_name["endpoint"]["schema"]["enum"] == ["chat", "monitor", "session"]
-    assert by_name["user_id"]["schema"]["pattern"] == "^[A-Za-z0-9._:@|+-]{1,128}$"
+    pattern = r"^(?!\.{1,2}$)[A-Za-z0-9._:@|+-]{1,128}$"
+    assert by_name["user_id"]["schema"]["pattern"] == pattern
     post = DOCUMENT["paths"]["/api/v1/websocket/broadcast"]["post"]
     assert "Idempotency-Key" in {each["name"] for each in post["parameters"]}
 
