@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,14 @@ async def test_a_second_stop_is_harmless(server: Server, tmp_path: Path) -> None
     assert (await server.get("/stats", bearer=token())).status == 200
     await server.listener.stop(0.1)
     await server.listener.stop(0.1)
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Request-ID": "r1"}], ids=["fast path", "Tornado"])
+@pytest.mark.gen_test
+async def test_small_messages_are_sent_at_once(server: Server, headers: dict[str, str]) -> None:
+    """Nagle's algorithm is off for an accepted connection, which inherits it."""
+    client = await server.upgrade("/ws/chat", bearer=token("u1"), headers=headers)
+    established = await client.push("connection_established")
+    connection = server.system.manager.connections[established["connection_id"]]
+    with socket.socket(fileno=os.dup(connection.websocket.fd)) as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -32,7 +32,7 @@ from wsserver.wire.frames import (
 )
 from wsserver.wire.parser import FAILURE, Event, FrameParser, is_utf8, parse_small_text
 from wsserver.wire.readiness import BROKEN, READ, WRITE, Loop, OnReady, Readiness, best_readiness
-from wsserver.wire.sockets import set_nodelay, set_user_timeout
+from wsserver.wire.sockets import set_user_timeout
 from wsserver.wire.tap import Tap
 from wsserver.wire.transport import CLOSED, LEAVING, OPEN, Owner, Transport
 from wsserver.wire.writers import Writer, best_writer
@@ -143,6 +143,8 @@ class Poller:
     ) -> Transport:
         """Take over a connected, non-blocking socket with its descriptor.
 
+        Of a TCP socket, Nagle's algorithm is off already (``set_nodelay``).
+
         ``greeting`` is written immediately: the 101 response, and the first frames. ``first`` are
         bytes already received from the peer; they are processed before anything in the socket, in
         the loop's next turn. The owner is not called before ``adopt`` has returned.
@@ -185,7 +187,6 @@ class Poller:
         try:
             if self._closed:
                 raise ValueError("the poller is closed")
-            set_nodelay(fd)
             self._readiness.watch(fd, transport.interest)
         except (OSError, ValueError):
             os.close(fd)

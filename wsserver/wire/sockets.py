@@ -14,7 +14,10 @@ from typing import Any, Protocol, cast
 
 
 def set_nodelay(fd: int) -> None:
-    """Disable Nagle's algorithm (TCP_NODELAY); no effect on sockets that are not TCP."""
+    """Disable Nagle's algorithm (TCP_NODELAY); no effect on sockets that are not TCP.
+
+    Sockets inherit it from the listening socket that accepts them.
+    """
     with _borrowed(fd) as sock:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -78,7 +81,8 @@ def take_socket(stream: Stream) -> tuple[int, bytes]:
     """Detach the connection of a stream: ``(descriptor, bytes received but not used)``.
 
     The caller owns the descriptor, which is non-blocking as the stream's was. The stream must have
-    nothing left to write and no read under way, as after ``RequestHandler.detach()``. Raises
+    nothing left to write and no read under way, as after ``RequestHandler.detach()``. Nagle's
+    algorithm is switched off. Raises
     ``ConnectionError`` when the stream was closed already, ``OSError`` when no descriptor is free.
 
     Only plain TCP streams: the bytes of a TLS stream mean nothing without its state.
@@ -88,6 +92,7 @@ def take_socket(stream: Stream) -> tuple[int, bytes]:
     source = stream.fileno()
     fd = os.dup(source if isinstance(source, int) else source.fileno())
     stream.close()
+    set_nodelay(fd)
     # A closed stream still serves reads from its buffer, and cannot read more from the socket,
     # which an open one would do when its buffer is empty.
     try:

@@ -23,7 +23,6 @@ from wsserver.web.http.held_bytes import patience_s
 from wsserver.web.http.replies import Reply, response_bytes
 from wsserver.web.sockets.fast_handshake import FastHandshake
 from wsserver.wire.readiness import READ, WRITE, best_readiness
-from wsserver.wire.sockets import set_nodelay
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +78,6 @@ class Client:
     """Client address of the latest request, forwarding headers of trusted proxies included."""
     is_last: bool = False
     """Whether the connection is closed after the response."""
-    is_new: bool = True
-    """Whether nothing has been received."""
 
 
 class FastPath:
@@ -110,7 +107,7 @@ class FastPath:
         self._is_cut = False
 
     def receive(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
-        """Take over an accepted, non-blocking socket."""
+        """Take over an accepted, non-blocking socket, without Nagle's algorithm."""
         client = Client(connection, connection.fileno(), address)
         self._clients[client.fd] = client
         if self._timer is None:
@@ -205,9 +202,6 @@ class FastPath:
                 self._handshakes.open(accepted, client.socket, bytes(client.received[head.size :]))
                 return
             head = None
-        if client.is_new:
-            client.is_new = False
-            set_nodelay(client.fd)
         request = self._request(head, client.address[0]) if head is not None else None
         if request is None:
             self._forget(client)

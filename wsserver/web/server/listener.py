@@ -19,6 +19,7 @@ from wsserver.web.api.endpoint import Paths
 from wsserver.web.resources.routes import RouteTable
 from wsserver.web.server.fast_path import FastPath
 from wsserver.web.server.tornado_server import MAX_BUFFER_BYTES, PrefilledStream, make_http_server
+from wsserver.wire.sockets import set_nodelay
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class Listener:
     def start(self, sockets: Iterable[socket.socket]) -> None:
         """Begin to accept on listening, non-blocking sockets; they are closed by ``stop``."""
         self._sockets.extend(sockets)
+        for listening in self._sockets:
+            set_nodelay(listening.fileno())  # accepted ones inherit it, so it costs them no call
         self._watch()
 
     async def stop(self, grace_s: float) -> None:
