@@ -6,6 +6,7 @@ is never used as an HMAC secret (RFC 8725 §3.1).
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -33,7 +34,8 @@ FAMILIES: Final = {
 }  # fmt: skip
 """Every algorithm that can be configured, with its family (RFC 7518 §3.1, RFC 8037 §3.1)."""
 
-HMAC_ALGORITHMS: Final = frozenset(name for name in FAMILIES if FAMILIES[name] == "HMAC")
+_HASHES: Final = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
+HMAC_ALGORITHMS: Final = frozenset(_HASHES)
 PUBLIC_KEY_ALGORITHMS: Final = frozenset(FAMILIES) - HMAC_ALGORITHMS
 
 SHORTEST_SECRET_BYTES: Final = 32
@@ -59,7 +61,13 @@ class VerifyKey:
     """Set when its source dropped it: tokens that it verified have to be verified again."""
 
     def verifies(self, algorithm: str, signed: bytes, signature: bytes) -> bool:
-        """Whether this is the key's signature of these bytes, by one of its ``algorithms``."""
+        """Whether this is the key's signature of these bytes, by one of its ``algorithms``.
+
+        Signatures of public keys are verified by PyJWT and cryptography.
+        """
+        if algorithm in _HASHES:
+            expected = hmac.digest(self.material, signed, _HASHES[algorithm])
+            return hmac.compare_digest(signature, expected)
         try:
             return jwt.get_algorithm_by_name(algorithm).verify(signed, self.material, signature)
         except (ValueError, UnsupportedAlgorithm):  # a signature of impossible shape
