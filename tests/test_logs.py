@@ -46,11 +46,13 @@ def _logging_as_it_was() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     hooks = sys.excepthook, threading.excepthook
+    noted = logging.logThreads, logging.logProcesses, logging.logMultiprocessing
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(False)
     sys.excepthook, threading.excepthook = hooks
+    logging.logThreads, logging.logProcesses, logging.logMultiprocessing = noted
 
 
 @pytest.mark.parametrize("formatter", [TextFormatter, JsonFormatter])

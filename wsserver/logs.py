@@ -213,10 +213,18 @@ FORMATTERS: dict[LogFormat, type[_LineFormatter]] = {"text": TextFormatter, "jso
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """A stream handler that ignores failed writes.
+    """A stream handler that writes each line as one piece, and ignores failed writes.
 
     The standard answer to a full disk or a closed pipe prints the record's raw arguments.
     """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            self.stream.write(f"{self.format(record)}\n")
+            self.stream.flush()
+        except Exception:  # noqa: BLE001 - the log is where it would be reported
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Drop the record."""
@@ -244,6 +252,8 @@ def set_up_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(log_level.upper())
+    # Not in any line; looked up for each record otherwise.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
