@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -103,19 +103,25 @@ class EventBus:
 
     def emit(self, name: str, **fields: Any) -> None:
         """Call the handlers of an event; never raises because of a handler."""
-        if self._handlers_of(name):
-            self.emit_lazily(name, lambda: fields)
+        handlers = self._admitted(name)
+        if handlers:
+            self._tell(name, handlers, fields)
 
     def emit_lazily(self, name: str, fields: Callable[[], dict[str, Any]]) -> None:
         """The same; ``fields`` is called only if a handler gets the event."""
-        admitted = [
-            handler for handler, admits in self._handlers_of(name) if admits is None or admits(name)
-        ]
-        if not admitted:
-            return
-        event = {"name": name, "timestamp": rfc3339(self._clock.wall()), **fields()}
-        for handler in admitted:
-            self._call(name, handler, dict(event))
+        handlers = self._admitted(name)
+        if handlers:
+            self._tell(name, handlers, fields())
+
+    def _admitted(self, name: str) -> list[Handler]:
+        """The handlers that get the next event of this name."""
+        handlers = self._handlers_of(name)
+        return [handler for handler, admits in handlers if admits is None or admits(name)]
+
+    def _tell(self, name: str, handlers: Sequence[Handler], fields: dict[str, Any]) -> None:
+        timestamp = rfc3339(self._clock.wall())
+        for handler in handlers:
+            self._call(name, handler, {"name": name, "timestamp": timestamp, **fields})
 
     def _handlers_of(self, name: str) -> tuple[tuple[Handler, Admits | None], ...]:
         found = self._by_name.get(name)
@@ -145,7 +151,7 @@ class EventBus:
         except Exception:  # noqa: BLE001 - the edge to foreign code; logged
             self._failed(name, handler)
             return
-        if not inspect.isawaitable(outcome):
+        if outcome is None or not inspect.isawaitable(outcome):
             return
         if self._running >= MAX_RUNNING:
             if inspect.iscoroutine(outcome):
