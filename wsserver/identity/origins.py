@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -49,8 +50,9 @@ class Origin(NamedTuple):
     port: int | None
 
 
+@lru_cache(maxsize=256)
 def parse_authority(text: str) -> Authority | None:
-    """Parse ``host[:port]``; None if malformed.
+    """Parse ``host[:port]``; None if malformed. Cached, as requests repeat the same few.
 
     User info, a trailing dot, blanks, zone ids and odd ports are malformed: none of them is in a
     browser's Host header, and each can defeat a comparison.

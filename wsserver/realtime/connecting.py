@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
+
+from msgspec import Struct
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.directory import Change, ConnectionDirectory, Reservation, SessionUsers
@@ -38,8 +39,7 @@ from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
 
 
-@dataclass(frozen=True)
-class ConnectRequest:
+class ConnectRequest(Struct, frozen=True):
     """A connection that has passed the handshake: its claims, endpoint and client."""
 
     claims: Claims

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import re
@@ -15,7 +14,14 @@ DEFLATE: Final = "permessage-deflate"
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _VERSION: Final = "13"
-_LINE_BREAKS: Final = frozenset("\r\n\0")
+_NONCE: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
+"""16 bytes in base64."""
+_ACCEPTED: Final = (
+    "HTTP/1.1 101 Switching Protocols\r\n"
+    "Upgrade: websocket\r\n"
+    "Connection: Upgrade\r\n"
+    "Sec-WebSocket-Accept: "
+)
 
 Parameters: TypeAlias = list[tuple[str, str | None]]
 """Names and values, None for a name without a value."""
@@ -65,7 +71,7 @@ def list_items(value: str) -> list[str]:
 def accept_key(key: str) -> str:
     """``Sec-WebSocket-Accept`` for a client's ``Sec-WebSocket-Key`` (RFC 6455 §4.2.2)."""
     digest = hashlib.sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()
-    return base64.b64encode(digest).decode()
+    return binascii.b2a_base64(digest, newline=False).decode()
 
 
 def check_upgrade(method: str, headers: Headers) -> str | None:
@@ -73,12 +79,11 @@ def check_upgrade(method: str, headers: Headers) -> str | None:
 
     Raises ``HandshakeError`` for an invalid upgrade to a WebSocket.
     """
-    upgrade = list_items(headers.get("Upgrade", "").lower())
-    if "websocket" not in upgrade:
+    if not _lists(headers.get("Upgrade", ""), "websocket"):
         return None
     if method != "GET":
         raise HandshakeError(400, "a WebSocket is opened with GET")
-    if "upgrade" not in list_items(headers.get("Connection", "").lower()):
+    if not _lists(headers.get("Connection", ""), "upgrade"):
         # Typical of a proxy that is not configured to pass hop-by-hop headers on.
         raise HandshakeError(400, "Connection header does not say upgrade")
     if headers.get("Sec-WebSocket-Version", "").strip() != _VERSION:
@@ -88,7 +93,7 @@ def check_upgrade(method: str, headers: Headers) -> str | None:
             {"Sec-WebSocket-Version": _VERSION, "Upgrade": "websocket", "Connection": "Upgrade"},
         )
     key = headers.get("Sec-WebSocket-Key", "").strip()
-    if not _is_nonce(key):
+    if _NONCE.fullmatch(key) is None:
         raise HandshakeError(400, "Sec-WebSocket-Key is not 16 bytes of base64")
     return key
 
@@ -98,22 +103,15 @@ def response_bytes(
 ) -> bytes:
     """Build the whole 101 response, ``extra`` headers included.
 
-    Raises ``ValueError`` for a name or value that would start a new line.
+    Raises ``ValueError`` for a name or value that would start a new line, or has other control
+    characters.
     """
-    headers = [
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Accept", accept),
-    ]
+    text = f"{_ACCEPTED}{accept}\r\n"
     if subprotocol is not None:
-        headers.append(("Sec-WebSocket-Protocol", subprotocol))
-    headers.extend(extra)
-    lines = ["HTTP/1.1 101 Switching Protocols"]
-    for name, value in headers:
-        if not _LINE_BREAKS.isdisjoint(name + value):
-            raise ValueError(f"line break in header {name!r}")
-        lines.append(f"{name}: {value}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+        text += _line("Sec-WebSocket-Protocol", subprotocol)
+    for name, value in extra:
+        text += _line(name, value)
+    return f"{text}\r\n".encode("latin-1")
 
 
 class Agreement(NamedTuple):
@@ -149,11 +147,16 @@ def parse_extensions(header: str) -> Iterator[tuple[str, Parameters]]:
         yield _name(name), [_parameter(each) for each in parameters]
 
 
-def _is_nonce(key: str) -> bool:
-    try:
-        return len(base64.b64decode(key, validate=True)) == 16
-    except (binascii.Error, ValueError):
-        return False
+def _line(name: str, value: str) -> str:
+    if not (name.isprintable() and value.isprintable()):
+        raise ValueError(f"line break in header {name!r}")
+    return f"{name}: {value}\r\n"
+
+
+def _lists(value: str, item: str) -> bool:
+    """Whether a comma-separated header has an item, in any case."""
+    lower = value.lower()
+    return lower == item or item in list_items(lower)
 
 
 def _grant(parameters: Parameters) -> Agreement | None:

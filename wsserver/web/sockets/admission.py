@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from wsserver.cluster.directory import Reservation
 from wsserver.errors import BadRequest, Forbidden, Starting
@@ -15,11 +16,8 @@ from wsserver.realtime.connections.connection import MONITOR
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.queries import parse_pairs
 
-_PARAMETERS = ("ticket", "token")
 
-
-@dataclass(frozen=True, slots=True)
-class HandshakeRequest:
+class HandshakeRequest(Struct, frozen=True):
     """The part of a handshake that admission depends on."""
 
     endpoint: str
@@ -102,7 +100,7 @@ class Admission:
     def _read(self, request: HandshakeRequest) -> Credential:
         if request.session_id is not None and not is_id(request.session_id):
             raise BadRequest(f"session_id: {ID_FORM}", field="session_id")
-        parameters: dict[str, list[str]] = {name: [] for name in _PARAMETERS}
+        parameters: dict[str, list[str]] = {"ticket": [], "token": []}
         for name, value in parse_pairs(request.query):
             if name in request.other_parameters:
                 continue
