@@ -62,6 +62,11 @@ async def many(route: Route) -> None:
     await route.fulfill(body=json.dumps(body), content_type="application/json")
 
 
+async def refuse(route: Route) -> None:
+    body = json.dumps({"code": "internal_error", "detail": "out of order"})
+    await route.fulfill(status=500, body=body, content_type="application/problem+json")
+
+
 @pytest.mark.gen_test
 async def test_connections_are_searched_sorted_and_turned_over(console: Console) -> None:
     async with console.page() as page:
@@ -121,6 +126,12 @@ async def test_a_connection_is_looked_at_pinged_and_closed(
         await dialog.get_by_role("button", name="Cancel").click()
         await page.get_by_role("button", name="Disconnect").click()
         await dialog.get_by_label("Reason").fill("go home")
+
+        async def close_the_dialog(route: Route) -> None:
+            await page.keyboard.press("Escape")
+            await route.continue_()
+
+        await page.route("**/users/disconnect", close_the_dialog)
         await dialog.get_by_role("button", name="Disconnect").click()
         assert await socket.closed() == (4502, "go home")
         await expect(page.locator("#toasts")).to_contain_text("1 closed")
@@ -132,8 +143,11 @@ async def test_a_connection_is_looked_at_pinged_and_closed(
 @pytest.mark.gen_test
 async def test_a_user_is_shown_offline_too_and_revoked(console: Console, server: Server) -> None:
     sockets = [await joined(server, "dora|1", "s1", username=HOSTILE) for _ in range(2)]
-    async with console.page("/users") as page:
+    async with console.page("/users", requests_fail=True) as page:
+        await page.route("**/users/*/conversations*", refuse)
         await page.get_by_role("link", name="dora|1").click()
+        talks = page.locator(".panel", has=page.get_by_role("heading", name="Conversations"))
+        await expect(talks).to_contain_text("out of order")
         connections = page.get_by_role("region", name="Connections").locator("tbody tr")
         await expect(connections).to_have_count(2)
         await page.get_by_role("button", name="Revoke tokens").click()
@@ -174,9 +188,12 @@ async def test_older_messages_come_on_demand(console: Console, server: Server) -
     path = "/sessions/long/messages"
     for number in range(1, 61):
         await server.post(path, type="new_message", content=f"text {number}")
-    async with console.page("/sessions/long") as page:
+    async with console.page("/sessions/long", requests_fail=True) as page:
         history = page.locator(".message-text")
         await expect(history).to_have_count(50)
+        await page.route("**/history?before=*", refuse, times=1)
+        await page.get_by_role("button", name="Older messages").click()
+        await expect(page.get_by_role("region", name="History")).to_contain_text("out of order")
         await page.get_by_role("button", name="Older messages").click()
         await expect(history).to_have_count(60)
         await expect(history.last).to_have_text("text 1")

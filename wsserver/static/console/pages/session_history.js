@@ -96,9 +96,14 @@ export class History {
 
   async #loadOlder() {
     const before = Math.min(...this.#lines.keys());
-    const page = await get(this.#path, { before, limit: PAGE }, this.#signal);
-    for (const push of page.messages.toReversed()) this.#put(push);
-    this.#older.hidden = !page.has_more;
+    try {
+      const page = await get(this.#path, { before, limit: PAGE }, this.#signal);
+      for (const push of page.messages.toReversed()) this.#put(push);
+      this.#older.hidden = !page.has_more;
+      this.#tell("");
+    } catch (error) {
+      if (!this.#signal.aborted) this.#tell(error.message);
+    }
   }
 
   /** Put the line of a message at its place, unless it is there as it is. */

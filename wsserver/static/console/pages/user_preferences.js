@@ -23,8 +23,8 @@ export async function showPreferences(place, userId, signal) {
   try {
     render(place, await get(pathOf(userId), {}, signal));
   } catch (error) {
-    if (error.status === 404) place.closest("section").remove(); // an older server
-    else fill(place, h("p", { className: "hint" }, error.message));
+    if (error.status !== 404) throw error;
+    place.closest("section").remove(); // an older server
   }
 }
 

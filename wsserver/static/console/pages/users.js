@@ -176,12 +176,19 @@ async function showOne({ root, id: userId, query, signal, account, router, shell
     shell,
     onRows: showWho,
   });
-  await Promise.allSettled([
-    account.may("notifications:send") && showContacts(contacts, userId, signal),
-    mayNotify && showPreferences(preferences, userId, signal),
-    account.may("messages:read") && showConversations(conversations, userId, signal),
-    account.may("notifications:read") && showNotifications(notifications, userId, signal, has),
+  const load = (isAllowed, showIn, place) =>
+    isAllowed && showIn(place, userId, signal, has).catch((error) => failed(place, error));
+  await Promise.all([
+    load(account.may("notifications:send"), showContacts, contacts),
+    load(mayNotify, showPreferences, preferences),
+    load(account.may("messages:read"), showConversations, conversations),
+    load(account.may("notifications:read"), showNotifications, notifications),
   ]);
+}
+
+/** A part of the page that could not be read. */
+function failed(place, error) {
+  fill(place, h("p", { className: "hint" }, error.message));
 }
 
 async function showConversations(place, userId, signal) {
@@ -224,21 +231,17 @@ function lastText(message) {
 }
 
 async function showContacts(place, userId, signal) {
-  try {
-    const found = await get(`/users/${id(userId)}/contacts`, {}, signal);
-    const quiet = found.quiet_hours;
-    const list = facts([
-      [t("organization"), found.organization_id],
-      [t("email"), found.email],
-      [t("phone"), found.phone],
-      [t("push"), found.push.length ? count(found.push.length) : null],
-      [t("locale"), found.locale],
-      [t("quiet_hours"), quiet && `${quiet.start}–${quiet.end} ${quiet.time_zone}`],
-    ]);
-    fill(place, list.childElementCount ? list : h("p", { className: "hint" }, t("no_contacts")));
-  } catch (error) {
-    fill(place, h("p", { className: "hint" }, error.message));
-  }
+  const found = await get(`/users/${id(userId)}/contacts`, {}, signal);
+  const quiet = found.quiet_hours;
+  const list = facts([
+    [t("organization"), found.organization_id],
+    [t("email"), found.email],
+    [t("phone"), found.phone],
+    [t("push"), found.push.length ? count(found.push.length) : null],
+    [t("locale"), found.locale],
+    [t("quiet_hours"), quiet && `${quiet.start}–${quiet.end} ${quiet.time_zone}`],
+  ]);
+  fill(place, list.childElementCount ? list : h("p", { className: "hint" }, t("no_contacts")));
 }
 
 async function showNotifications(place, userId, signal, has) {

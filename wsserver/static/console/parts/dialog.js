@@ -3,6 +3,7 @@
 import { fill, h } from "./dom.js";
 import { showFaults } from "./forms.js";
 import { t } from "./texts.js";
+import { toast } from "./toasts.js";
 
 let counter = 0;
 
@@ -63,20 +64,24 @@ export function confirmAction({ title, confirm, isDanger = false, preview, field
   button.setAttribute("form", form.id);
   const dialog = openDialog({ title, content: form, buttons: [cancel, button] });
   let result = null;
+  let acting = Promise.resolve();
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     button.disabled = true;
     problem.textContent = "";
     try {
-      result = await act(new FormData(form));
+      const done = Promise.resolve(act(new FormData(form)));
+      acting = done.catch(() => {});
+      result = await done;
     } catch (error) {
+      if (!dialog.open) toast(error.message, { kind: "error" });
       showFaults(problem, error);
       button.disabled = false;
       return;
     }
     dialog.close();
   });
-  dialog.addEventListener("close", () => resolve(result));
+  dialog.addEventListener("close", () => acting.then(() => resolve(result))); // its outcome counts
   Promise.resolve()
     .then(preview)
     .then((shown) => {

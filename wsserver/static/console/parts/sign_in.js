@@ -33,6 +33,9 @@ export function askToSignIn(account, reason) {
   );
   const dialog = h("dialog", { className: "sign-in-dialog", "aria-label": t("sign_in") }, form);
   dialog.addEventListener("cancel", (event) => event.preventDefault());
+  dialog.addEventListener("close", () => {
+    if (dialog.isConnected) dialog.showModal(); // browsers close it at a second Escape all the same
+  });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const token = field.value.trim();
@@ -46,7 +49,6 @@ export function askToSignIn(account, reason) {
       return;
     }
     field.value = "";
-    dialog.close();
     dialog.remove();
     resolve();
   });
