@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from wsserver.clock import Clock
 from wsserver.cluster.broker import Broker
@@ -14,6 +15,7 @@ from wsserver.cluster.local import LocalControl, LocalDirectory, LocalLeases
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.config import Settings
+from wsserver.config.fingerprints import fingerprints
 from wsserver.identity.tickets import NoExchange, TicketExchange
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.sql_leases import SqlLeases
@@ -65,6 +67,7 @@ def seams_of(
         database=lambda: (database.identity, database.location),
         wall=clock.wall,
         worker=worker,
+        settings=partial(fingerprints, settings),
     )
     return Seams(
         made.broker,

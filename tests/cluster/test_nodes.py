@@ -103,11 +103,13 @@ def test_an_emptied_redis_hides_no_node(two: Two, shared_valkey: ValkeyProcess) 
 
 def test_a_node_drains_on_request_of_another_one(cluster: ClusterServers) -> None:
     n1 = cluster.start("n1")
-    n2 = cluster.start("n2", drain_timeout_s=PATIENCE_S)
+    n2 = cluster.start("n2", drain_timeout_s=PATIENCE_S, edit_window_s=60)
     staying, leaving = (enter(node, "u1") for node in (n1, n2))
     refused = n1.post("/nodes/n2/drain", bearer=MANAGER)
     assert (refused.status, refused.json()["code"]) == (403, "forbidden")
     assert n1.post("/nodes/n3/drain").status == 404
+    assert n1.get("/diagnostics").ok["differing_settings"] == {"n2": ["edit_window_s"]}
+    assert n2.get("/diagnostics").ok["differing_settings"] == {"n1": ["edit_window_s"]}
     silent = RawClient(n2)  # never answers the close frame, so that the drain lasts
     silent.open(token("u2"))
     forecast = n1.get("/nodes/n2/drain").json()

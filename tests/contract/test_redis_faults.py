@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -229,6 +230,33 @@ async def test_a_living_node_s_connections_count_when_they_are_confirmed(
         valkey.run("HSET", "wsserver:{user:u2}:connections", "c:ghost", "n1")
         assert await two.directory.count("u2") == 1
         assert await two.reserve("u2", 1) is not None
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_node_with_other_settings_is_named(
+    valkey: ValkeyProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = RedisCluster(valkey.url)
+    shared = {"jwt_secret": "1", "edit_window_s": "2", "stream_limit": "3"}
+    other = {"jwt_secret": "9", "edit_window_s": "9", "of_a_later_version": "4"}
+    async with (
+        cluster.node("n1", shared),
+        cluster.node("n2", shared) as two,
+        cluster.node("n3", other) as three,
+    ):
+        for node, differing in (
+            (two, {"n3": ("edit_window_s", "jwt_secret")}),
+            (three, dict.fromkeys(("n1", "n2"), ("edit_window_s", "jwt_secret"))),
+        ):
+            for _ in range(2):
+                listed = await node.directory.nodes()
+                found = {e.node: e.differing_settings for e in listed if e.differing_settings}
+                assert found == differing
+    said = [each.getMessage() for each in caplog.records if "settings of a node" in each.msg]
+    named = Counter(each.partition(" node=")[2].partition(" settings=")[::2] for each in said)
+    names = "edit_window_s,jwt_secret"
+    assert named.pop(("n3", names)) in (1, 2)  # n1 may have looked by now, too
+    assert named == {("n1", names): 1, ("n2", names): 1}
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -169,8 +169,11 @@ class RedisCluster:
             yield nodes
 
     @asynccontextmanager
-    async def node(self, name: str) -> AsyncIterator[ClusterNode]:
-        seams = build_redis(self.url, name, "1.0", 0.0)
+    async def node(
+        self, name: str, settings: Mapping[str, str] | None = None
+    ) -> AsyncIterator[ClusterNode]:
+        """A node; ``settings``: the fingerprints that it shows to the others."""
+        seams = build_redis(self.url, name, "1.0", 0.0, settings=lambda _: settings or {})
         hub = Hub()
         directory = seams.directory_of(HubRecords(hub, name))
         node = ClusterNode(name, seams.broker, seams.control, directory, hub=hub)

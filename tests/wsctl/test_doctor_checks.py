@@ -59,6 +59,7 @@ DIAGNOSTICS: dict[str, Any] = {
         "total_bytes": 100 * GIB,
     },
     "clocks": {"nodes": {"n1": 0.0, "n2": -0.2}, "redis": 0.1, "database": None},
+    "differing_settings": {},
     "streams": {"streams": 3, "messages": 12, "late": 0},
     "channels": dict.fromkeys(("websocket", "push", "sms", "email"), CHANNEL),
 }
@@ -106,6 +107,10 @@ def node(name: str, state: str = "up", version: str = "1.0") -> dict[str, Any]:
 
 def diagnostics(name: str, **changes: Any) -> Reply:
     return reply({**DIAGNOSTICS, name: {**DIAGNOSTICS[name], **changes}})
+
+
+def differing(**by_node: list[str]) -> Reply:
+    return diagnostics("differing_settings", **by_node)
 
 
 def channel(**changes: Any) -> Reply:
@@ -248,6 +253,11 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
      "warning", "Redis by +5.5 s, PostgreSQL by +6.0 s"),
     ("cluster.clocks", {"diagnostics": diagnostics("clocks", nodes={}, redis=None)},
      "skipped", "all on the server's machine"),
+    ("cluster.settings", {"diagnostics": differing(n2=["jwt_secret", "edit_window_s"])},
+     "failed", "n2: edit_window_s, jwt_secret"),
+    ("cluster.settings", {"diagnostics": differing(n2=["stream_limit"])}, "warning", "Copy"),
+    ("cluster.settings", {"diagnostics": reply({"max_connections": 9})},
+     "skipped", "not reported"),
     ("channel.email", {"diagnostics": channel(configured=False)}, "skipped", "not_configured"),
     ("channel.email", {"diagnostics": channel(configured=False, not_configured=2)},
      "skipped", "2 in 24 h"),

@@ -67,6 +67,8 @@ class NodeRecord(Struct, frozen=True):
     state: NodeState
     clock_offset_s: float | None = None
     """Of its clock from Redis' clock; positive: it is ahead. None: there is none."""
+    differing_settings: tuple[str, ...] = ()
+    """Settings that all nodes have to share, and that differ from those of the asked node."""
 
 
 class Reservation(Struct, frozen=True, gc=False):

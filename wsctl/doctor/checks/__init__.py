@@ -37,6 +37,7 @@ CHECKS: Mapping[str, Check] = {
     "database.streams": storage.streams,
     "broker": storage.broker,
     "cluster.clocks": server.clocks,
+    "cluster.settings": server.settings,
     "channel.websocket": storage.channel("websocket"),
     "channel.push": storage.channel("push"),
     "channel.sms": storage.channel("sms"),

@@ -81,6 +81,27 @@ def clocks(facts: Facts) -> Finding:
     return ok(f"differ by {most_s:.1f} s at most", **data)
 
 
+def settings(facts: Facts) -> Finding:
+    """Whether all nodes have the settings that they have to share."""
+    diagnostics = needed(answered(facts.diagnostics), hint(facts))
+    found = diagnostics.get("differing_settings")
+    if not isinstance(found, dict):
+        return skipped(NOT_REPORTED)
+    by_node = {
+        str(node): sorted(map(str, names))
+        for node, names in found.items()
+        if isinstance(names, list) and names
+    }
+    if not by_node:
+        return ok("no node has others")
+    data = {"by_node": by_node}
+    named = "; ".join(f"{node}: {', '.join(names)}" for node, names in by_node.items())
+    what = f"others than on this node: {named}"
+    do = "Copy the settings from one machine to all others, and restart the nodes one by one."
+    is_of_tokens = any(name.startswith("jw") for names in by_node.values() for name in names)
+    return (failed if is_of_tokens else warning)(what, do, **data)
+
+
 def loop(facts: Facts) -> Finding:
     """Whether the event loop lags."""
     found = needed(of_health(facts, "loop"))

@@ -422,7 +422,10 @@ class RedisDirectory(DirectoryUpkeep):
             for node in known:
                 pipeline.hlen(self._node_key(node.name))
             lengths = await pipeline.execute()
-            return [record_of(*each) for each in zip(known, lengths, strict=True)]
+            return [
+                record_of(each, length, self._registry.differences_of(each))
+                for each, length in zip(known, lengths, strict=True)
+            ]
 
         found = await self._or(run, None)
         return self._last_known() if found is None else found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +14,8 @@ from redis.exceptions import RedisError
 from wsserver.cluster.directory import NodeRecord, NodeState
 from wsserver.cluster.errors import ForeignCluster, NodeNameTaken
 from wsserver.cluster.redis.link import RedisLink
+
+log = logging.getLogger(__name__)
 
 LEASE_S = 6.0
 RENEW_S = 2.0
@@ -96,6 +99,8 @@ class NodeInfo(msgspec.Struct, frozen=True):
     state: NodeState = "up"
     clock_offset_s: float = 0.0
     """Of its clock from Redis' clock, as measured before the latest renewal of its lease."""
+    settings: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Fingerprints of the settings that all nodes have to share, by name."""
 
 
 class KnownNode(NamedTuple):
@@ -112,7 +117,8 @@ class NodeRegistry:
     """Registers this node, and lists all. Times are those of Redis: clocks of nodes may differ.
 
     ``instance``: 16 characters, unique for this run of the node. ``database``: its identity and
-    location; nodes with different ones are not one cluster. ``wall``: seconds since the epoch.
+    location; nodes with different ones are not one cluster. ``settings``: fingerprints of this
+    node's settings, for the identity of the database. ``wall``: seconds since the epoch.
     ``predecessor``: instance of a run that has ended for certain, also if it could not remove
     itself.
 
@@ -129,11 +135,13 @@ class NodeRegistry:
         database: Callable[[], tuple[str, str]] = lambda: ("", ""),
         wall: Callable[[], float] = time.time,
         predecessor: str | None = None,
+        settings: Callable[[str], Mapping[str, str]] = lambda _: {},
     ) -> None:
         if len(instance) != INSTANCE_CHARS:
             raise ValueError(f"instance: {INSTANCE_CHARS} characters")
         self._link = link
         self._database = database
+        self._settings = settings
         self._wall = wall
         self.node = node
         self.info = info
@@ -141,6 +149,8 @@ class NodeRegistry:
         """The nodes as last read, sorted by name."""
         self._instance = instance
         self._predecessor = predecessor
+        self._reported: dict[str, tuple[str, ...]] = {}
+        """By node: the differing settings that were logged last."""
         self._is_listed = False
         """Whether Redis had this node when the nodes were read last."""
         self._kept: list[KnownNode] = []
@@ -165,6 +175,8 @@ class NodeRegistry:
             )
             self._predecessor = None
         identity, location = self._database()
+        if not self.info.settings:
+            self.info = msgspec.structs.replace(self.info, settings=self._settings(identity))
         info = msgspec.json.encode(self.info)
         outcome = await self._renew(
             keys=[*self._keys, self._cluster_key],
@@ -225,6 +237,29 @@ class NodeRegistry:
             nodes += [node for node in self._kept if node.name not in listed]
             nodes.sort(key=lambda node: node.name)
         self.known = nodes
+        self._report_differences()
+
+    def differences_of(self, node: KnownNode) -> tuple[str, ...]:
+        """Names of the settings in which a living node differs from this one.
+
+        Settings that only one of them knows are left out: its version is another one.
+        """
+        own, other = self.info.settings, node.info.settings
+        if not node.is_living:
+            return ()
+        return tuple(sorted([name for name in own if other.get(name, own[name]) != own[name]]))
+
+    def _report_differences(self) -> None:
+        """Log differing settings of the other nodes, each difference once."""
+        found = {node.name: self.differences_of(node) for node in self.known}
+        for name, settings in found.items():
+            if settings and settings != self._reported.get(name):
+                log.warning(
+                    "settings of a node differ from those of this one node=%s settings=%s",
+                    name,
+                    ",".join(settings),
+                )
+        self._reported = found
 
     def _keep_living(self) -> None:
         """Redis has lost this node, so perhaps all: those that lived are listed for a lease."""
@@ -241,8 +276,17 @@ class NodeRegistry:
         await self._remove(keys=self._keys, args=[node.name, ""])
 
 
-def record_of(node: KnownNode, connections: int) -> NodeRecord:
+def record_of(
+    node: KnownNode, connections: int, differing_settings: tuple[str, ...] = ()
+) -> NodeRecord:
     """A node as the directory lists it."""
-    state: NodeState = node.info.state if node.is_living else "lost"
     info = node.info
-    return NodeRecord(node.name, info.since, connections, info.version, state, info.clock_offset_s)
+    return NodeRecord(
+        node.name,
+        info.since,
+        connections,
+        info.version,
+        info.state if node.is_living else "lost",
+        info.clock_offset_s,
+        differing_settings,
+    )

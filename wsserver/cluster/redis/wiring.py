@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,18 +48,20 @@ def build_redis(
     database: Callable[[], tuple[str, str]] = lambda: ("", ""),
     wall: Callable[[], float] = time.time,
     worker: WorkerIdentity | None = None,
+    settings: Callable[[str], Mapping[str, str]] = lambda _: {},
 ) -> RedisSeams:
     """Build the seams; nothing is connected yet. Raises ``RedisUnusable`` for a malformed URL.
 
     ``database``: identity and location of the nodes' database. ``wall``: seconds since the epoch.
     ``worker``: has the ``instance`` of this run, and that of the run whose name it takes over.
+    ``settings``: fingerprints of the settings that all nodes share, for the database's identity.
     """
     link = RedisLink(url, password_file=password_file)
     instance = secrets.token_hex(8) if worker is None else worker.instance
     predecessor = None if worker is None else worker.predecessor
     bus = Bus(link, node)
     info = NodeInfo(since, version)
-    registry = NodeRegistry(link, node, instance, info, database, wall, predecessor)
+    registry = NodeRegistry(link, node, instance, info, database, wall, predecessor, settings)
 
     async def living() -> list[str]:
         # A server that hangs would hold up each request, until the command times out.

@@ -148,6 +148,10 @@ class Diagnostics(ClusterAnswer):
     descriptors: Descriptors
     database: Disk
     clocks: ClockDifferences
+    differing_settings: Annotated[
+        dict[str, list[str]],
+        Meta(description="by node: settings that all nodes have to share and that differ there"),
+    ]
     streams: Annotated[KeptStreams | None, Meta(description="null: database unreadable")]
     conversations: KeptConversations | None
     channels: Annotated[
@@ -256,6 +260,11 @@ async def diagnostics_of(context: WebContext, _: ReadDiagnostics) -> dict[str, A
             "total_bytes": stored and stored.disk_total_bytes,
         },
         "clocks": msgspec.structs.asdict(await context.clocks.read()),
+        "differing_settings": {
+            each.node: list(each.differing_settings)
+            for each in await context.nodes.records()
+            if each.differing_settings
+        },
         "streams": stored
         and {"streams": stored.streams, "messages": stored.messages, "late": stored.late},
         "conversations": stored

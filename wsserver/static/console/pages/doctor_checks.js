@@ -153,7 +153,13 @@ function ofDatabase(database) {
 
 /** Findings of `/diagnostics` of one node. */
 export function ofNode(found) {
-  return [...ofDescriptors(found), ...ofDisk(found), ...ofStreams(found), ...ofClocks(found)];
+  return [
+    ...ofDescriptors(found),
+    ...ofDisk(found),
+    ...ofStreams(found),
+    ...ofClocks(found),
+    ...ofSettings(found),
+  ];
 }
 
 /** Findings of the channels, which are those of the whole server. */
@@ -239,4 +245,12 @@ function ofClocks({ clocks }) {
   }
   const most = Math.max(...known.map(([, seconds]) => Math.abs(seconds)));
   return [ok(t("clocks"), t("clocks_ok", { s: number(most) }))];
+}
+
+/** Settings that all nodes have to share, compared by the server. */
+function ofSettings({ differing_settings: differing }) {
+  const nodes = Object.entries(differing ?? {});
+  if (!nodes.length) return [];
+  const names = nodes.map(([node, settings]) => `${node}: ${settings.join(", ")}`).join("; ");
+  return [warning(t("settings"), t("settings_differ", { names }), t("settings_advice"))];
 }

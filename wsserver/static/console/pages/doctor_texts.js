@@ -158,6 +158,12 @@ export const TEXTS = {
     "Synchronize the clocks of all machines (chrony, systemd-timesyncd).",
     "请同步所有机器的时钟（chrony、systemd-timesyncd）。",
   ],
+  settings: ["Settings of the nodes", "节点配置"],
+  settings_differ: ["others than on this node: {names}", "与本节点不同：{names}"],
+  settings_advice: [
+    "Copy the settings from one machine to all others, and restart the nodes one by one.",
+    "请把一台机器的配置复制到其他机器，并逐个重启节点。",
+  ],
   channel: ["Channel {name}", "渠道 {name}"],
   channel_of: [
     "{waiting} waiting, {failed} given up in 24 h",

@@ -1,0 +1,48 @@
+"""Fingerprints of settings: equal for equal settings, and of no use for anything else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from wsserver.config import Settings
+from wsserver.config.fingerprints import SHARED, fingerprints
+from wsserver.config.settings import FIELDS, KEY_SOURCES
+
+SECRET = "s" * 32
+
+
+def test_equal_settings_have_equal_fingerprints_wherever_they_come_from(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{SECRET}\n")
+    here = Settings(
+        jwt_secret=SECRET,
+        permissions={"a": ("x",), "b": ("y",)},
+        node="n1",
+        extension_settings={"accounts": {"main": {"kind": "gewe", "url": "http://a"}}},
+    )
+    there = Settings(
+        jwt_secret_file=file,
+        permissions={"b": ("y",), "a": ("x",)},
+        node="n2",
+        port=9000,
+        extension_settings={"accounts": {"main": {"url": "http://a", "kind": "gewe"}}},
+    )
+    assert fingerprints(here, "cluster") == fingerprints(there, "cluster")
+
+
+def test_what_differs_is_told_apart_and_not_shown() -> None:
+    here = Settings(jwt_secret=SECRET)
+    other = msgspec.structs.replace(here, jwt_secret="t" * 32, stream_limit=5)
+    one, two = fingerprints(here, "cluster"), fingerprints(other, "cluster")
+    assert {name for name in one if one[name] != two[name]} == {"jwt_secret", "stream_limit"}
+    assert not set(one.values()) & set(fingerprints(here, "other cluster").values())
+    assert {len(value) for value in one.values()} == {8}
+
+
+def test_each_names_a_setting() -> None:
+    named = set(fingerprints(Settings(jwt_secret=SECRET), "cluster"))
+    assert named <= set(FIELDS) | {"extension_settings"}
+    assert named == {*SHARED, "jwt_secret", "jwt_public_key_file"}
+    assert set(KEY_SOURCES) - named == {"jwt_secret_file"}  # it counts as jwt_secret
