@@ -301,3 +301,19 @@ def test_what_a_killed_backup_left_is_removed_by_the_next_one(tmp_path: Path, mo
     assert run("db", "backup", "tuesday.sqlite3").returncode == 0
     left = {path.name for path in tmp_path.iterdir()} - before
     assert left == {"tuesday.sqlite3"} | ({"monday.sqlite3"} if was_published else set())
+
+
+def test_check_names_stored_files_without_a_row() -> None:
+    with changed("CREATE TABLE files (file_id TEXT PRIMARY KEY)"):
+        folder = Path("var/files/01")
+        folder.mkdir(parents=True)
+        for name in ("file_0123456701", "file_1123456701", "file_2123456701", "else"):
+            (folder / name).touch()
+            os.utime(folder / name, (1e9, 1e9))
+        (folder / "file_3123456701").touch()  # younger than a day
+        with changed("INSERT INTO files VALUES ('file_0123456701')"):
+            found = json.loads(invoke("db", "check", "-o", "json").stdout)
+    assert found["ok"]
+    (warning,) = found["warnings"]
+    assert warning.endswith("removes them: file_1123456701, file_2123456701")
+    assert warning.startswith("2 stored files have no row")

@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Final
 
 from wsserver.config import KnownExtensions, Settings
-from wsserver.extending.loading import Extensions, find, installed_schemas, load
+from wsserver.extending.extension import Query
+from wsserver.extending.loading import Extensions, find, installed_schemas, load, stored_checks
 from wsserver.storage.engine.extension_schema import ExtensionSchema
 
 BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
@@ -33,6 +34,12 @@ def load_extensions(settings: Settings) -> Extensions:
 def find_extensions(settings: Settings) -> KnownExtensions:
     """What the enabled extensions add to the configuration: for ``load_settings``."""
     return find(settings, BUILT_IN)
+
+
+def check_stored(settings: Settings, query: Query) -> list[str]:
+    """Faults of what the enabled extensions store outside of the database."""
+    checks = stored_checks(settings, BUILT_IN)
+    return [fault for check in checks for fault in check(settings, query)]
 
 
 def extension_schemas(settings: Settings) -> list[ExtensionSchema]:

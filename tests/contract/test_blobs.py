@@ -78,8 +78,8 @@ async def test_a_blob_grows_by_appending_and_is_read_in_parts(opened: Opened) ->
         second = await blobs.append(ID, 500_000)
         await second.write(data[500_000:])
         await second.keep()
-        await blobs.complete(ID)
-        await blobs.complete(ID)
+        await blobs.complete(ID, len(data))
+        await blobs.complete(ID, len(data))
         assert await blobs.sha256(ID) == hashlib.sha256(data).digest()
         assert await content(blobs, 0, len(data)) == data
         assert await content(blobs, 299_999, 300_001) == data[299_999:300_001]
@@ -137,8 +137,8 @@ async def test_any_process_goes_on_behind_what_is_stored(
             assert await blobs.size(ID) == start
         await lost.discard()
     async with opened() as blobs, opened() as others:
-        await blobs.complete(ID)
-        await others.complete(ID)
+        await blobs.complete(ID, len(data))
+        await others.complete(ID, len(data))
         assert await others.size(ID) == len(data)
         assert await others.sha256(ID) == hashlib.sha256(data).digest()
         span = (5 * MIB - 3, 5 * MIB + 400_000)
@@ -182,16 +182,33 @@ async def test_one_appends_at_a_time_and_at_the_end_only(opened: Opened) -> None
 async def test_a_blob_that_is_shorter_than_asked_for_is_a_fault(opened: Opened) -> None:
     async with opened() as blobs:
         await stored(blobs, b"abc")
-        await blobs.complete(ID)
+        with pytest.raises(BlobMoved):
+            await blobs.complete(ID, 4)
+        await blobs.complete(ID, 3)
         with pytest.raises(StorageUnavailable):
             await content(blobs, 0, 4)
+
+
+@pytest.mark.gen_test
+async def test_whatever_is_stored_is_listed(opened: Opened) -> None:
+    async with opened() as blobs:
+        assert [some async for some in blobs.listed() if some] == []
+        whole, short, long = (f"{ID[:-2]}{end}" for end in ("01", "02", "12"))
+        for blob_id, size in ((whole, 3), (short, 3), (long, 9 * MIB)):
+            appender = await blobs.append(blob_id, 0)
+            await appender.write(bytes(size))
+            await appender.keep()
+        await blobs.complete(whole, 3)
+        found = [each async for some in blobs.listed() for each in some]
+        assert {each.blob_id for each in found} == {whole, short, long}
+        assert all(each.changed_at > 1e9 for each in found)
 
 
 @pytest.mark.gen_test
 async def test_a_reader_may_stop_early(opened: Opened) -> None:
     async with opened() as blobs:
         await stored(blobs, bytes(1_000_000))
-        await blobs.complete(ID)
+        await blobs.complete(ID, 1_000_000)
         reading = blobs.read(ID, 0, 1_000_000)
         assert await anext(reading)
         await reading.aclose()

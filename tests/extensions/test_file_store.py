@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.object_store import ObjectStore
-from tests.support.tus import ALICE, create, head, patch, sha256, state
-from tests.support.web_server import API, StartServer
+from tests.support.tus import ALICE, begin_patch, create, head, patch, sha256, state
+from tests.support.web_server import API, StartServer, read_response
 from wsserver.config import ConfigFaults, load_settings
 from wsserver.config.faults import Faulty
 from wsserver.config.file_store import FileStorePlace, file_store_place
@@ -49,6 +50,43 @@ async def test_files_are_uploaded_read_and_deleted_in_object_storage(
         deleted = await server.request("DELETE", f"{API}/files/{each}", bearer=ALICE)
         assert deleted.status == 204
     assert object_store.keys(url) == []
+
+
+@pytest.mark.gen_test
+async def test_a_part_whose_place_another_node_has_taken_stores_nothing(
+    start_server: StartServer, object_store: ObjectStore
+) -> None:
+    server = await start_server(file_store_url=object_store.new_bucket())
+    file_id = (await create(server, 10)).json()["file_id"]
+    assert state(await patch(server, file_id, 0, b"abc")) == (204, "3")
+    reader, writer = await begin_patch(server, file_id, 3, b"de", Content_Length="5")
+    files = server.context.extensions["files"]
+    while not files.uploads._active:
+        await asyncio.sleep(0)
+    await files._table.set_writer(file_id, "of another node")
+    writer.write(b"fgh")
+    refused = await read_response(reader)
+    assert (refused.status, refused.code) == (423, "file_locked")
+    assert state(await head(server, file_id)) == (200, "3")
+    assert state(await patch(server, file_id, 3, b"defghij")) == (204, "10")
+    writer.close()
+
+
+@pytest.mark.gen_test
+async def test_parts_that_do_not_make_the_file_are_sent_again(
+    start_server: StartServer, object_store: ObjectStore
+) -> None:
+    """As where a part of a node that had lost its place arrived after those of the next one."""
+    server = await start_server(file_store_url=object_store.new_bucket())
+    file_id = (await create(server, 4)).json()["file_id"]
+    files = server.context.extensions["files"]
+    appender = await files._blobs.append(file_id, 0)
+    await appender.write(b"abcdefgh")
+    await appender.keep()
+    refused = await head(server, file_id)
+    assert refused.status == 409
+    assert state(await head(server, file_id)) == (200, "0")
+    assert state(await patch(server, file_id, 0, b"abcd")) == (204, "4")
 
 
 def test_the_place_of_a_url() -> None:

@@ -117,6 +117,18 @@ async def test_pages_expiry_and_binding(database: Database) -> None:
 
 
 @pytest.mark.gen_test
+async def test_an_upload_has_one_writer(database: Database) -> None:
+    table = await opened(database)
+    known = (await table.add(file(1), LIMITS, None)).file_id
+    assert await table.absent([known, "file_other"]) == ["file_other"]
+    for writer, other in (("a", "b"), ("b", "a")):
+        assert await table.set_writer(known, writer)
+        assert await table.is_writer(known, writer)
+        assert not await table.is_writer(known, other)
+    assert not await table.set_writer("file_other", "a")
+
+
+@pytest.mark.gen_test
 async def test_the_key_is_made_once(database: Database) -> None:
     table = await opened(database)
     key = await table.key()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from tests.support.tus import (
     ALICE,
     PART,
+    begin_patch,
     create,
     head,
     metadata,
@@ -22,7 +24,7 @@ from tests.support.tus import (
     upload,
 )
 from tests.support.web_server import API, Server, Socket, StartServer, read_response, token
-from wsserver.extensions.files import uploads
+from wsserver.extensions.files import places, service
 from wsserver.protocol.types import FILE_TYPE
 
 DATA = bytes(range(256)) * 1024
@@ -153,23 +155,6 @@ async def test_what_is_wrong_is_refused_and_leaves_nothing_behind(server: Server
     assert state(await head(server, file_id)) == (200, "0")
     assert (await head(server, file_id, BOB)).status == 404
     assert sum(path.stat().st_size for path in stored(server)) == 0
-
-
-async def begin_patch(server: Server, file_id: str, offset: int, body: bytes, **more: str) -> Any:
-    """Send the head of a PATCH and a part of its body; returns reader and writer."""
-    reader, writer = await server.open()
-    lines = {
-        "Host": f"127.0.0.1:{server.port}",
-        "Authorization": f"Bearer {ALICE}",
-        **VERSION,
-        "Upload-Offset": str(offset),
-        "Content-Type": PART,
-        **{name.replace("_", "-"): value for name, value in more.items()},
-    }
-    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    writer.write(f"PATCH {API}/files/{file_id} HTTP/1.1\r\n{head}\r\n".encode() + body)
-    await writer.drain()
-    return reader, writer
 
 
 async def settled(server: Server, file_id: str, least: int = 0) -> int:
@@ -314,7 +299,7 @@ async def test_limits_of_uploads_and_organizations(start_server: StartServer) ->
 async def test_only_so_many_parts_are_received_at_a_time(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "ACTIVE_LIMIT", 1)
+    monkeypatch.setattr(places, "ACTIVE_LIMIT", 1)
     ids = [(await create(server, 10)).json()["file_id"] for _ in range(2)]
     _, writer = await begin_patch(server, ids[0], 0, b"abc", Content_Length="10")
     while not files_in(server).uploads._active:
@@ -322,6 +307,49 @@ async def test_only_so_many_parts_are_received_at_a_time(
     busy = await patch(server, ids[1], 0, b"x")
     assert (busy.status, busy.code, busy.headers["retry-after"]) == (503, "file_uploads_busy", "5")
     writer.close()
+
+
+@pytest.mark.gen_test
+async def test_a_user_sends_so_many_parts_at_a_time(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "USER_LIMIT", 1)
+    ids = [(await create(server, 10)).json()["file_id"] for _ in range(2)]
+    _, writer = await begin_patch(server, ids[0], 0, b"abc", Content_Length="10")
+    while not files_in(server).uploads._active:
+        await asyncio.sleep(0)
+    limited = await patch(server, ids[1], 0, b"x")
+    assert (limited.status, limited.code) == (429, "file_upload_limit")
+    assert limited.headers["retry-after"] == "5"
+    theirs = (await create(server, 1, bearer=BOB)).json()["file_id"]
+    assert state(await patch(server, theirs, 0, b"x", bearer=BOB)) == (204, "1")
+    offset = int((await head(server, ids[0])).headers["upload-offset"])
+    assert (await patch(server, ids[0], offset, b"x")).status in (204, 409)  # it takes over
+    assert state(await patch(server, ids[1], 0, b"x")) == (204, "1")
+    writer.close()
+
+
+@pytest.mark.gen_test
+async def test_what_is_stored_without_a_row_is_removed_after_a_day(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_id = await upload(server, DATA)
+    unfinished = (await create(server, 10, data=b"abc")).json()["file_id"]
+    files = files_in(server)
+    orphans = [f"{file_id[:-1]}{end}" for end in "xyz"]
+    for each in orphans:
+        await (await files._blobs.append(each, 0)).keep()
+    for path in (server.context.settings.data_dir / "files").glob("??/*"):
+        if path.name != orphans[0]:  # younger than a day
+            os.utime(path, (1e9, 1e9))
+    monkeypatch.setattr(service, "SWEEP_LIMIT", 1)
+    await files.sweep()
+    assert files.figures() == {"orphans_removed": 1}
+    await files.sweep()
+    await files.sweep()
+    assert {path.name for path in stored(server)} == {file_id, unfinished, orphans[0]}
+    metrics = (await server.request("GET", "/metrics")).body.decode()
+    assert "wsserver_file_orphans_removed_total 2.0" in metrics
 
 
 @pytest.mark.gen_test

@@ -55,6 +55,23 @@ async def patch(
     return await server.request("PATCH", path, data, bearer=bearer, headers=lines)
 
 
+async def begin_patch(server: Server, file_id: str, offset: int, body: bytes, **more: str) -> Any:
+    """Send the head of a PATCH and a part of its body; returns reader and writer."""
+    reader, writer = await server.open()
+    lines = {
+        "Host": f"127.0.0.1:{server.port}",
+        "Authorization": f"Bearer {ALICE}",
+        "Tus-Resumable": "1.0.0",
+        "Upload-Offset": str(offset),
+        "Content-Type": PART,
+        **{name.replace("_", "-"): value for name, value in more.items()},
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    writer.write(f"PATCH {API}/files/{file_id} HTTP/1.1\r\n{head}\r\n".encode() + body)
+    await writer.drain()
+    return reader, writer
+
+
 async def head(server: Server, file_id: str, bearer: str = ALICE) -> Response:
     lines = {"Tus-Resumable": "1.0.0"}
     return await server.request("HEAD", f"{API}/files/{file_id}", bearer=bearer, headers=lines)

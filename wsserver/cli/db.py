@@ -53,7 +53,7 @@ def db() -> None:
 
 @db.command()
 @_common_flags
-@click.option("--quick", is_flag=True, help="Do not check indexes and the -wal file.")
+@click.option("--quick", is_flag=True, help="Do not check indexes, the -wal file and stored files.")
 def check(config_file: Path | None, database: str | None, output: str, quick: bool) -> None:
     """Check every page of the file and show its tables. Changes nothing; a server may be running.
 
@@ -76,6 +76,8 @@ def check(config_file: Path | None, database: str | None, output: str, quick: bo
             from wsserver.storage.maintenance.postgres import inspect_server
 
             found = inspect_server(_server(settings), Clock())
+        if found.ok and not quick and any(table.name == "files" for table in found.tables):
+            found.warnings += _stored_faults(settings)
     _print(output, reports.of_inspection(found), lambda: reports.inspection_text(found))
     if not found.ok:
         problems = "; ".join(found.problems)
@@ -205,6 +207,23 @@ def copy(
             settings.database, Server(url, password_file), Clock(), extension_schemas(settings)
         )
     _print(output, reports.of_copy(made), lambda: reports.copy_text(made))
+
+
+def _stored_faults(settings: Settings) -> list[str]:
+    """Faults of what extensions store outside of the database."""
+    from contextlib import closing
+
+    from wsserver.extension_registry import check_stored
+    from wsserver.storage.engine.check import open_untouched
+
+    if settings.database_url is not None:
+        server_connection = _server(settings).connect()
+        with closing(server_connection) as db:
+            return check_stored(settings, lambda sql, values: db.execute(sql, values).fetchall())
+    with closing(open_untouched(settings.database)) as connection:
+        return check_stored(
+            settings, lambda sql, values: connection.execute(sql, values).fetchall()
+        )
 
 
 def _server(settings: Settings) -> Server:

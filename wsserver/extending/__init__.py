@@ -5,7 +5,7 @@ from __future__ import annotations
 from wsserver.config import Settings, TableFault
 from wsserver.errors import Meaning, WsServerError
 from wsserver.extending.context import Access, ExtensionContext, Pushes
-from wsserver.extending.extension import Extension, ExtensionResource, Job, NoOptions, Part
+from wsserver.extending.extension import Extension, ExtensionResource, Job, NoOptions, Part, Query
 from wsserver.extending.secrets import SecretOptions, secret_faults, secret_of
 from wsserver.extending.urls import url_faults
 from wsserver.notifications.templates import TemplateFiles
@@ -49,6 +49,7 @@ __all__ = [
     "PageQuery",
     "Part",
     "Pushes",
+    "Query",
     "Request",
     "SecretOptions",
     "Settings",

@@ -25,6 +25,10 @@ from wsserver.web.api.console_pages import ConsolePage
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Handle, Resource
 
+Query = Callable[[str, Sequence[Any]], list[Any]]
+"""Reads rows of the database: gets SQL with ``?`` and the values."""
+CheckStored = Callable[[Settings, Query], Iterable[str]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -102,6 +106,8 @@ class Extension:
     """Stores something in the transaction that deletes a message of a session, by its content."""
     note_answer: NoteEnd | None = None
     """Stores something in the transaction that ends an answer, so that no crash can lose it."""
+    check_stored: CheckStored | None = None
+    """Faults of what it stores outside of the database, for ``wsserver db check``."""
     pages: tuple[ConsolePage, ...] = ()
     """Its pages of the console."""
 

@@ -19,7 +19,7 @@ from wsserver.config import ConfigFaults, Fault, KnownExtensions, Settings
 from wsserver.config.settings import FIELDS
 from wsserver.config.validators import did_you_mean
 from wsserver.errors import MEANINGS, Meaning
-from wsserver.extending.extension import Extension
+from wsserver.extending.extension import CheckStored, Extension
 from wsserver.extending.options import checker, read_options
 from wsserver.identity.claims import ROLES
 from wsserver.identity.permissions import ALL_PERMISSIONS
@@ -160,6 +160,12 @@ def installed_schemas(settings: Settings, built_in: Mapping[str, str]) -> list[E
     """The steps of the tables of all extensions that can be imported, disabled ones included."""
     found, _ = _import(settings, built_in, with_disabled=True)
     return [each.schema for each in found if each.migrations]
+
+
+def stored_checks(settings: Settings, built_in: Mapping[str, str]) -> list[CheckStored]:
+    """The checks of what extensions store outside of the database."""
+    found, _ = _import(settings, built_in)
+    return [each.check_stored for each in found if each.check_stored is not None]
 
 
 def _import(

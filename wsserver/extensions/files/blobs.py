@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Protocol
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import NamedTuple, Protocol
+
+_BLOB_ID = re.compile(r"file_[0-9a-z]{8,64}")
 
 
 class BlobBusy(Exception):
@@ -16,6 +19,23 @@ class BlobMoved(Exception):
     def __init__(self, size: int) -> None:
         super().__init__(f"the blob has {size} bytes")
         self.size = size
+
+
+Fence = Callable[[], Awaitable[None]]
+"""Raises ``FileLocked`` once another writer has taken the place of this one."""
+
+
+class StoredBlob(NamedTuple):
+    """A blob that is in the storage, whole or not."""
+
+    blob_id: str
+    changed_at: float
+    """Seconds since the epoch."""
+
+
+def is_blob_id(name: str) -> bool:
+    """Whether something in the storage has the name of a blob: all else is left alone."""
+    return _BLOB_ID.fullmatch(name) is not None
 
 
 class Appender(Protocol):
@@ -63,18 +83,28 @@ class Blobs(Protocol):
         ...
 
     async def append(
-        self, blob_id: str, offset: int, *, cut: bool = False, held: bool = False
+        self,
+        blob_id: str,
+        offset: int,
+        *,
+        cut: bool = False,
+        held: bool = False,
+        fence: Fence | None = None,
     ) -> Appender:
         """Begin to append at ``offset``, the size of the blob.
 
         ``cut``: reduce the blob to that before, as what an appender has written that was to be
-        compared may be in it; ``held``: this is such an appender. Raises ``BlobBusy`` while another
+        compared may be in it; ``held``: this is such an appender. ``fence`` is asked before
+        anything is stored, where the storage has no locks. Raises ``BlobBusy`` while another
         appender of the blob is open, ``BlobMoved``.
         """
         ...
 
-    async def complete(self, blob_id: str) -> None:
-        """Note that nothing is appended any more. Repeatable."""
+    async def complete(self, blob_id: str, size: int) -> None:
+        """Note that nothing is appended any more. Repeatable.
+
+        Raises ``BlobMoved`` if the blob has another size than it should have.
+        """
         ...
 
     async def sha256(self, blob_id: str) -> bytes:
@@ -87,4 +117,8 @@ class Blobs(Protocol):
 
     async def remove(self, blob_id: str) -> None:
         """Remove a blob; no effect on an unknown one."""
+        ...
+
+    def listed(self) -> AsyncGenerator[list[StoredBlob], None]:
+        """Everything that is stored, some at a time; a blob may come twice."""
         ...

@@ -23,10 +23,7 @@ class FileQuotaExhausted(WsServerError, meaning=Meaning(413, None, False, "No ro
 class FileUploadLimit(
     WsServerError, meaning=Meaning(429, None, True, "Too many unfinished uploads")
 ):
-    """A user with as many unfinished uploads as there may be."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} uploads are unfinished; finish or delete one first")
+    """A user with as many unfinished uploads, or parts at a time, as there may be."""
 
 
 class FileUploadsBusy(WsServerError, meaning=Meaning(503, None, True, "Too many uploads now")):

@@ -14,14 +14,14 @@ from wsserver.extensions.files.blobs import Blobs
 from wsserver.extensions.files.downloads import MANAGE, Downloads
 from wsserver.extensions.files.folder import FolderBlobs
 from wsserver.extensions.files.messages import FileMessages, note_deletion
+from wsserver.extensions.files.orphans import FOLDER, check_stored
 from wsserver.extensions.files.routes import RESOURCE
 from wsserver.extensions.files.service import Files
 from wsserver.extensions.files.table import MIGRATIONS, USER_TABLES, FileTable
 from wsserver.extensions.files.uploads import FILE_UPLOADED, Uploads
 
 EXPIRE_INTERVAL_S = 600.0
-FOLDER = "files"
-"""In ``data_dir``."""
+SWEEP_INTERVAL_S = 6 * 3600.0
 
 
 def build(context: ExtensionContext[Any]) -> Part:
@@ -32,7 +32,8 @@ def build(context: ExtensionContext[Any]) -> Part:
     addresses = Addresses(table, clock)
     uploads = Uploads(context, table, blobs)
     downloads = Downloads(context, table, blobs, addresses)
-    files = Files(context, table, uploads, downloads)
+    files = Files(context, table, uploads, downloads, blobs)
+    context.statistics.add_source("files", files.figures)
 
     async def start() -> None:
         await blobs.open()
@@ -44,7 +45,10 @@ def build(context: ExtensionContext[Any]) -> Part:
 
     return Part(
         service=files,
-        jobs=(Job(name="expire", period_s=EXPIRE_INTERVAL_S, work=files.expire),),
+        jobs=(
+            Job(name="expire", period_s=EXPIRE_INTERVAL_S, work=files.expire),
+            Job(name="sweep", period_s=SWEEP_INTERVAL_S, work=files.sweep),
+        ),
         message_checks=(FileMessages(table, addresses, clock),),
         erase_user=files.erase,
         start=start,
@@ -68,6 +72,7 @@ FILES: Final = Extension(
     migrations=MIGRATIONS,
     user_tables=USER_TABLES,
     note_deletion=note_deletion,
+    check_stored=check_stored,
     permissions={MANAGE: ("admin", "service", "manager")},
     errors=(
         errors.FileTooLarge,

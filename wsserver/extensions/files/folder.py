@@ -7,7 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wsserver.errors import StorageFull, StorageUnavailable
-from wsserver.extensions.files.blobs import BlobBusy, BlobMoved
+from wsserver.extensions.files.blobs import BlobBusy, BlobMoved, Fence, StoredBlob, is_blob_id
 
 T = TypeVar("T")
 
@@ -53,15 +53,24 @@ class FolderBlobs:
         return await self._run(partial(_size, self._path(blob_id)))
 
     async def append(
-        self, blob_id: str, offset: int, *, cut: bool = False, held: bool = False
+        self,
+        blob_id: str,
+        offset: int,
+        *,
+        cut: bool = False,
+        held: bool = False,
+        fence: Fence | None = None,
     ) -> FolderAppender:
-        """Open the file for appending."""
+        """Open the file for appending; its lock makes a fence unnecessary."""
         path = self._path(blob_id)
         descriptor = await self._run(partial(_open, path, offset, cut=cut))
         return FolderAppender(self._run, descriptor, offset, is_durable=self._is_durable)
 
-    async def complete(self, blob_id: str) -> None:
-        """Nothing is to be done: the file stays where it is."""
+    async def complete(self, blob_id: str, size: int) -> None:
+        """Compare the size; the file stays where it is."""
+        stored = await self.size(blob_id)
+        if stored != size:
+            raise BlobMoved(stored)
 
     async def sha256(self, blob_id: str) -> bytes:
         """Read and hash the file."""
@@ -86,6 +95,12 @@ class FolderBlobs:
     async def remove(self, blob_id: str) -> None:
         """Delete the file."""
         await self._run(partial(self._path(blob_id).unlink, missing_ok=True))
+
+    async def listed(self) -> AsyncGenerator[list[StoredBlob], None]:
+        """The files, those of a folder at a time."""
+        found = blobs_in(self._folder)
+        while (some := await self._run(partial(next, found, None))) is not None:
+            yield some
 
     def _path(self, blob_id: str) -> Path:
         return self._folder / blob_id[-2:] / blob_id
@@ -152,6 +167,21 @@ class FolderAppender:
             os.ftruncate(self._descriptor, self._start)
         finally:
             os.close(self._descriptor)
+
+
+def blobs_in(folder: Path) -> Iterator[list[StoredBlob]]:
+    """The blobs of a folder, by the folders in it."""
+    try:
+        inside = sorted(each.path for each in os.scandir(folder) if len(each.name) == 2)
+    except FileNotFoundError:
+        return
+    for path in inside:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            yield [
+                StoredBlob(each.name, each.stat(follow_symlinks=False).st_mtime)
+                for each in os.scandir(path)
+                if is_blob_id(each.name)
+            ]
 
 
 def _open(path: Path, offset: int, *, cut: bool) -> int:

@@ -141,7 +141,8 @@ class UploadPart:
         async with self._turn:
             if self._has_ended:
                 return
-            with suppress(StorageFull, StorageUnavailable):  # the client asks how far it has got
+            # The client asks how far it has got.
+            with suppress(StorageFull, StorageUnavailable, FileLocked):
                 try:
                     if self._checksum is None:
                         await self._flush()

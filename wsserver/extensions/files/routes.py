@@ -79,8 +79,8 @@ async def _list(files: Files, call: Call) -> dict[str, Any]:
     statuses={204: "Stored; `Upload-Offset` is the end of what is stored"},
     errors=(
         *("tus_version_unsupported", "unsupported_media_type", "not_found", "offset_mismatch"),
-        *("file_too_large", "file_locked", "file_uploads_busy", "checksum_mismatch", "draining"),
-        *_STORAGE,
+        *("file_too_large", "file_locked", "file_upload_limit", "file_uploads_busy"),
+        *("checksum_mismatch", "draining", *_STORAGE),
     ),
 )
 async def _patch(files: Files, call: Call) -> BodyReceiver:

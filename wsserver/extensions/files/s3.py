@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from wsserver.config.file_store import FileStorePlace
 from wsserver.errors import StorageUnavailable
-from wsserver.extensions.files.blobs import BlobBusy, BlobMoved
+from wsserver.extensions.files.blobs import BlobBusy, BlobMoved, Fence, StoredBlob, is_blob_id
 from wsserver.extensions.files.folder import translated
 
 T = TypeVar("T")
@@ -108,9 +108,11 @@ class Bucket:
             Body=body, Metadata={"start": str(start)}, **self._key(blob_id, ".rest")
         )
 
-    def complete(self, blob_id: str) -> None:
+    def complete(self, blob_id: str, size: int) -> None:
         """Make an object of the parts and the rest; no effect on one that is whole already."""
         found = self.look(blob_id)
+        if found.size != size:
+            raise BlobMoved(found.size)
         if not found.is_whole:
             rest = self.rest(blob_id) if found.rest_size else b""
             if found.upload_id is None:
@@ -155,6 +157,23 @@ class Bucket:
             self._client.abort_multipart_upload(UploadId=upload_id, **self._key(blob_id))
         for suffix in ("", ".rest"):
             self._client.delete_object(**self._key(blob_id, suffix))
+
+    def listed(self) -> Iterator[list[StoredBlob]]:
+        """Everything that belongs to blobs, a page at a time."""
+        where = {"Bucket": self._place.bucket, "Prefix": self._place.prefix}
+        for operation, member, time in (
+            ("list_objects_v2", "Contents", "LastModified"),
+            ("list_multipart_uploads", "Uploads", "Initiated"),
+        ):
+            for page in self._client.get_paginator(operation).paginate(**where):
+                found = [
+                    StoredBlob(
+                        each["Key"].removeprefix(self._place.prefix).removesuffix(".rest"),
+                        each[time].timestamp(),
+                    )
+                    for each in page.get(member, ())
+                ]
+                yield [each for each in found if is_blob_id(each.blob_id)]
 
     def _key(self, blob_id: str, suffix: str = "") -> dict[str, str]:
         return {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}{blob_id}{suffix}"}
@@ -215,7 +234,13 @@ class S3Blobs:
         return (await self._run(partial(self._bucket.look, blob_id))).size
 
     async def append(
-        self, blob_id: str, offset: int, *, cut: bool = False, held: bool = False
+        self,
+        blob_id: str,
+        offset: int,
+        *,
+        cut: bool = False,
+        held: bool = False,
+        fence: Fence | None = None,
     ) -> S3Appender:
         """Begin to append; parts are never taken back, so ``cut`` changes nothing."""
         if blob_id in self._appending:
@@ -230,11 +255,13 @@ class S3Blobs:
             self._appending.discard(blob_id)
             raise
         end = partial(self._appending.discard, blob_id)
-        return S3Appender(self._run, self._bucket, blob_id, found, spool, end, is_held=held)
+        return S3Appender(
+            self._run, self._bucket, blob_id, found, spool, end, is_held=held, fence=fence
+        )
 
-    async def complete(self, blob_id: str) -> None:
-        """Make an object of the parts."""
-        await self._run(partial(self._bucket.complete, blob_id))
+    async def complete(self, blob_id: str, size: int) -> None:
+        """Make an object of the parts, which are as many bytes as they should be."""
+        await self._run(partial(self._bucket.complete, blob_id, size))
 
     async def sha256(self, blob_id: str) -> bytes:
         """Read and hash the object."""
@@ -258,6 +285,12 @@ class S3Blobs:
     async def remove(self, blob_id: str) -> None:
         """Remove the object, its parts and its rest."""
         await self._run(partial(self._bucket.remove, blob_id))
+
+    async def listed(self) -> AsyncGenerator[list[StoredBlob], None]:
+        """Objects, rests and multipart uploads, a page at a time."""
+        found = self._bucket.listed()
+        while (some := await self._run(partial(next, found, None))) is not None:
+            yield some
 
     def _make_spool(self) -> IO[bytes]:
         return tempfile.TemporaryFile(dir=self._spool)
@@ -286,11 +319,14 @@ class S3Appender:
         on_end: Callable[[], None],
         *,
         is_held: bool,
+        fence: Fence | None,
     ) -> None:
         self._run = run
         self._bucket = bucket
         self._blob_id = blob_id
-        self._has_rest = found.rest_size > 0
+        self._rest_size = found.rest_size
+        """Of a rest that is not in the spool yet."""
+        self._fence = fence
         self._upload_id = found.upload_id
         self._parts = len(found.parts)
         self._start = found.parts_size
@@ -303,6 +339,8 @@ class S3Appender:
 
     async def write(self, data: bytes) -> None:
         """Add to the spool; store a part when there is enough for one."""
+        if not self._is_held and self._spooled + self._rest_size + len(data) >= PART_BYTES:
+            await self._require_writer()
         await self._run(partial(self._write, data))
 
     def digest(self) -> bytes:
@@ -312,6 +350,8 @@ class S3Appender:
     async def keep(self) -> None:
         """Store what is left."""
         try:
+            if self._spooled:
+                await self._require_writer()
             await self._run(self._store_all)
         finally:
             self._end()
@@ -320,11 +360,15 @@ class S3Appender:
         """Forget what is not stored yet, which is all of it if the appender was ``held``."""
         self._end()
 
+    async def _require_writer(self) -> None:
+        if self._fence is not None:
+            await self._fence()
+
     def _write(self, data: bytes) -> None:
-        if self._has_rest:
+        if self._rest_size:
             rest = self._bucket.rest(self._blob_id)
             self._spooled = self._spool.write(rest)
-            self._has_rest = False
+            self._rest_size = 0
         self._spool.write(data)
         self._hash.update(data)
         self._spooled += len(data)

@@ -9,8 +9,10 @@ from typing import Any
 from wsserver.clock import Clock
 from wsserver.errors import NotFound
 from wsserver.extending.context import ExtensionContext
+from wsserver.extensions.files.blobs import Blobs
 from wsserver.extensions.files.downloads import MANAGE, Downloads
 from wsserver.extensions.files.model import File
+from wsserver.extensions.files.orphans import ORPHAN_AGE_S
 from wsserver.extensions.files.table import FileTable, Filters
 from wsserver.extensions.files.uploads import Uploads
 from wsserver.extensions.files.views import FilesQuery
@@ -19,6 +21,9 @@ from wsserver.realtime.access.actor import Actor
 log = logging.getLogger(__name__)
 
 DELETE = "delete_file"
+SWEEP_LIMIT = 1000
+"""Of one sweep: a mistake, as another database with the same storage, is noticed before it is all
+gone."""
 
 
 class Files:
@@ -30,10 +35,13 @@ class Files:
         table: FileTable,
         uploads: Uploads,
         downloads: Downloads,
+        blobs: Blobs,
     ) -> None:
         self._access = context.access
         self._clock: Clock = context.clock
         self._table = table
+        self._blobs = blobs
+        self.orphans_removed = 0
         self.uploads = uploads
         self.downloads = downloads
 
@@ -79,6 +87,28 @@ class Files:
             removed += len(expired)
         if removed:
             log.info("files expired count=%d", removed)
+
+    async def sweep(self) -> None:
+        """Remove what is stored without a row, such as after a crash between the two.
+
+        A row is stored before its blob, so what is older than ``ORPHAN_AGE_S`` will never get one.
+        """
+        before = self._clock.wall() - ORPHAN_AGE_S
+        removed = 0
+        async for some in self._blobs.listed():
+            old = sorted({each.blob_id for each in some if each.changed_at < before})
+            orphans = await self._table.absent(old) if old else []
+            for blob_id in orphans[: SWEEP_LIMIT - removed]:
+                await self._blobs.remove(blob_id)
+                removed += 1
+                self.orphans_removed += 1
+                log.warning("file without a row removed file_id=%s", blob_id)
+            if removed >= SWEEP_LIMIT:
+                return
+
+    def figures(self) -> dict[str, int]:
+        """Figures of this node."""
+        return {"orphans_removed": self.orphans_removed}
 
     async def erase(self, user_id: str) -> dict[str, int]:
         """Delete the files that a user has uploaded."""

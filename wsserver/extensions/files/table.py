@@ -62,6 +62,10 @@ MIGRATIONS = (
             """,
         ),
     ),
+    Migration(
+        "0076_file_writers",  # of uploads whose storage has no locks
+        ("ALTER TABLE files ADD COLUMN writer TEXT",),
+    ),
 )
 
 USER_TABLES = (
@@ -143,7 +147,8 @@ class FileTable:
                 [file.user_id, file.created_at],
             ).fetchone()[0]
             if unfinished >= limits.uploads_per_user:
-                raise FileUploadLimit(limits.uploads_per_user)
+                most = limits.uploads_per_user
+                raise FileUploadLimit(f"{most} uploads are unfinished; finish or delete one first")
             organization = file.organization_id or ""
             found = db.execute(
                 "SELECT bytes FROM file_usage WHERE organization_id = ?", [organization]
@@ -166,6 +171,30 @@ class FileTable:
         return await self._update(
             "unverified_from = ? WHERE file_id = ? AND completed_at IS NULL", [offset, file_id]
         )
+
+    async def set_writer(self, file_id: str, writer: str) -> bool:
+        """Make a part the only writer of an upload; False: no such file."""
+        return await self._update("writer = ? WHERE file_id = ?", [writer, file_id])
+
+    async def is_writer(self, file_id: str, writer: str) -> bool:
+        """Whether a part is still the writer of its upload."""
+        row = await self._database.read(
+            lambda db: db.execute(
+                "SELECT 1 FROM files WHERE file_id = ? AND writer = ?", [file_id, writer]
+            ).fetchone()
+        )
+        return row is not None
+
+    async def absent(self, file_ids: Sequence[str]) -> list[str]:
+        """Which of these files have no row, in their order."""
+        rows = await self._database.read(
+            lambda db: db.execute(
+                "SELECT file_id FROM files WHERE file_id IN (SELECT value FROM json_each(?))",
+                [db.listed(file_ids)],
+            ).fetchall()
+        )
+        known = {file_id for (file_id,) in rows}
+        return [each for each in file_ids if each not in known]
 
     async def complete(
         self, file_id: str, sha256: str, now: float, expires_at: float

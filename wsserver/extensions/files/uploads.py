@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 
 from wsserver.clock import Clock
@@ -10,15 +11,15 @@ from wsserver.cluster.control import Request
 from wsserver.errors import Forbidden, NotFound, WsServerError
 from wsserver.extending.context import ExtensionContext
 from wsserver.extensions.files import tus
-from wsserver.extensions.files.blobs import Appender, BlobBusy, BlobMoved, Blobs
+from wsserver.extensions.files.blobs import Appender, BlobBusy, BlobMoved, Blobs, Fence
 from wsserver.extensions.files.errors import (
     FileLocked,
     FileTooLarge,
-    FileUploadsBusy,
     OffsetMismatch,
 )
 from wsserver.extensions.files.model import File
 from wsserver.extensions.files.parts import FirstPart, Outcome, UploadPart, WholeFile
+from wsserver.extensions.files.places import Place, Places
 from wsserver.extensions.files.table import FileTable, Limits
 from wsserver.identity.claims import Claims
 from wsserver.protocol.ids import new_id
@@ -28,9 +29,9 @@ from wsserver.web.api.endpoint import PREFIX, BodyReceiver
 from wsserver.web.http.headers import Headers
 from wsserver.web.http.replies import Reply, json_reply
 
+log = logging.getLogger(__name__)
+
 FILE_UPLOADED = "file_uploaded"
-ACTIVE_LIMIT = 256
-"""Parts that one process receives at a time."""
 RELEASE_S = 2.0
 TRIES = 3
 
@@ -61,6 +62,7 @@ class Uploads:
         self._expiry_s = settings.file_upload_expiry_s
         self._retention_s = settings.file_retention_days * DAY_S
         self._limits = Limits(settings.file_quota_bytes, settings.file_uploads_per_user)
+        self._places = Places()
         self._active: dict[str, UploadPart] = {}
         """The part of each upload that this process receives."""
         self._opening: dict[str, asyncio.Future[None]] = {}
@@ -84,7 +86,7 @@ class Uploads:
         declared = tus.content_length(headers)
         if has_part:
             tus.checksum_in(headers)
-            self._require_room()
+            self._places.require(actor.claims.sub)
             if declared is not None and declared > length:
                 raise FileTooLarge(f"{declared} bytes of a file of {length}")
         elif declared or "Transfer-Encoding" in headers:
@@ -148,9 +150,15 @@ class Uploads:
     async def complete(self, file: File, digest: bytes | None) -> File:
         """Note that all bytes of an upload are stored; ``digest``: their SHA-256, if it is known.
 
-        Raises ``NotFound`` if it was deleted meanwhile.
+        Raises ``NotFound`` if it was deleted meanwhile, ``OffsetMismatch`` if two nodes have
+        written to it and its parts do not make the file: it has to be uploaded again.
         """
-        await self._blobs.complete(file.file_id)
+        try:
+            await self._blobs.complete(file.file_id, file.length)
+        except BlobMoved as moved:
+            log.error("parts of a file do not fit file_id=%s bytes=%d", file.file_id, moved.size)
+            await self._blobs.remove(file.file_id)
+            raise OffsetMismatch(file.length, 0) from None
         if digest is None:
             digest = await self._blobs.sha256(file.file_id)
         now = self._clock.wall()
@@ -194,8 +202,21 @@ class Uploads:
             raise FileTooLarge(f"{declared} bytes, but the upload ends after {room}")
         if room == 0:
             return WholeFile(outcome, file)
-        self._require_room()
         checksum = tus.checksum_in(headers)
+        is_successor = file.file_id in self._active
+        place = self._places.take(file.user_id, is_successor=is_successor)
+        try:
+            part = await self._begin(file, offset, checksum, outcome, place)
+        except BaseException:
+            place.free()
+            raise
+        await self._require_present(part)
+        return part
+
+    async def _begin(
+        self, file: File, offset: int, checksum: bytes | None, outcome: Outcome, place: Place
+    ) -> UploadPart:
+        """Open the blob for a part; another one of the upload is ended before."""
         appender = await self._open(file, offset, is_held=checksum is not None)
         opened = self._opening[file.file_id] = asyncio.get_running_loop().create_future()
         try:
@@ -209,9 +230,9 @@ class Uploads:
         finally:
             self._opening.pop(file.file_id, None)
             opened.set_result(None)
-        part = UploadPart(file, offset, appender, checksum, self._table, outcome, self._part_ended)
+        on_end = partial(self._part_ended, place)
+        part = UploadPart(file, offset, appender, checksum, self._table, outcome, on_end)
         self._active[file.file_id] = part
-        await self._require_present(part)
         return part
 
     async def _require_present(self, part: UploadPart) -> None:
@@ -230,22 +251,36 @@ class Uploads:
             await self._blobs.remove(file_id)
             raise NotFound("file", file_id)
 
-    def _require_room(self) -> None:
-        if len(self._active) >= ACTIVE_LIMIT:
-            raise FileUploadsBusy("too many uploads at this moment", retry_after_s=5)
-
     async def _open(self, file: File, offset: int, *, is_held: bool) -> Appender:
         cut = file.unverified_from is not None
+        fence = None
         if not self._blobs.has_locks:
             await self._take_over(file)
+            fence = await self._fence(file)
         for _ in range(TRIES):
             try:
-                return await self._blobs.append(file.file_id, offset, cut=cut, held=is_held)
+                return await self._blobs.append(
+                    file.file_id, offset, cut=cut, held=is_held, fence=fence
+                )
             except BlobMoved as moved:
                 raise OffsetMismatch(offset, moved.size) from None
             except BlobBusy:
                 await self._take_over(file)
         raise FileLocked("another request is writing to the upload", retry_after_s=1)
+
+    async def _fence(self, file: File) -> Fence:
+        """Become the only writer of an upload; what makes sure that this is still so.
+
+        Two nodes may begin at the same time, each before it can be asked by the other.
+        """
+        writer = new_id("writer", self._clock.wall())
+        await self._table.set_writer(file.file_id, writer)
+
+        async def require_writer() -> None:
+            if not await self._table.is_writer(file.file_id, writer):
+                raise FileLocked("another request has taken over the upload", retry_after_s=1)
+
+        return require_writer
 
     async def _take_over(self, file: File) -> None:
         """End the part of the upload that is being received, on whichever node."""
@@ -253,7 +288,8 @@ class Uploads:
         if answers.unreachable and not self._blobs.has_locks:
             raise FileLocked("a node that may write to it does not answer", retry_after_s=5)
 
-    def _part_ended(self, part: UploadPart) -> None:
+    def _part_ended(self, place: Place, part: UploadPart) -> None:
+        place.free()
         if self._active.get(part.file.file_id) is part:
             del self._active[part.file.file_id]
 

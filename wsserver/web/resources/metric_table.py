@@ -115,6 +115,7 @@ METRICS: Final = (
     MetricRow("answers_begun", "counter", "Answers begun", MESSAGES),
     MetricRow("answer_appends", "counter", "Appends to answers", MESSAGES),
     MetricRow("answers_ended", "counter", "Answers that have ended", MESSAGES, ("state",)),
+    MetricRow("file_orphans_removed", "counter", "Stored files without a row, removed", MESSAGES),
     MetricRow("wire_bytes_in", "counter", "Bytes read from connections", MESSAGES, unit="bytes"),
     MetricRow("wire_bytes_out", "counter", "Bytes written to connections", MESSAGES, unit="bytes"),
     MetricRow("wire_frames_in", "counter", "Frames received", MESSAGES),

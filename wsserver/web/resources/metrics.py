@@ -96,6 +96,8 @@ def own_metrics(context: WebContext) -> Iterator[Metric]:
         yield _family(name, _quantiles((), stats[key]))
     yield from _of_answers(stats["answers"])
     yield from _of_channels(stats["notifications"])
+    if "files" in stats:
+        yield _family("file_orphans_removed", [((), stats["files"]["orphans_removed"])])
     counters = context.poller.counters
     for name in _WIRE:
         yield _family(f"wire_{name}", [((), getattr(counters, name))])
