@@ -151,7 +151,7 @@ async def test_what_is_wrong_is_refused_and_leaves_nothing_behind(server: Server
         patch(server, file_id, 0, b"x", Content_Type="a/b"), 415, "unsupported_media_type"
     )
     await refused(patch(server, file_id, 0, b"x", BOB), 404, "not_found")
-    await refused(patch(server, "..", 0, b"x"), 400, "bad_request")
+    await refused(patch(server, "..", 0, b"x"), 400, "bad_request", "file_id")
     assert state(await head(server, file_id)) == (200, "0")
     assert (await head(server, file_id, BOB)).status == 404
     assert sum(path.stat().st_size for path in stored(server)) == 0

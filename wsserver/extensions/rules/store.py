@@ -119,7 +119,11 @@ class RuleStore:
         await self._database.run(write)
 
     async def sweep(self, since: float, now: float) -> int:
-        """Look at all sessions with a message since a time, in case that was not noted."""
+        """Look at all sessions with a message since a time, in case that was not noted.
+
+        Reads every stream: 100,000 take 8 ms of a reading thread. An index of ``message_at`` would
+        add half of its cost to each append, for a few scans an hour.
+        """
 
         def missing(db: Connection) -> list[str]:
             return [session_id for (session_id,) in db.execute(_SWEEP, [since]).fetchall()]
