@@ -11,7 +11,7 @@ from playwright.async_api import Page, Route, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
 from tests.support.console_pages import HOSTILE, Console, check_looks
-from tests.support.web_server import Server, Socket, token
+from tests.support.web_server import API, Server, Socket, token
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -181,6 +181,12 @@ async def test_a_session_shows_members_and_history(console: Console, server: Ser
         await dialog.get_by_role("button", name="Save").click()
         members = page.locator(".panel", has=page.get_by_role("heading", name="Members"))
         await expect(members.locator("li a")).to_have_text(["emil", "frida"])
+        await members.get_by_role("link", name="emil").focus()
+        body = json.dumps({"user_ids": ["emil", "frida", "gina"]}).encode()
+        await server.request("PUT", f"{API}/sessions/s7/members", body, bearer=token())
+        await page.evaluate("dispatchEvent(new Event('online'))")  # the page reads again
+        await expect(members.locator("li a")).to_have_text(["emil", "frida", "gina"])
+        await expect(members.get_by_role("link", name="emil")).to_be_focused()
 
 
 @pytest.mark.gen_test

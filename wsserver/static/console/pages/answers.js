@@ -15,7 +15,7 @@ import {
   userLink,
 } from "../parts/blocks.js";
 import { confirmAction } from "../parts/dialog.js";
-import { fill, h, setText } from "../parts/dom.js";
+import { h, setText, update } from "../parts/dom.js";
 import { count, ms, number } from "../parts/format.js";
 import { poll } from "../parts/polling.js";
 import { pathTo } from "../parts/router.js";
@@ -67,11 +67,11 @@ export async function show({ root, id: messageId, signal, account, shell, has })
   }
 
   function draw() {
-    fill(state, answerPill(answer.state));
+    update(state, answerPill(answer.state));
     cancel.disabled = answer.state !== "growing";
-    fill(what, factsOf(answer, has("trace")));
-    fill(story, stalls(answer.stalls));
-    fill(
+    update(what, factsOf(answer, has("trace")));
+    update(story, stalls(answer.stalls));
+    update(
       usage,
       watchers(answer.watchers),
       answer.usage ? [h("h3", {}, t("usage")), json(answer.usage)] : null,

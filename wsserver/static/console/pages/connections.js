@@ -13,7 +13,7 @@ import {
   userLink,
   when,
 } from "../parts/blocks.js";
-import { fill, h } from "../parts/dom.js";
+import { h, update } from "../parts/dom.js";
 import { bytes, ms } from "../parts/format.js";
 import { keepLoaded } from "../parts/list_loader.js";
 import { poll } from "../parts/polling.js";
@@ -111,8 +111,8 @@ async function showOne({ root, id: connectionId, signal, account, shell }) {
 
   function draw() {
     const { metadata } = connection;
-    fill(state, statePill(connection));
-    fill(
+    update(state, statePill(connection));
+    update(
       left,
       facts([
         [t("user"), userLink(connection.user_id, metadata.username)],
@@ -123,7 +123,7 @@ async function showOne({ root, id: connectionId, signal, account, shell }) {
         [t("client"), connection.user_agent],
       ]),
     );
-    fill(
+    update(
       right,
       facts([
         [t("endpoint"), endpointName(connection.endpoint)],
@@ -145,7 +145,7 @@ async function showOne({ root, id: connectionId, signal, account, shell }) {
     } catch (error) {
       if (error.status !== 404) throw error;
       isGone = true;
-      fill(state, h("span", { className: "pill", dataset: { kind: "error" } }, t("gone")));
+      update(state, h("span", { className: "pill", dataset: { kind: "error" } }, t("gone")));
       root.querySelectorAll(".actions button").forEach((each) => (each.disabled = true));
       return;
     }

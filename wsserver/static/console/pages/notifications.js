@@ -15,7 +15,7 @@ import {
 } from "../parts/blocks.js";
 import { CursorTable } from "../parts/cursor_table.js";
 import { confirmAction } from "../parts/dialog.js";
-import { fill, h } from "../parts/dom.js";
+import { h, update } from "../parts/dom.js";
 import { count, shortJson } from "../parts/format.js";
 import { poll } from "../parts/polling.js";
 import { pathTo } from "../parts/router.js";
@@ -136,9 +136,9 @@ async function showOne({ root, id: notificationId, query, signal, account, route
   );
 
   function draw() {
-    fill(note, notification.truncated ? h("p", { className: "hint" }, t("truncated")) : null);
-    fill(what, factsOf(notification));
-    fill(summary, statesCell(notification.states));
+    update(note, notification.truncated ? h("p", { className: "hint" }, t("truncated")) : null);
+    update(what, factsOf(notification));
+    update(summary, statesCell(notification.states));
     table.set(notification.deliveries);
   }
 

@@ -13,7 +13,7 @@ import {
   sessionLink,
   userLink,
 } from "../parts/blocks.js";
-import { fill, h } from "../parts/dom.js";
+import { h, update } from "../parts/dom.js";
 import { count } from "../parts/format.js";
 import { keepLoaded } from "../parts/list_loader.js";
 import { poll } from "../parts/polling.js";
@@ -204,9 +204,9 @@ async function showOne({ root, id: sessionId, signal, account, shell, has }) {
   );
 
   function draw() {
-    fill(note, missing(session.unreachable));
-    if (hasConversation) fill(conversation, conversationFacts(session));
-    fill(
+    update(note, missing(session.unreachable));
+    if (hasConversation) update(conversation, conversationFacts(session));
+    update(
       present,
       session.users.length
         ? h(
@@ -225,7 +225,7 @@ async function showOne({ root, id: sessionId, signal, account, shell, has }) {
           )
         : h("p", { className: "hint" }, t("nobody_present")),
     );
-    fill(
+    update(
       members,
       session.members.length
         ? h(
@@ -235,7 +235,7 @@ async function showOne({ root, id: sessionId, signal, account, shell, has }) {
           )
         : h("p", { className: "hint" }, t("no_members")),
     );
-    fill(
+    update(
       position,
       facts([
         [t("offset"), count(session.offset)],

@@ -16,7 +16,7 @@ import {
 } from "../parts/blocks.js";
 import { CursorTable } from "../parts/cursor_table.js";
 import { confirmAction } from "../parts/dialog.js";
-import { fill, h } from "../parts/dom.js";
+import { h, update } from "../parts/dom.js";
 import { area, labelled } from "../parts/forms.js";
 import { count, shortJson } from "../parts/format.js";
 import { poll } from "../parts/polling.js";
@@ -125,9 +125,9 @@ async function showOne({ root, id: taskId, signal, shell }) {
   );
 
   function draw() {
-    fill(state, statePill(task.state), task.overdue ? [" ", pill(t("overdue"), "error")] : null);
+    update(state, statePill(task.state), task.overdue ? [" ", pill(t("overdue"), "error")] : null);
     const next = TRANSITIONS[task.state] ?? [];
-    fill(
+    update(
       actions,
       next.length ? button(t("edit_progress"), progress) : null,
       next.map((each) =>
@@ -138,9 +138,9 @@ async function showOne({ root, id: taskId, signal, shell }) {
         ),
       ),
     );
-    fill(what, factsOf(task));
-    fill(steps, stepsOf(task));
-    fill(history, historyOf(task));
+    update(what, factsOf(task));
+    update(steps, stepsOf(task));
+    update(history, historyOf(task));
   }
 
   const progress = async () => (await editProgress(task)) && reload();

@@ -4,6 +4,7 @@ import { t } from "./action_texts.js";
 import { get, id, loadAll, post, request } from "./api.js";
 import { confirmAction, openDialog } from "./dialog.js";
 import { fill, h } from "./dom.js";
+import { wordsOf } from "./forms.js";
 import { count, ms } from "./format.js";
 import { toast } from "./toasts.js";
 
@@ -130,10 +131,6 @@ export async function editMembers(sessionId) {
   });
   if (result) toast(t("saved"), { kind: "success" });
   return result !== null;
-}
-
-function wordsOf(text) {
-  return [...new Set(text.split(/[\s,]+/).filter(Boolean))];
 }
 
 async function connectionsOf(userId) {

@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { missing } from "./blocks.js";
 import { fill, h, setText } from "./dom.js";
 import { count } from "./format.js";
+import { classOf } from "./plain_table.js";
 import { poll } from "./polling.js";
 import { t } from "./table_texts.js";
 
@@ -167,8 +168,4 @@ export class CursorTable {
     this.#back.disabled = this.#cursors.length === 1;
     this.#forward.disabled = this.#next === null;
   }
-}
-
-function classOf({ isNumber, isWide, isFree }) {
-  return [isNumber && "number", isWide && "wide", isFree && "free"].filter(Boolean).join(" ");
 }

@@ -53,6 +53,33 @@ export function fill(element, ...children) {
   return put(element, ...children);
 }
 
+/**
+ * Make these the children, as `fill` does, but keep what is the same, and with it the focus and a selection: for what
+ * is shown again and again. Buttons that look the same must do the same: the one that is there stays.
+ */
+export function update(element, ...children) {
+  reconcile(element, put(element.cloneNode(false), ...children));
+  return element;
+}
+
+function reconcile(present, wanted) {
+  const nodes = [...wanted.childNodes];
+  nodes.forEach((node, n) => {
+    const known = present.childNodes[n];
+    if (known === undefined) present.append(node);
+    else if (known.isEqualNode(node)) return;
+    else if (isSameElement(known, node)) reconcile(known, node);
+    else known.replaceWith(node);
+  });
+  while (present.childNodes.length > nodes.length) present.lastChild.remove();
+}
+
+/** Do they differ in what is inside alone? What has listeners of its own is never the same. */
+function isSameElement(known, node) {
+  if (!(known instanceof Element) || known instanceof HTMLButtonElement) return false;
+  return known.cloneNode(false).isEqualNode(node.cloneNode(false));
+}
+
 /** Set a text only if it has changed: screen readers announce each change of a live region. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

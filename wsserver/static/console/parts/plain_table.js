@@ -38,7 +38,8 @@ export function dataTable(label, columns, rows, empty) {
   );
 }
 
-function classOf({ isNumber, isWide, isFree }) {
+/** The class of a column's cells. */
+export function classOf({ isNumber, isWide, isFree }) {
   return [isNumber && "number", isWide && "wide", isFree && "free"].filter(Boolean).join(" ");
 }
 

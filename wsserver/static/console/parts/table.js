@@ -2,6 +2,7 @@
 
 import { fill, h, oncePerFrame, setText } from "./dom.js";
 import { count, timeOf } from "./format.js";
+import { classOf } from "./plain_table.js";
 import { csvOf, paged, searched, sorted } from "./table_rows.js";
 import { t } from "./table_texts.js";
 
@@ -249,10 +250,6 @@ export class DataTable {
     h("a", { href: url, download: `${file}-${time}.csv` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
   }
-}
-
-function classOf({ isNumber, isWide, isFree }) {
-  return [isNumber && "number", isWide && "wide", isFree && "free"].filter(Boolean).join(" ");
 }
 
 /** Make these the children, without moving those that are in their place. */
