@@ -101,13 +101,16 @@ def _is_listed(path: Path, listed: tuple[str, ...], others: set[str]) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Leave long tests out unless they are named.
 
-    Generated cases have no time limit, as the machine may be busy; ``-m quick`` makes fewer.
+    Generated cases have no time limit, as the machine may be busy, and are the same ones in every
+    run; ``-m quick`` makes fewer, and ``--hypothesis-profile random`` makes others.
     """
     is_of_all = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     if is_of_all and not config.option.markexpr:
         config.option.markexpr = "not long"
-    hypothesis.settings.register_profile("all", deadline=None)
-    hypothesis.settings.register_profile("quick", deadline=None, max_examples=15)
+    same = hypothesis.settings(deadline=None, derandomize=True, database=None)
+    hypothesis.settings.register_profile("random", deadline=None)
+    hypothesis.settings.register_profile("all", same)
+    hypothesis.settings.register_profile("quick", same, max_examples=15)
     hypothesis.settings.load_profile("quick" if config.option.markexpr == "quick" else "all")
 
 

@@ -25,6 +25,9 @@ from wsserver.web.openapi.document import make_documents
 from wsserver.web.sockets.event_streams import EVENT_STREAMS
 from wsserver.web.sockets.sockets import SOCKETS
 
+# Parts of uploads (tus) are bytes.
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+
 schema = schemathesis.openapi.from_dict(
     make_documents(ENDPOINTS, SOCKETS, EVENT_STREAMS, TAGS, ERRORS).openapi
 )
