@@ -235,7 +235,8 @@ def _secrets_in(variables: dict[str, Any]) -> Iterator[str]:
     for path, value in leaves(variables, ""):
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, dict):
-                yield from _secrets_in(text)
+                if text:  # without members it is a leaf of itself
+                    yield from _secrets_in(text)
             elif isinstance(text, str) and (is_secret(path) or len(text) >= SHORTEST_WORD):
                 yield text
 
