@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Struct, ValidationError, convert
 
 from wsserver.errors import MAX_FAULTS, ValidationFailed
+from wsserver.extensions.quotas.views import Scope
 from wsserver.identity.claims import ROLES
 from wsserver.identity.ids import ID_FORM, USER_ID_FORM
 from wsserver.notifications.parameters import PARAMETERS
@@ -71,6 +72,11 @@ def test_a_complaint_names_the_field(
 def test_patterns_are_described_in_words() -> None:
     assert complaint_of({"user_id": "a b"}) == Complaint("user_id", ID_FORM, False)
     assert complaint_of({"user_id": "u", "push": "Big"}).message.startswith("a-z first")
+
+
+def test_patterns_of_extensions_are_described_by_their_types() -> None:
+    faults = faults_of("global", Scope, "scope")
+    assert faults == [{"field": "scope", "message": "organization:ID or user:ID"}]
 
 
 def test_an_element_of_a_list_is_named() -> None:

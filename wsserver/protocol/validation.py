@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from functools import cache, reduce
 from operator import or_
@@ -175,7 +175,7 @@ class _Walk:
         if whole:
             self._add(path, whole)
         elif len(self.found) == before:
-            self._add(path, _message(failure, value, bare))
+            self._add(path, _message(failure, value, meant))
 
     def _struct(self, value: dict[str, Any], kind: type[Struct], path: str) -> None:
         fields = fields_of(kind)
@@ -272,10 +272,21 @@ def _length_complaint(value: Any, kind: Any) -> str:
 
 
 def _message(failure: ValidationError, value: Any, kind: Any) -> str:
-    choices = _choices(kind)
+    choices = _choices(_bare(kind))
     if choices and isinstance(value, str):
         return f"{value[:_VALUE_LENGTH]!r} is {one_of(choices)}"
-    return describe(failure).message
+    message = describe(failure).message
+    for pattern, description in _described(kind):  # those of extensions are not in _PATTERNS
+        if repr(pattern) in message:
+            return description
+    return message
+
+
+def _described(kind: Any) -> Iterator[tuple[str, str]]:
+    """Patterns of a type, with their descriptions in words."""
+    for each in get_args(kind)[1:] if get_origin(kind) is Annotated else ():
+        if isinstance(each, msgspec.Meta) and each.pattern and each.description:
+            yield each.pattern, each.description
 
 
 def _choices(kind: Any) -> tuple[str, ...]:

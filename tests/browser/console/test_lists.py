@@ -221,7 +221,7 @@ async def test_a_manager_has_no_actions_and_sees_the_organization(
         for name in ("Disconnect", "Revoke tokens"):
             await expect(page.get_by_role("button", name=name)).to_have_count(0)
         await console.open(page, "/sessions/s9")
-        await expect(page.locator("main")).to_contain_text("This cannot be shown")
+        await expect(page.locator("main")).to_contain_text("is not here")
 
 
 @pytest.mark.gen_test
@@ -247,6 +247,25 @@ async def test_a_session_without_messages_says_so_in_place_of_a_table(
 
 
 @pytest.mark.gen_test
+async def test_on_a_phone_rows_are_cards_that_fit(console: Console, server: Server) -> None:
+    await joined(server, "phone-user", "phone-session", username="A customer with a long name")
+    async with console.page("/connections?q=phone-user", phone=True) as page:
+        await expect(rows(page)).to_have_count(1)
+        await expect(page.locator("thead button", has_text="Queued")).to_be_visible()
+        card = rows(page).first
+        assert await card.evaluate("row => getComputedStyle(row).display") == "flex"
+        label = "cell => getComputedStyle(cell, '::before').content"
+        assert await card.locator("[data-label=Address]").evaluate(label) == '"Address "'
+        roles = page.get_by_role("table", name="").get_by_role("row")
+        await expect(roles).to_have_count(2)  # still a table to screen readers
+        for path in ("/connections", "/users", "/sessions", "/notifications", "/audit"):
+            await console.open(page, path)
+            await expect(rows(page).first).to_be_visible()
+            fits = "view => view.scrollWidth <= view.clientWidth"
+            assert await page.locator(".table-panel > .scroll").evaluate(fits), path
+
+
+@pytest.mark.gen_test
 async def test_a_name_neither_hides_the_id_nor_turns_it_round(
     console: Console, server: Server
 ) -> None:
@@ -268,6 +287,7 @@ async def test_nothing_stands_in_the_way_of_a_screen_reader(
     console: Console, server: Server, axe: str, path: str
 ) -> None:
     await joined(server, "emil", "s7", username="Emil")
+    await server.post("/sessions/s7/messages", type="new_message", content="hello")
     async with console.page(path) as page:
         await expect(rows(page).first).to_be_visible()
         await check_looks(page, axe)

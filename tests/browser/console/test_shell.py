@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM, faultless_page, only_connection, url_of
-from tests.support.console_pages import HOSTILE, Console
+from tests.support.console_pages import HOSTILE, Console, accessibility_faults
 from tests.support.web_server import Server, StartServer, token
 from wsserver.identity.claims import parse_claims
 
@@ -86,6 +86,67 @@ async def test_what_a_role_may_not_see_is_not_there(
         is_forbidden = "Overview" not in shown
         title = "Your role may not see this page." if is_forbidden else "Overview"
         await expect(page.locator("main h1")).to_have_text(title)
+
+
+@pytest.mark.gen_test
+async def test_a_manager_without_an_organization_learns_what_to_do(
+    console: Console, server: Server, axe: str
+) -> None:
+    async with console.page("/sessions", bearer=token("m2", "manager")) as page:
+        await expect(page.locator("main h1")).to_have_text("Your token has no organization")
+        assert await page.locator("#nav a").all_text_contents() == ["Chat tester", "REST API"]
+        await expect(page.locator("main")).to_contain_text(
+            "wsctl token create --user m2 --role manager --organization ORG"
+        )
+        assert await accessibility_faults(page, axe) == []
+        bearer, path = token(), "/api/v1/websocket/users/m2/contacts"
+        await server.request("PUT", path, bearer=bearer, organization_id="o1")
+        await page.get_by_role("button", name="Try again").click()
+        await expect(page.locator("main h1")).to_have_text("Sessions")
+        assert await page.locator("#nav a").count() > 10
+
+
+@pytest.mark.parametrize(
+    ("locale", "texts"),
+    [
+        (
+            "en",
+            [
+                "“global” is not a valid id",
+                "organization:ID",
+                "“a b” is not a valid id",
+                "not here",
+            ],
+        ),
+        ("zh-CN", ["“global”不是有效的 ID", "organization:ID", "“a b”不是有效的 ID", "找不到"]),
+    ],
+)
+@pytest.mark.gen_test
+async def test_an_address_with_a_bad_id_says_so_in_words(
+    console: Console, locale: str, texts: list[str]
+) -> None:
+    bad_scope, scope_form, bad_user, absent = texts
+    async with console.page("/quotas/global", locale=locale, requests_fail=True) as page:
+        main = page.locator("main")
+        await expect(main).to_contain_text(bad_scope)
+        await expect(main).to_contain_text(scope_form)
+        await console.open(page, "/users/a%20b")
+        await expect(main).to_contain_text(bad_user)
+        assert "[A-Z" not in await main.inner_text()
+        await console.open(page, "/connections/conn_gone")
+        await expect(main).to_contain_text(absent)
+        await main.get_by_role("link").click()
+        await expect(page.locator("#nav [aria-current]")).to_have_attribute(
+            "href", "/console/connections"
+        )
+
+
+@pytest.mark.gen_test
+async def test_the_chat_tester_leads_back(console: Console) -> None:
+    async with console.page() as page:
+        await page.get_by_role("link", name="Chat tester").click()
+        await page.get_by_role("link", name="Console").click()
+        await expect(page.locator("main h1")).to_have_text("Overview")
 
 
 @pytest.mark.gen_test

@@ -6,7 +6,7 @@ import { byId, fill, h } from "./parts/dom.js";
 import { Feed } from "./parts/feed.js";
 import { translate } from "./parts/i18n.js";
 import { applyTheme } from "./parts/preferences.js";
-import { Router } from "./parts/router.js";
+import { Router, pathTo } from "./parts/router.js";
 import { Shell } from "./parts/shell.js";
 import { askToSignIn, useTicket } from "./parts/sign_in.js";
 import { t } from "./parts/texts.js";
@@ -91,6 +91,8 @@ function showPage(name, id, query) {
   const page = pages.find((each) => each.name === name && !each.href);
   const root = byId("page");
   shell.mark(page?.name ?? null);
+  if (page && account.lacksOrganization && account.may(page.permission))
+    return showLack(root);
   if (!page || !isShown(page))
     return fill(root, h("h1", {}, t(page ? "not_permitted" : "not_found")));
   document.title = `${labelOf(page)} – wsserver`;
@@ -100,7 +102,35 @@ function showPage(name, id, query) {
 /** Whether the server has a page, and the user may see it. */
 function isShown(page) {
   const isThere = !page.extension || account.extensions.includes(page.extension);
-  return isThere && account.may(page.permission) && !(page.isUnconfined && account.isConfined);
+  const isLacking = page.permission !== null && account.lacksOrganization;
+  const isConfined = page.isUnconfined && account.isConfined;
+  return isThere && account.may(page.permission) && !isConfined && !isLacking;
+}
+
+/** Say what a token without an organization lacks, and what to do. */
+function showLack(root) {
+  const { role, user_id: userId } = account.identity;
+  const command = `wsctl token create --user ${userId} --role ${role} --organization ORG`;
+  document.title = `${t("no_organization")} – wsserver`;
+  fill(
+    root,
+    h("h1", {}, t("no_organization")),
+    h(
+      "section",
+      { className: "panel lacking" },
+      h("p", {}, t("no_organization_why", { user: userId, role })),
+      h("p", {}, t("no_organization_token")),
+      h("p", {}, h("code", {}, command)),
+      h("p", {}, t("no_organization_set")),
+      h("p", {}, h("code", {}, `wsctl contacts ${userId} --organization ORG`)),
+      h(
+        "div",
+        { className: "row" },
+        h("button", { type: "button", onclick: signOut }, t("sign_in_otherwise")),
+        h("button", { type: "button", className: "quiet", onclick: () => location.reload() }, t("retry")),
+      ),
+    ),
+  );
 }
 
 async function mount(page, id, query, root, signal) {
@@ -115,6 +145,7 @@ async function mount(page, id, query, root, signal) {
     await show(context);
   } catch (error) {
     if (signal.aborted) return;
+    if (id !== null && [400, 404].includes(error.status)) return showNone(page, id, error, root);
     const retry = () => router.go(location.pathname + location.search);
     fill(
       root,
@@ -125,6 +156,17 @@ async function mount(page, id, query, root, signal) {
   }
   if (!signal.aborted && !isFirst) root.focus({ preventScroll: true });
   if (!isFirst) scrollTo(0, 0);
+}
+
+/** Say that there is nothing with this id, or that it is no id at all. */
+function showNone(page, id, { status }, root) {
+  const isBad = status === 400;
+  fill(
+    root,
+    h("h1", {}, t(isBad ? "bad_id" : "not_there", { id })),
+    h("p", { role: "alert" }, t(isBad ? (page.idForm ?? "bad_id_form") : "not_there_why")),
+    h("p", {}, h("a", { href: pathTo(page.name) }, t("back_to", { page: labelOf(page) }))),
+  );
 }
 
 function untilRetried(error) {

@@ -6,6 +6,7 @@ import { t } from "./parts/texts.js";
 /**
  * `name`: the first segment of the address below `/console`; `permission`: null for every role;
  * `group`: where it is in the navigation; those without one are reached by links;
+ * `idForm`: what its ids are, where they are not as others;
  * `extension`: only of servers with this extension; `isUnconfined`: not for roles that are confined to an organization; `href`: a page of its own.
  */
 export const PAGES = [
@@ -98,6 +99,7 @@ export const PAGES = [
   {
     name: "quotas",
     title: "page_quotas",
+    idForm: "bad_scope_form",
     group: "work",
     permission: "stats:read",
     extension: "quotas",

@@ -5,6 +5,7 @@ import { LANGUAGE } from "../parts/i18n.js";
 export { LANGUAGE };
 
 const EN = {
+  back: "‹ Console",
   chat_tester: "chat tester",
   connect_as: "Connect as {user}",
   connect: "Connect",
@@ -95,6 +96,7 @@ const EN = {
 };
 
 const ZH = {
+  back: "‹ 控制台",
   chat_tester: "聊天测试",
   connect_as: "以 {user} 的身份连接",
   connect: "连接",

@@ -46,7 +46,7 @@ export function show({ root, query, signal, router, shell }) {
     columns: [
       { label: t("time"), value: (row) => at(row.at) },
       { label: t("actor"), value: (row) => [userLink(row.actor), h("small", {}, ` ${row.role}`)] },
-      { label: t("action"), value: (row) => row.action },
+      { label: t("action"), value: (row) => row.action, isTitle: true },
       { label: t("target"), value: (row) => targetLink(row.target) },
       {
         label: t("outcome"),

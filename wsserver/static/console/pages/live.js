@@ -8,7 +8,9 @@ import { pathTo } from "../parts/router.js";
 import { Rows } from "./live_rows.js";
 import { t } from "./live_texts.js";
 
-const ROW_PX = 28;
+const ROW_PX = 28; // as in the style sheet
+const NARROW_ROW_PX = 50;
+const NARROW = matchMedia("(max-width: 40rem)");
 const SPARE_ROWS = 6;
 const RATES_MS = 1000;
 const SHOWN_RATES = 14;
@@ -78,6 +80,7 @@ export function show({ root, query, signal, feed, router, has }) {
   );
 
   const draw = oncePerFrame(render);
+  const rowPx = () => (NARROW.matches ? NARROW_ROW_PX : ROW_PX);
   feed.want({ events: ["*"], intervalS: 5 });
   feed.on("event", (event) => add(event), signal);
   feed.on("push", (push) => BEATS.has(push.type) || push.ref !== undefined || add(push), signal);
@@ -121,7 +124,7 @@ export function show({ root, query, signal, feed, router, has }) {
   }
 
   function onScroll() {
-    if (view.scrollTop < ROW_PX) frozen = null;
+    if (view.scrollTop < rowPx()) frozen = null;
     else frozen ??= rows.shown.at(-1)?.number ?? null;
     draw();
   }
@@ -137,10 +140,11 @@ export function show({ root, query, signal, feed, router, has }) {
 
   function render() {
     const { list, length } = seen();
-    const fits = Math.ceil(view.clientHeight / ROW_PX) + SPARE_ROWS;
-    const first = Math.max(0, Math.floor(view.scrollTop / ROW_PX) - SPARE_ROWS);
+    const height = rowPx();
+    const fits = Math.ceil(view.clientHeight / height) + SPARE_ROWS;
+    const first = Math.max(0, Math.floor(view.scrollTop / height) - SPARE_ROWS);
     const last = Math.min(length, first + fits + SPARE_ROWS);
-    space.style.height = `${Math.max(1, length) * ROW_PX}px`;
+    space.style.height = `${Math.max(1, length) * height}px`;
     view.setAttribute("aria-rowcount", String(length + 1));
     const wanted = new Set();
     for (let place = first; place < last; place += 1) {
@@ -152,7 +156,7 @@ export function show({ root, query, signal, feed, router, has }) {
         lines.set(row.number, line);
         space.append(line);
       }
-      line.style.transform = `translateY(${place * ROW_PX}px)`;
+      line.style.transform = `translateY(${place * height}px)`;
       line.setAttribute("aria-rowindex", String(place + 2));
     }
     for (const [each, line] of lines) {

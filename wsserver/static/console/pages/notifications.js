@@ -53,6 +53,7 @@ function showAll({ root, query, signal, router, shell, has }) {
       { label: t("type"), value: (row) => pill(row.type, SEVERITIES[row.type] ?? "") },
       {
         label: t("title"),
+        isTitle: true,
         value: (row) =>
           h(
             "a",

@@ -5,6 +5,7 @@ import { at, button, json, userLink } from "../parts/blocks.js";
 import { h, setText } from "../parts/dom.js";
 import { count } from "../parts/format.js";
 import { pathTo } from "../parts/router.js";
+import { headerOf, tableOf } from "../parts/table_cells.js";
 import { answerPill } from "./answers.js";
 import { t } from "./list_texts.js";
 
@@ -39,23 +40,9 @@ export class History {
       (this.#table = h(
         "div",
         { className: "scroll", hidden: true, tabIndex: 0, role: "group", "aria-label": t("history") },
-        h(
-          "table",
-          { className: "data" },
-          h(
-            "thead",
-            {},
-            h(
-              "tr",
-              {},
-              columns.map((each) =>
-                h(
-                  "th",
-                  { scope: "col", className: each === "offset" ? "number wide" : "" },
-                  t(each),
-                ),
-              ),
-            ),
+        tableOf(
+          columns.map((each) =>
+            headerOf({ label: t(each), isNumber: each === "offset", isWide: each === "offset" }),
           ),
           this.#body,
         ),
@@ -126,14 +113,18 @@ export class History {
     const sender = message.sender;
     return h(
       "tr",
-      { dataset: { offset: push.offset } },
-      h("td", { className: "number wide" }, count(push.offset)),
-      h("td", {}, at(push.timestamp)),
-      h("td", {}, sender ? userLink(sender.user_id, sender.username) : h("code", {}, push.type)),
-      h("td", { className: "content" }, contentOf(push, message)),
+      { role: "row", dataset: { offset: push.offset } },
+      h("td", { role: "cell", className: "number wide" }, count(push.offset)),
+      h("td", { role: "cell" }, at(push.timestamp)),
       h(
         "td",
-        { className: "free" },
+        { role: "cell" },
+        sender ? userLink(sender.user_id, sender.username) : h("code", {}, push.type),
+      ),
+      h("td", { role: "cell", className: "content" }, contentOf(push, message)),
+      h(
+        "td",
+        { role: "cell", className: "free" },
         push.id
           ? [
               this.#hasTrace && [h("a", { href: pathTo("trace", push.id) }, t("trace")), " · "],

@@ -20,6 +20,7 @@ import { h, update } from "../parts/dom.js";
 import { area, labelled } from "../parts/forms.js";
 import { count, shortJson } from "../parts/format.js";
 import { poll } from "../parts/polling.js";
+import { dataTable } from "../parts/plain_table.js";
 import { pathTo } from "../parts/router.js";
 import { toast } from "../parts/toasts.js";
 import { createTask, editProgress } from "./task_forms.js";
@@ -112,7 +113,7 @@ async function showOne({ root, id: taskId, signal, shell }) {
   const [what, steps, history] = [
     h("div"),
     h("div"),
-    h("div", { className: "scroll", tabIndex: 0, role: "group" }),
+    h("div"),
   ];
   history.setAttribute("aria-label", t("history"));
   root.append(
@@ -218,22 +219,13 @@ function stepsOf({ steps, step, state }) {
 }
 
 function historyOf({ history, steps }) {
-  const rows = history
-    .toReversed()
-    .map((each) =>
-      h(
-        "tr",
-        {},
-        h("th", { scope: "row" }, at(each.at)),
-        h("td", {}, each.by ? userLink(each.by) : t("server")),
-        h("td", { className: "free" }, changesOf(each, steps)),
-        h("td", { className: "free" }, each.note ?? ""),
-      ),
-    );
-  const head = ["updated", "by", "change", "note"].map((each) =>
-    h("th", { scope: "col" }, t(each)),
-  );
-  return h("table", { className: "data" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows));
+  const columns = [
+    { label: t("updated"), cell: (row) => at(row.at) },
+    { label: t("by"), cell: (row) => (row.by ? userLink(row.by) : t("server")) },
+    { label: t("change"), cell: (row) => changesOf(row, steps), isFree: true },
+    { label: t("note"), cell: (row) => row.note, isFree: true },
+  ];
+  return dataTable(t("history"), columns, history.toReversed(), "");
 }
 
 function changesOf({ changed, version }, steps) {

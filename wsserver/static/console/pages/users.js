@@ -17,6 +17,7 @@ import {
 import { fill, h } from "../parts/dom.js";
 import { count, shortJson } from "../parts/format.js";
 import { keepLoaded } from "../parts/list_loader.js";
+import { dataTable } from "../parts/plain_table.js";
 import { pathTo } from "../parts/router.js";
 import { DataTable } from "../parts/table.js";
 import { connectionColumns } from "./connection_columns.js";
@@ -132,8 +133,7 @@ async function showOne({ root, id: userId, query, signal, account, router, shell
   const [who, contacts, preferences, notifications] = [h("div"), h("div"), h("div"), h("div")];
   const mayNotify = account.may("notifications:send") || account.identity.user_id === userId;
   const change = button(preference("change"), () => changePreferences(preferences, userId));
-  const conversations = h("div", { className: "scroll", tabIndex: 0, role: "group" });
-  conversations.setAttribute("aria-label", talk("conversations"));
+  const conversations = h("div");
   root.append(
     heading(t("user"), {
       back: { href: pathTo("users"), label: t("users") },
@@ -199,30 +199,24 @@ async function showConversations(place, userId, signal) {
     if (error.status !== 404) throw error;
     return place.closest("section").remove(); // an older server, or a user outside
   }
-  const rows = found.conversations.map((each) =>
-    h(
-      "tr",
-      {},
-      h("th", { scope: "row" }, sessionLink(each.session_id, each.title || each.session_id)),
-      h("td", {}, statePill(each.state)),
-      h("td", {}, holderOf(each.holder)),
-      h("td", { className: "number" }, count(each.unread)),
-      h("td", {}, each.updated_at ? when(each.updated_at) : "–"),
-      h("td", { className: "free wide" }, lastText(each.last_message)),
-    ),
-  );
-  const columns = ["session", "state", "holder", "unread", "updated", "last_message"];
-  const classes = { unread: "number", last_message: "wide" };
-  const head = columns.map((each) =>
-    h("th", { scope: "col", className: classes[each] ?? "" }, talk(each)),
-  );
-  const table = h(
-    "table",
-    { className: "data" },
-    h("thead", {}, h("tr", {}, head)),
-    h("tbody", {}, rows),
-  );
-  return fill(place, rows.length ? table : h("p", { className: "hint" }, talk("no_conversations")));
+  const columns = [
+    {
+      label: talk("session"),
+      cell: (row) => sessionLink(row.session_id, row.title || row.session_id),
+    },
+    { label: talk("state"), cell: (row) => statePill(row.state) },
+    { label: talk("holder"), cell: (row) => holderOf(row.holder) },
+    { label: talk("unread"), cell: (row) => count(row.unread), isNumber: true },
+    { label: talk("updated"), cell: (row) => row.updated_at && when(row.updated_at) },
+    {
+      label: talk("last_message"),
+      cell: (row) => lastText(row.last_message),
+      isFree: true,
+      isWide: true,
+    },
+  ];
+  const empty = talk("no_conversations");
+  return fill(place, dataTable(talk("conversations"), columns, found.conversations, empty));
 }
 
 function lastText(message) {

@@ -26,6 +26,7 @@ function showAll({ root, query, signal, router, shell }) {
       { label: t("created"), value: (row) => at(row.created_at) },
       {
         label: t("event"),
+        isTitle: true,
         value: (row) => h("a", { href: pathTo("webhooks", row.delivery_id) }, row.event),
       },
       { label: t("state"), value: (row) => pill(stateName(row.state), STATES[row.state] ?? "") },

@@ -47,6 +47,11 @@ export class Account {
     return UNCONFINED.includes(this.identity.role) ? null : (this.identity.organization_id ?? "");
   }
 
+  /** Whether the user would see one organization and has none: the API refuses nearly everything. */
+  get lacksOrganization() {
+    return this.organization === "";
+  }
+
   get isConfined() {
     return this.organization !== null;
   }

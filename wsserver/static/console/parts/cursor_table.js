@@ -4,8 +4,8 @@ import { get } from "./api.js";
 import { missing } from "./blocks.js";
 import { fill, h, setText } from "./dom.js";
 import { count } from "./format.js";
-import { classOf } from "./plain_table.js";
 import { poll } from "./polling.js";
+import { emptyRow, headerOf, rowOf, tableOf } from "./table_cells.js";
 import { t } from "./table_texts.js";
 
 const LIMIT = 50;
@@ -40,9 +40,7 @@ export class CursorTable {
     this.#forward.setAttribute("aria-label", t("next"));
     this.#back.onclick = () => this.#turn(this.#cursors.slice(0, -1));
     this.#forward.onclick = () => this.#turn([...this.#cursors, this.#next]);
-    const head = columns.map((each) =>
-      h("th", { scope: "col", className: classOf(each) }, each.label),
-    );
+    const headers = columns.map((each) => headerOf(each));
     this.element = h(
       "section",
       { className: "panel table-panel", "aria-label": label },
@@ -58,7 +56,7 @@ export class CursorTable {
       h(
         "div",
         { className: "scroll", tabIndex: 0, role: "group", "aria-label": label },
-        h("table", { className: "data" }, h("thead", {}, h("tr", {}, head)), this.#body),
+        tableOf(headers, this.#body),
       ),
     );
   }
@@ -143,23 +141,12 @@ export class CursorTable {
   #show(rows, total) {
     const { columns, empty } = this.#options;
     const lines = rows.map((row) =>
-      h(
-        "tr",
-        {},
-        columns.map((column, n) =>
-          h(
-            n ? "td" : "th",
-            { className: classOf(column), ...(n ? {} : { scope: "row" }) },
-            (column.cell ?? column.value)(row) ?? "–",
-          ),
-        ),
+      rowOf(
+        columns,
+        columns.map((column) => (column.cell ?? column.value)(row)),
       ),
     );
-    if (!lines.length) {
-      lines.push(
-        h("tr", {}, h("td", { colSpan: columns.length, className: "hint" }, empty ?? t("none"))),
-      );
-    }
+    if (!lines.length) lines.push(emptyRow(columns, empty ?? t("none")));
     const isUsed = this.#body.contains(document.activeElement);
     if (!isUsed) fill(this.#body, lines); // else what has the focus would vanish
     const from = (this.#cursors.length - 1) * LIMIT;

@@ -2,7 +2,7 @@
 
 import { fill, h, oncePerFrame, setText } from "./dom.js";
 import { count, timeOf } from "./format.js";
-import { classOf } from "./plain_table.js";
+import { cellsOf, emptyRow, headerOf, rowOf, tableOf } from "./table_cells.js";
 import { csvOf, paged, searched, sorted } from "./table_rows.js";
 import { t } from "./table_texts.js";
 
@@ -10,9 +10,9 @@ const SIZE = 50;
 
 /**
  * @typedef {{key: string, label: string, value: (row) => any, cell?: (row) => any, isNumber?: boolean,
- *   isWide?: boolean, isFixed?: boolean, isFree?: boolean}} Column `value` is sorted, searched and exported; `cell` is
+ *   isWide?: boolean, isFixed?: boolean, isFree?: boolean, isTitle?: boolean}} Column `value` is sorted, searched and exported; `cell` is
  *   shown, by default the value; `isWide`: left out on phones; `isFixed`: cannot be sorted by;
- *   `isFree`: may have several lines
+ *   `isFree`: may have several lines; `isTitle`: what a row is, beside its heading
  */
 
 export class DataTable {
@@ -74,19 +74,10 @@ export class DataTable {
       h(
         "div",
         { className: "scroll", tabIndex: 0, role: "group", "aria-label": label },
-        h(
-          "table",
-          { className: "data" },
-          h(
-            "thead",
-            {},
-            h(
-              "tr",
-              {},
-              columns.map((column) => this.#header(column)),
-            ),
-          ),
+        tableOf(
+          columns.map((column) => this.#header(column)),
           this.#body,
+          "data sorts",
         ),
       ),
     );
@@ -105,15 +96,14 @@ export class DataTable {
   }
 
   #header(column) {
-    const className = classOf(column);
-    if (column.isFixed) return h("th", { scope: "col", className }, column.label);
+    if (column.isFixed) return headerOf(column);
     const sort = h(
       "button",
       { type: "button", onclick: () => this.#sortBy(column.key) },
       column.label,
     );
     sort.title = t("sort_by", { column: column.label });
-    const header = h("th", { scope: "col", className }, sort);
+    const header = headerOf(column, sort);
     this.#headers.set(column.key, header);
     return header;
   }
@@ -171,7 +161,7 @@ export class DataTable {
         : this.#more?.isLoading
           ? "…"
           : (empty ?? t("none"));
-      elements.push(h("tr", {}, h("td", { colSpan: columns.length, className: "hint" }, text)));
+      elements.push(emptyRow(columns, text));
     }
     replaceAll(this.#body, elements);
     for (const [key, header] of this.#headers) {
@@ -188,14 +178,9 @@ export class DataTable {
     const { columns } = this.#options;
     const old = this.#lines.get(key);
     if (old?.row === row) return old;
-    const cells = columns.map((column, n) => {
-      const content = (column.cell ?? column.value)(row);
-      const cell = h(n === 0 ? "th" : "td", { className: classOf(column) }, content ?? "–");
-      if (n === 0) cell.setAttribute("scope", "row");
-      return cell;
-    });
-    if (!old) return { row, element: h("tr", {}, cells) };
-    cells.forEach((cell, n) => {
+    const contents = columns.map((column) => (column.cell ?? column.value)(row));
+    if (!old) return { row, element: rowOf(columns, contents) };
+    cellsOf(columns, contents).forEach((cell, n) => {
       const present = old.element.children[n];
       if (!present.isEqualNode(cell)) present.replaceWith(cell);
     });

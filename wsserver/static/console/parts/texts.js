@@ -74,6 +74,35 @@ export const TEXTS = {
   retry: ["Try again", "重试"],
   failed: ["This cannot be shown: {reason}", "无法显示：{reason}"],
   not_found: ["There is no such page", "没有这个页面"],
+  no_organization: ["Your token has no organization", "您的令牌没有组织"],
+  no_organization_why: [
+    "{user} has the role {role}, which sees one organization. Neither the token nor the server names it, so there is nothing to show.",
+    "{user} 的角色 {role} 只能查看一个组织，但令牌和服务器都没有指定组织，因此没有可显示的内容。",
+  ],
+  no_organization_token: [
+    "Sign in with a token that has the claim organization_id, as this command makes it:",
+    "请使用带有 organization_id 声明的令牌登录，可用以下命令生成：",
+  ],
+  no_organization_set: [
+    "Or ask an administrator to enter your organization, then try again:",
+    "或请管理员设置您所属的组织，然后重试：",
+  ],
+  sign_in_otherwise: ["Sign in with another token", "用其他令牌登录"],
+  bad_id: ["“{id}” is not a valid id", "“{id}”不是有效的 ID"],
+  bad_id_form: [
+    "An id has 1 to 128 characters of A-Z a-z 0-9 . _ : @ - (of a user also | and +), and is not . or .., which no address can hold.",
+    "ID 由 1 到 128 个字符组成：A-Z a-z 0-9 . _ : @ -（用户 ID 还可含 | 和 +），且不能是 . 或 ..，因为地址无法包含它们。",
+  ],
+  bad_scope_form: [
+    "A quota is of an organization or a user: organization:ID or user:ID.",
+    "配额属于组织或用户：organization:ID 或 user:ID。",
+  ],
+  not_there: ["“{id}” is not here", "找不到“{id}”"],
+  not_there_why: [
+    "It does not exist, no longer, or not in your organization.",
+    "它不存在、已不存在，或不属于您的组织。",
+  ],
+  back_to: ["Back to {page}", "返回{page}"],
   not_permitted: ["Your role may not see this page.", "您的角色无权查看此页面。"],
   unreachable: ["No answer from {nodes}: their part is missing.", "{nodes} 没有响应，缺少其数据。"],
   copy: ["Copy", "复制"],
