@@ -135,7 +135,7 @@ def test_a_connection_that_its_node_does_not_confirm_is_lost() -> None:
 def test_a_missed_call_is_due_until_it_is_told() -> None:
     missed = model.passed(call(), LIMITS, NOW + 45)
     assert (missed.state, missed.due_at(LIMITS)) == ("missed", NOW + 45)
-    assert model.told(missed).due_at(LIMITS) is None
+    assert model.notified(missed).due_at(LIMITS) is None
     assert call("ended").due_at(LIMITS) is None
 
 

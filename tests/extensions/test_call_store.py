@@ -36,7 +36,7 @@ async def test_a_session_and_a_connection_have_one_call_at_a_time(database: Data
         with pytest.raises(CallBusy) as busy:
             await store.add(other)
         assert busy.value.details == {"call_id": "call_1"}
-    assert await store.change("call_9", model.told) is None
+    assert await store.change("call_9", model.notified) is None
     await store.change("call_1", lambda each: model.cancelled(each, "alice", None, NOW))
     await store.add(call(call_id="call_2"))
 
@@ -85,7 +85,7 @@ async def test_calls_are_due_in_time_and_deleted_long_after(database: Database) 
     await store.change("call_1", lambda each: model.passed(each, LIMITS, later))
     (missed,) = await store.due(later)
     assert missed.state == "missed"
-    await store.change("call_1", model.told)
+    await store.change("call_1", model.notified)
     assert await store.due(later + 999) == []
     await store.add(call(call_id="call_2", caller=ALICE, created_at=later))
     await store.prune(later)

@@ -251,7 +251,7 @@ async def test_a_crash_after_the_notice_tells_nobody_twice(away: LiveNotificatio
     away.clock.advance(AFTER_S + 1)
     assert away.parts.away is not None
     (message,) = (await away.parts.away._store.due(away.clock.wall() - AFTER_S)).messages
-    await away.parts.away._tell(message)
+    await away.parts.away._notify(message)
     await away.live.database.run(
         lambda db: db.execute("DELETE FROM away_marks").rowcount  # as if not committed
     )

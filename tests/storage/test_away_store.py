@@ -54,7 +54,7 @@ async def test_who_has_not_seen_a_message(database: Database) -> None:
     await database.run(lambda db: participants.mark(db, [Move("dee", "s1", 1, NOW)]))
     assert await absent(0) == []
 
-    await store.told(second, ["bob", "cy"], "notify_1", NOW)
+    await store.note_notified(second, ["bob", "cy"], "notify_1", NOW)
     assert await rows(database, "away_queue") == 1
     assert await absent(1) == ["dee"]
     await receipts.record("bob", ["m2"], read=True, at=NOW)  # is back, and has seen it

@@ -190,7 +190,7 @@ def address_of(url: str) -> Address:
 
 
 def open_connection(host: str, port: int, is_tls: bool, deadline: float) -> Connection:
-    """A connection to a server, with TLS where the URL wants it."""
+    """A connection to a server, with TLS for an https URL."""
     sock = open_tls(host, port, deadline) if is_tls else open_socket(host, port, deadline)
     return Connection(sock, host, port, is_tls=is_tls)
 

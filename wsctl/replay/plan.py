@@ -138,7 +138,7 @@ def publication(step: Step, user_id: str) -> tuple[str, dict[str, Any]] | None:
 
 
 def _is_from_elsewhere(frame: Mapping[str, Any], recorded: set[str]) -> bool:
-    """Whether a push came from somebody whose own commands are not in the recording."""
+    """Whether a push came from a user whose own commands are not in the recording."""
     type_ = frame.get("type")
     if type_ == _MESSAGE:
         message = frame.get("message")

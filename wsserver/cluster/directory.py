@@ -18,7 +18,7 @@ SessionUsers = list[dict[str, Any]]
 
 
 class ConnectionRecord(Struct, frozen=True, gc=False):
-    """A connection as the directory knows it."""
+    """A connection as it is in the directory."""
 
     connection_id: str
     user_id: str
@@ -191,7 +191,7 @@ class ConnectionDirectory(Protocol):
     def add_status_listener(self, listener: Callable[[str, Change], None]) -> None:
         """Call ``listener`` with a user whose status has changed by no connect or disconnect.
 
-        So it was made up for afterwards, or nobody has come back after ``is_handed_over``.
+        So it was repaired afterwards, or a user has not come back after ``is_handed_over``.
         """
 
     def may_be_online(self, user_id: str, besides: str = "") -> bool:

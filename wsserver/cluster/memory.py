@@ -61,7 +61,7 @@ class MemoryBroker:
         result = NO_RECIPIENTS
         for receiver in self._receivers:
             outcome = receiver.deliver(publication)
-            if isinstance(outcome, PublishResult):  # nobody is waited for within one process
+            if isinstance(outcome, PublishResult):  # within one process nothing is waited for
                 result += outcome
         return result
 

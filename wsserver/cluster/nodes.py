@@ -43,7 +43,7 @@ class Nodes:
             raise NotFound("node", node, f"the nodes are {', '.join(names)}")
 
     async def may_answer(self, node: str) -> bool:
-        """Whether there is a node of this name that is not lost, as far as the directory knows."""
+        """Whether there is a node of this name that the directory does not list as lost."""
         if node == self.own:
             return True
         found = [each.state for each in await self._directory.nodes() if each.node == node]

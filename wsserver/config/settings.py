@@ -110,7 +110,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stream_retention_s: Seconds = 86_400.0
     inbox_retention_s: Seconds = 604_800.0
     away_notify_s: Annotated[float, Meta(ge=0)] = 0.0
-    """Time after which members of a session are told of a message they have not seen. 0: never."""
+    """Time after which members of a session are notified of a message that they have not seen.
+    0: never."""
     away_channels: tuple[Literal["push", "sms", "email"], ...] = ("push",)
     edit_window_s: Annotated[float, Meta(ge=0)] = 900.0
     """How long users may change what they have sent. 0: not at all."""
@@ -134,14 +135,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     file_uploads_per_user: Count = 20
     """Unfinished ones."""
     default_holder: str | None = None
-    """The AI responder that holds new sessions; None: nobody does."""
+    """The AI responder that holds new sessions; None: they have no holder."""
     turn_url: tuple[str, ...] = ()
     """STUN and TURN servers of calls."""
     turn_secret: str | None = None
     """Shared with the TURN servers; signs the credentials of clients."""
     turn_ttl_s: Seconds = 43_200.0
     call_ring_s: Seconds = 45.0
-    """After which a call that nobody answers is missed."""
+    """After which an unanswered call is missed."""
     call_resume_s: Seconds = 15.0
     """How long a party of a call may be disconnected."""
     call_retention_days: Annotated[float, Meta(gt=0)] = 30.0

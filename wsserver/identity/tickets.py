@@ -42,7 +42,7 @@ class TicketExchange(Protocol):
         ...
 
     async def take(self, digest: str) -> bytes | None:
-        """As ``get``, and nobody gets it after that. Raises ``TicketsUnreachable``."""
+        """As ``get``, once: the ticket is deleted. Raises ``TicketsUnreachable``."""
         ...
 
 

@@ -68,25 +68,25 @@ class AwayNotices:
             due = await self._store.due(self._clock.wall() - self._after_s)
             # One after the other: members with a notice of one message get none of the next.
             for message in due.messages:
-                await self._tell(message)
+                await self._notify(message)
             done = [*due.obsolete, *[message.key for message in due.messages]]
             if done:
                 await self._store.done(done)
             if due.is_all or not done:
                 return
 
-    async def _tell(self, message: DueMessage) -> None:
+    async def _notify(self, message: DueMessage) -> None:
         absent = await self._store.absent(message)
         user_id, username = sender_of(message.payload)
         audience = read_audience(message.audience) or EVERYBODY
-        told = [
+        notified = [
             each.user_id
             for each in absent
             if each.user_id != user_id
             and audience.excludes(each.user_id, self._organization(each), each.role or "user")
             is None
         ]
-        if not told:
+        if not notified:
             return
         parameters = {
             "session_id": message.session_id,
@@ -95,12 +95,18 @@ class AwayNotices:
         }
         sending = Sending(channels=self._channels, once=("away", message.message_id))
         try:
-            sent = await self._service.send_template(users(*told), TEMPLATE, parameters, sending)
+            sent = await self._service.send_template(
+                users(*notified), TEMPLATE, parameters, sending
+            )
         except ValidationFailed as error:
-            log.warning("absent members not told message_id=%s error=%s", message.message_id, error)
+            log.warning(
+                "absent members not notified message_id=%s error=%s", message.message_id, error
+            )
             return
         if sent is not None:
-            await self._store.told(message, told, sent.notification_id, self._clock.wall())
+            await self._store.note_notified(
+                message, notified, sent.notification_id, self._clock.wall()
+            )
 
     def _organization(self, absent: Absent) -> str | None:
         return self._organization_of(absent.user_id) or absent.organization_id

@@ -28,7 +28,7 @@ URGENT = "urgent"
 
 
 def is_on(preferences: Preferences, template: str | None, channel: str) -> bool:
-    """Whether a user wants notifications of a template by a channel.
+    """Whether a user gets notifications of a template by a channel.
 
     What was chosen for the template, else for ``*``; without a choice it is on. None: a text
     without a template.

@@ -66,7 +66,7 @@ class NotificationSettings:
     replay_budget_bytes: int = 1024 * 1024 // 8 * 7
     """Bytes that may be queued for one connection."""
     away_notify_s: float = 0.0
-    """0: absent members of sessions are not told of messages."""
+    """0: absent members of sessions are not notified of messages."""
     away_channels: Sequence[ChannelName] = ("push",)
 
 

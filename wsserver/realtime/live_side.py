@@ -82,7 +82,7 @@ class LiveSettings:
     chaos: bool
     """Whether connections may be disturbed."""
     away_notify_s: float
-    """Time after which absent members of a session are told of a message; 0: never."""
+    """Time after which absent members of a session are notified of a message; 0: never."""
 
 
 class UserDirectory(KnownUsers, Protocol):

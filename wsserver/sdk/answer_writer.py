@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from wsserver.sdk.answers import AnswerProgress, reason_of
+from wsserver.sdk.answers import AnswerProgress, AnswerState, reason_of
 from wsserver.sdk.errors import AnswerEnded, ApiError, Conflict
 from wsserver.sdk.exchange import Call
 
 Run = Callable[[Call[Any]], Any]
 
 
-class AnswerWriter:
+class AnswerWriter(AnswerState):
     """An answer, from ``with client.answer(…) as answer`` to the end of the block.
 
     At the end of the block it is ``completed``; ``failed`` if the block raised. If somebody has
@@ -25,26 +25,6 @@ class AnswerWriter:
         self._run = run
         self._progress = progress
         self._texts = texts
-
-    @property
-    def message_id(self) -> str:
-        """Id of the message."""
-        return self._progress.message_id
-
-    @property
-    def state(self) -> str:
-        """``growing``, then ``completed``, ``failed``, ``cancelled`` or ``interrupted``."""
-        return self._progress.state
-
-    @property
-    def reason(self) -> str | None:
-        """Why it was ended by somebody else."""
-        return self._progress.reason
-
-    @property
-    def length(self) -> int | None:
-        """Code points of the whole text, once it was finished here."""
-        return self._progress.length
 
     def write(self, texts: str | Iterable[str]) -> None:
         """Append a text, or each of several as it comes, such as the stream of a model.

@@ -1,7 +1,7 @@
 """Answers that grow: what both writers share, without I/O.
 
 The text of an answer is kept until its end: a server that was restarted, or lost, may have stored
-less than it has confirmed, and then says from which number on it wants the texts again.
+less than it has confirmed, and then answers from which number on the texts are to be sent again.
 """
 
 from __future__ import annotations
@@ -94,6 +94,32 @@ class AnswerProgress:
 
     def _finished(self, answer: Mapping[str, Any]) -> None:
         self.state, self.length = answer["state"], answer["length"]
+
+
+class AnswerState:
+    """What both writers say about their answer."""
+
+    _progress: AnswerProgress
+
+    @property
+    def message_id(self) -> str:
+        """Id of the message."""
+        return self._progress.message_id
+
+    @property
+    def state(self) -> str:
+        """``growing``, then ``completed``, ``failed``, ``cancelled`` or ``interrupted``."""
+        return self._progress.state
+
+    @property
+    def reason(self) -> str | None:
+        """Why it was ended by others."""
+        return self._progress.reason
+
+    @property
+    def length(self) -> int | None:
+        """Code points of the whole text, once it was finished here."""
+        return self._progress.length
 
 
 def reason_of(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from wsserver.sdk.answers import TEXT_LIMIT, AnswerProgress, reason_of
+from wsserver.sdk.answers import TEXT_LIMIT, AnswerProgress, AnswerState, reason_of
 from wsserver.sdk.errors import AnswerEnded, ApiError, Conflict
 from wsserver.sdk.exchange import Call
 
@@ -16,7 +16,7 @@ Run = Callable[[Call[Any]], Awaitable[Any]]
 Texts = Iterable[str] | AsyncIterable[str]
 
 
-class AsyncAnswerWriter:
+class AsyncAnswerWriter(AnswerState):
     """As ``AnswerWriter``, with ``async with`` and ``await``.
 
     While a request is under way, what comes from an asynchronous iterator is collected, and sent
@@ -27,26 +27,6 @@ class AsyncAnswerWriter:
         self._run = run
         self._progress = progress
         self._texts = texts
-
-    @property
-    def message_id(self) -> str:
-        """Id of the message."""
-        return self._progress.message_id
-
-    @property
-    def state(self) -> str:
-        """``growing``, then ``completed``, ``failed``, ``cancelled`` or ``interrupted``."""
-        return self._progress.state
-
-    @property
-    def reason(self) -> str | None:
-        """Why it was ended by somebody else."""
-        return self._progress.reason
-
-    @property
-    def length(self) -> int | None:
-        """Code points of the whole text, once it was finished here."""
-        return self._progress.length
 
     async def write(self, texts: str | Texts) -> None:
         """Append a text, or each of several as it comes, such as the stream of a model.

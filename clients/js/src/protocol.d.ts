@@ -594,7 +594,7 @@ export interface AssigneeView {
   role?: string;
 }
 
-/** Somebody calls: to all devices of the other users in the session. */
+/** A call begins: to all devices of the other users in the session. */
 export interface CallIncomingPush {
   type: "call_incoming";
   /** RFC 3339, UTC */

@@ -95,7 +95,7 @@ class Bus:
         return self._link.key(f"node:{node}")
 
     def new_id(self) -> int:
-        """A number for a datagram that wants an answer."""
+        """A number for a datagram that is to be answered."""
         self._next_id += 1
         return self._next_id
 

@@ -148,13 +148,13 @@ class DirectoryUpkeep:
         now = asyncio.get_running_loop().time()
         if not self._has_entered:
             if not await self._control.is_up_within(LEASE_S / 2):
-                return False  # nobody would hear what has become of a former run's connections
+                return False  # other nodes would not get the ends of a former run's connections
         elif is_new or not self._is_reachable or now - self._renewed_at > LEASE_S:
             # The other nodes' leases may have ended for the same reason.
             self._unsettle()
             self._is_behind = True
             if not await self._control.can_notify():
-                return False  # nobody would hear of users that are online again
+                return False  # other nodes would not get which users are online again
         self._renewed_at = now
         self._is_reachable = True
         was_lost = is_new and self._has_entered

@@ -242,7 +242,7 @@ class NodeRegistry:
     def differences_of(self, node: KnownNode) -> tuple[str, ...]:
         """Names of the settings in which a living node differs from this one.
 
-        Settings that only one of them knows are left out: its version is another one.
+        Settings that only one of them has are left out: its version is another one.
         """
         own, other = self.info.settings, node.info.settings
         if not node.is_living:

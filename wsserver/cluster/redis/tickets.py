@@ -34,7 +34,7 @@ class RedisTickets:
         return await self._read(self._link.commands.get, digest)
 
     async def take(self, digest: str) -> bytes | None:
-        """As ``get``, and nobody gets it after that."""
+        """As ``get``, once: the ticket is deleted."""
         return await self._read(self._link.commands.getdel, digest)
 
     async def _read(self, command: Callable[[str], Any], digest: str) -> bytes | None:

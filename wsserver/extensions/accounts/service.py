@@ -203,7 +203,7 @@ class Accounts:
                 recipients, "device_status", parameters, Sending(confined_to=organization)
             )
         except WsServerError as error:
-            log.warning("account status not told account=%s error=%s", account, error)
+            log.warning("status of account not notified account=%s error=%s", account, error)
 
     # -- outgoing
 

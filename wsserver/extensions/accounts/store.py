@@ -335,7 +335,7 @@ class AccountStore:
     async def note_status(self, account: str, status: str, at: float) -> str | None:
         """Note a reported status; returns the one before it, None: there was none.
 
-        Of two nodes that are told the same one, one notes the change and the other none.
+        Of two nodes that get the same report, one notes the change and the other none.
         """
         return await self._database.run(
             partial(_note_status, account=account, status=status, at=at)

@@ -246,7 +246,7 @@ def passed(call: Call, limits: Limits, now: float) -> Call:
     return call
 
 
-def told(call: Call) -> Call:
+def notified(call: Call) -> Call:
     """The call after those who missed it were notified."""
     return replace(call, is_told=True)
 

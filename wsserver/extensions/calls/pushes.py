@@ -45,7 +45,7 @@ class CallView(Wire, kw_only=True):
 
 
 class CallIncomingPush(Signal, kw_only=True):
-    """Somebody calls: to all devices of the other users in the session."""
+    """A call begins: to all devices of the other users in the session."""
 
     call_id: str
     session_id: str

@@ -145,9 +145,9 @@ class Calls:
         await self._change(call_id, lambda call: model.ended(call, user_id, reason, now), user_id)
 
     async def erase(self, user_id: str) -> dict[str, int]:
-        """End the open calls of a user whose rows are to be erased; all others in them are told."""
+        """End the open calls of a user whose rows are to be erased, for all who are in them."""
         for call in await self._store.open_calls():
-            with suppress(BadCallState):  # it was answered by somebody else meanwhile
+            with suppress(BadCallState):  # another user has answered it meanwhile
                 if call.party_of(user_id) is not None:
                     await self.end(user_id, call.call_id, None)
                 elif call.state == "ringing" and user_id in call.ringing_users:
@@ -221,7 +221,7 @@ class Calls:
             )
             if call.state == "missed" and not call.is_told:
                 await self._notify(call)
-                await self._store.change(call.call_id, model.told)
+                await self._store.change(call.call_id, model.notified)
 
     async def _lose(self, call_id: str, party: Party) -> None:
         now = self._clock.wall()

@@ -26,7 +26,7 @@ Run = Callable[[Callable[[], T]], Awaitable[T]]
 
 THREADS = 8
 PART_BYTES = 8 * 1024 * 1024
-"""Of a part of a multipart upload, which S3 wants to have 5 MiB at least; there are 10,000."""
+"""Of a part of a multipart upload, which has to have 5 MiB at least; there are 10,000 at most."""
 READ_BYTES = 256 * 1024
 _ABSENT = frozenset({"404", "NoSuchKey", "NoSuchUpload", "NotFound"})
 

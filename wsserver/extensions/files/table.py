@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from wsserver.errors import IdempotencyConflict
 from wsserver.extensions.files.errors import FileQuotaExhausted, FileUploadLimit
 from wsserver.extensions.files.model import File
-from wsserver.paging import Page, decode_cursor, encode_cursor, take
-from wsserver.protocol.types import Id
+from wsserver.paging import Page
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.extension_schema import Migration
+from wsserver.storage.engine.newest_first import Rows, newest_page
 from wsserver.storage.maintenance.user_tables import UserTable
 
 BATCH_ROWS = 100
@@ -98,12 +98,6 @@ class Filters(NamedTuple):
     user_id: str | None = None
     session_id: str | None = None
     organization_id: str | None = None
-
-
-class FileCursor(NamedTuple):
-    """Cursor of a page: the id of its last file."""
-
-    file_id: Id
 
 
 class FileTable:
@@ -258,25 +252,10 @@ class FileTable:
     async def page(self, filters: Filters, limit: int, cursor: str | None) -> Page[File]:
         """Files that match all filters, newest first. Raises ``BadRequest`` for a bad cursor."""
         given = {name: value for name, value in filters._asdict().items() if value is not None}
-        conditions, values = [f"{name} = ?" for name in given], list(given.values())
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        if cursor is not None:
-            conditions.append("file_id < ?")
-        after = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        rest = [*values, *([] if cursor is None else [decode_cursor(cursor, FileCursor).file_id])]
-
-        def select(db: Connection) -> tuple[list[File], bool, int]:
-            rows = db.execute(
-                f"SELECT {_COLUMNS} FROM files{after} ORDER BY file_id DESC LIMIT ?",  # noqa: S608
-                [*rest, limit + 1],
-            )
-            files, has_more = take(map(_file, rows), limit)
-            total = db.execute(f"SELECT count(*) FROM files{where}", values).fetchone()[0]  # noqa: S608
-            return files, has_more, total
-
-        files, has_more, total = await self._database.read(select)
-        return Page(
-            files, total, encode_cursor(FileCursor(files[-1].file_id)) if has_more else None
+        conditions = [f"{name} = ?" for name in given]
+        rows = Rows("files", "file_id", _COLUMNS, conditions, list(given.values()))
+        return await newest_page(
+            self._database, rows, limit, cursor, _file, lambda file: file.file_id
         )
 
     async def usage(self, organization_id: str | None) -> int:
@@ -325,7 +304,7 @@ def _count(db: Connection, organization: str, size: int, files: int) -> None:
 
 
 def _same(found: File, wanted: File) -> File:
-    """The upload of a repeated request; raises ``IdempotencyConflict`` if it wants another one."""
+    """The upload of a repeated request; raises ``IdempotencyConflict`` if it is for another one."""
     for name in ("length", "metadata"):
         if getattr(found, name) != getattr(wanted, name):
             raise IdempotencyConflict("the key was used for another upload")

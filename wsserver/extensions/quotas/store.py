@@ -256,8 +256,8 @@ class QuotaStore:
     ) -> Counted | None:
         """Count what an answer has used, if it is not counted yet and the quota has its unit.
 
-        It is not found by ``uncounted`` any more then. ``report``: None: there is nobody to count
-        it for.
+        It is not found by ``uncounted`` any more then. ``report`` None: the session is of no
+        organization, so it is not counted.
         """
         return await self._database.run(partial(_count_answer, used, report, now))
 

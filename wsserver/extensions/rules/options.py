@@ -44,7 +44,7 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unless: list[Obstacle] | None = None
     """Of ``waiting``: it does not fire while a person holds the session, or is in it."""
     away_s: Annotated[float, Meta(ge=0, le=LONGEST_S)] | None = None
-    """Of ``waiting``: how long nobody has to be in the session after the last one has left."""
+    """Of ``waiting``: time after which the session counts as left, from the last leave on."""
     customer_roles: (
         Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(min_length=1)]
         | None

@@ -98,7 +98,7 @@ class Fired(NamedTuple):
 
 
 class RuleStore:
-    """Sessions with somebody who waits, and what has fired.
+    """Sessions in which a customer waits, and what has fired.
 
     Methods raise ``StorageUnavailable``, those that write also ``StorageFull``.
     """

@@ -33,7 +33,7 @@ _AGAIN_SHARE = 0.1
 
 
 class ConversationWaiting(TypedDict):
-    """A customer waits, and nobody is there."""
+    """Parameters of the notification that a customer waits and no person is in the session."""
 
     rule: str
     session_id: str
@@ -42,7 +42,7 @@ class ConversationWaiting(TypedDict):
 
 
 class AnswerStalled(TypedDict):
-    """An answer has had no new text for long."""
+    """Parameters of the notification that an answer has had no new text for long."""
 
     rule: str
     session_id: str

@@ -67,7 +67,7 @@ class OverdueTasks:
     async def _notify(self, task: Task) -> None:
         parameters = {"task_id": task.task_id, "title": task.title, "due_at": _due(task)}
         recipients = recipients_of(task)
-        # A user of another organization would be refused; who was assigned is told all the same.
+        # A user of another organization would be refused; the assignee is notified all the same.
         confined = task.organization_id if not recipients.user_ids else None
         try:
             await self._context.notifications.send_template(

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from wsserver.extensions.tasks.model import Assignee, State, Step, Task
-from wsserver.paging import Page, decode_cursor, encode_cursor, take
-from wsserver.protocol.types import Id, JsonObject
+from wsserver.paging import Page
+from wsserver.protocol.types import JsonObject
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.extension_schema import Migration
+from wsserver.storage.engine.newest_first import Rows, newest_page
 from wsserver.storage.maintenance.user_tables import UserTable
 
 HISTORY_LIMIT = 1000
@@ -123,12 +124,6 @@ class Record(NamedTuple):
     note: str | None
 
 
-class TaskCursor(NamedTuple):
-    """Cursor of a page: the id of its last task."""
-
-    task_id: Id
-
-
 Decide = Callable[[Task], tuple[Task, list[str]]]
 """The task after a change, and the names of the changed fields; may raise."""
 
@@ -213,27 +208,9 @@ class TaskStore:
 
     async def page(self, filters: Filters, limit: int, cursor: str | None) -> Page[Task]:
         """Tasks that match all filters, newest first. Raises ``BadRequest`` for a bad cursor."""
-        conditions, values = _conditions(filters)
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        later = list(conditions)
-        rest = list(values)
-        if cursor is not None:
-            later.append("task_id < ?")
-            rest.append(decode_cursor(cursor, TaskCursor).task_id)
-        after = f" WHERE {' AND '.join(later)}" if later else ""
-
-        def select(db: Connection) -> tuple[list[Task], bool, int]:
-            rows = db.execute(
-                f"SELECT {_COLUMNS} FROM tasks{after} ORDER BY task_id DESC LIMIT ?",  # noqa: S608
-                [*rest, limit + 1],
-            )
-            tasks, has_more = take(map(_task, rows), limit)
-            total = db.execute(f"SELECT count(*) FROM tasks{where}", values).fetchone()[0]  # noqa: S608
-            return tasks, has_more, total
-
-        tasks, has_more, total = await self._database.read(select)
-        return Page(
-            tasks, total, encode_cursor(TaskCursor(tasks[-1].task_id)) if has_more else None
+        rows = Rows("tasks", "task_id", _COLUMNS, *_conditions(filters))
+        return await newest_page(
+            self._database, rows, limit, cursor, _task, lambda task: task.task_id
         )
 
     async def due(self, now: float) -> list[Task]:

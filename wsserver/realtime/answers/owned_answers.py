@@ -85,8 +85,8 @@ class OwnedAnswers:
     """The growing answers of this node: one place decides about each, until it has ended.
 
     Text is in memory first. It is pushed to the nodes by the roll-up, and written behind: what was
-    appended within the last ``TICK_S`` may be lost with this process, and the producer is told by
-    ``expected`` where to go on. The end is stored before it is answered.
+    appended within the last ``TICK_S`` may be lost with this process, and ``expected`` tells the
+    producer where to go on. The end is stored before it is answered.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ class AnswerWatched(Notice, frozen=True):
 class AnswerWatchers:
     """Users of this node in the sessions of growing answers: since when, and until when.
 
-    A new owner is told of those who watch now; it knows the earlier ones from storage.
+    A new owner gets those who watch now; the earlier ones are in storage.
     """
 
     def __init__(self, hub: Hub, followed: FollowedAnswers, control: Control, clock: Clock) -> None:

@@ -16,7 +16,7 @@ LIMIT: Final = 512
 
 
 class Channel(NamedTuple):
-    """An event stream: the node that has it, its connection, and a secret that only it knows."""
+    """An event stream: the node that has it, its connection, and its secret."""
 
     node: str
     connection_id: str

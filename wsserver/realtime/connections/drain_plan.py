@@ -30,7 +30,7 @@ def reconnect_times_ms(count: int) -> list[int]:
 def follows_hint(connection: ConnectionInfo) -> bool:
     """Whether the client is expected to reconnect when it is asked to.
 
-    One with the subprotocol knows ``server_draining``, and an ``EventSource`` keeps to ``retry``.
+    The subprotocol includes ``server_draining``, and an ``EventSource`` keeps to ``retry``.
     Others may reconnect at once.
     """
     return connection.protocol == V1 or connection.websocket.is_event_stream

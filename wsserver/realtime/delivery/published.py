@@ -17,7 +17,7 @@ from wsserver.realtime.observability.top_talkers import TopTalkers
 class PublishedMessages:
     """Observes the outcomes of the router on this node, whoever has published.
 
-    On the path of every message: while nothing wants to know of it, it costs one look-up.
+    On the path of every message: without a handler of the event it costs one look-up.
     """
 
     def __init__(self, events: EventBus, top_talkers: TopTalkers) -> None:

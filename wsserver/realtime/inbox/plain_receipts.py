@@ -20,7 +20,7 @@ _TYPE = "new_message"
 class PlainReceipts:
     """Records for members of a session what was written to their plain clients.
 
-    Only where absent members are told of messages: plain clients do not acknowledge, and these
+    Only where absent members are notified of messages: plain clients do not acknowledge, and these
     receipts are a row for each member and message. ``is_member``: of a session.
     """
 

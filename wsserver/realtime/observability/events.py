@@ -18,7 +18,7 @@ Handler = Callable[[Event], Any]
 Wanted = str | Callable[[str], bool]
 """The names of the events that a handler is called for: a glob, or a predicate."""
 Admits = Callable[[str], bool]
-"""Called with the name of each event that a handler wants, before the event is built; False: the
+"""Called with the name of each event that a handler is for, before the event is built; False: the
 handler is not called for this one."""
 
 USER_CONNECTED = "user_connected"

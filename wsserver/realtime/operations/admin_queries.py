@@ -208,7 +208,7 @@ class AdminQueries:
     ) -> set[str]:
         """Ids of the sessions that match, only of the active ones or of all."""
         matching = set(await self._conversations.matching(wanted))
-        if wanted.admits(Conversation("")):  # so are those that nobody has written in yet
+        if wanted.admits(Conversation("")):  # so are those without a message yet
             stored = await self._conversations.find_all(sorted(active - matching))
             matching |= active - stored.keys()
         return matching & active if is_active else matching

@@ -77,7 +77,7 @@ EraseUser = Callable[[str], Awaitable[Mapping[str, int]]]
 class UserRecords:
     """Exports and erases users.
 
-    Messages that a user has sent in sessions get their deleted form; clients are told of it like of
+    Messages that a user has sent in sessions get their deleted form; clients get a push as of
     any deletion, as long as they could resume from before the message. All other messages of the
     user, and those to them, are deleted. ``removals`` remove other stored copies of contents. An
     erasure goes on when its request is cut off; a second one of the same user waits for it.
@@ -216,10 +216,10 @@ class UserRecords:
         wall = self._clock.wall()
         revise = partial(deleted_form, at=wall)
         oldest = wall - self._retention.stream_s
-        told: list[SentMessage] = []
+        pushed: list[SentMessage] = []
         quiet: list[SentMessage] = []
         for each in messages:
-            (told if each.at > oldest and each.expires_at > wall else quiet).append(each)
+            (pushed if each.at > oldest and each.expires_at > wall else quiet).append(each)
         recorded = [
             self._revisions.record(
                 each,
@@ -232,7 +232,7 @@ class UserRecords:
                 },
                 revise,
             )
-            for each in told
+            for each in pushed
         ]
         if quiet:
             revisions = [Revision(each.stream, each.message_id, revise) for each in quiet]

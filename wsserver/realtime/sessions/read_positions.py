@@ -134,27 +134,27 @@ class ReadPositions:
             self._count -= len(self._cache.popitem(last=False)[1])
 
     def confirm(
-        self, session_id: str, told: Iterable[dict[str, Any]], tell: Callable[..., None]
+        self, session_id: str, sent: Iterable[dict[str, Any]], push: Callable[..., None]
     ) -> None:
-        """Read positions again that a client was told of, and ``tell`` what other nodes moved.
+        """Read positions again that a client was sent, and ``push`` what other nodes have moved.
 
-        ``told``: the users, as by ``with_positions``.
+        ``sent``: the users, as by ``with_positions``.
         """
         if not self._is_alone:
-            self._tasks.spawn(self._confirm(session_id, told, tell), name="read positions")
+            self._tasks.spawn(self._confirm(session_id, sent, push), name="read positions")
 
     async def _confirm(
-        self, session_id: str, told: Iterable[dict[str, Any]], tell: Callable[..., None]
+        self, session_id: str, sent: Iterable[dict[str, Any]], push: Callable[..., None]
     ) -> None:
         try:
             positions = await self._store.positions(session_id)
         except WsServerError:
             return  # the next move is pushed
-        for user in told:
+        for user in sent:
             user_id, offset = user["user_id"], user["read_offset"]
             now = positions.get(user_id)
             if now is not None and (offset is None or now > offset):
-                tell(session_id=session_id, user_id=user_id, offset=now)
+                push(session_id=session_id, user_id=user_id, offset=now)
 
     def forget(self, session_id: str) -> None:
         """The positions in a session were changed otherwise: read them anew."""

@@ -53,7 +53,7 @@ class UnreadChanged(Notice, frozen=True):
 
 
 class _User:
-    """A user with connections here, as the pushes have told them."""
+    """A user with connections here, and the counts that were pushed to them last."""
 
     __slots__ = ("free_at", "pending", "timer", "total", "unread")
 

@@ -18,7 +18,7 @@ BATCH = 2000
 class SessionVisits:
     """Adds to the logs of sessions when a user's first connection joins and the last one leaves.
 
-    In the background: a crash loses the last ones. ``is_alone``: nobody is in any session when this
+    In the background: a crash loses the last ones. ``is_alone``: all sessions are empty when this
     process starts.
     """
 

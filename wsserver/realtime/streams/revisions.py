@@ -60,7 +60,7 @@ class Changeable(Protocol):
 class Revisions:
     """Changes of kept messages: each keeps its offset, and its newest version is what is read.
 
-    ``record`` is for changes that readers are told of, ``rewrite`` for text that grows: it is
+    ``record`` is for changes that readers get, ``rewrite`` for text that grows: it is
     stored often, and clients get it by other means until the last version is stored by ``record``.
     The new version is made in the writing transaction from what is stored then, so two changes at
     the same time follow each other. ``on_recorded`` is called with each change record and its

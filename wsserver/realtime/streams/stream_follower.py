@@ -104,7 +104,7 @@ class StreamFollower:
 
     Kept messages are passed on to ``delivery`` once, in the order of their offsets; ``enter`` is
     called before, and ``moved`` where the position changed without a message; ``dropped`` where a
-    stream is not followed any more, or messages were skipped as nobody has missed them. Order and
+    stream is not followed any more, or messages without readers here were skipped. Order and
     completeness come from the database: what pub/sub loses is read from there, after
     ``GAP_PATIENCE_S`` if a later message shows it, else after ``COMPARE_S``.
     """
@@ -339,7 +339,7 @@ class StreamFollower:
             return False
         if place.is_local:
             ready = self._page(sequence, gap, place.name)
-        else:  # nobody has missed anything: the position is moved only
+        else:  # no connection here has missed anything: only the position is moved
             self._dropped(place.name)
             ready = sequence.page(head.epoch, head.offset, head.offset, ())
         for publication in ready:

@@ -27,8 +27,8 @@ HELD_S = 5.0
 """Time after a beat for which a process relies on its leases; shorter than ``LOST_S``, as clocks
 differ in speed."""
 GAP_S = 5.0
-"""Time between two readings after which nobody has been observed: the database was away, or this
-process stood still."""
+"""Time between two readings after which no process counts as observed: the database was away, or
+this process stood still."""
 
 _BEAT = (
     "INSERT INTO processes (id, beat) VALUES (?, ?)"

@@ -131,7 +131,7 @@ class SqliteDatabase(Database):
                 await self.read(_count_tables)
 
     async def empty_log(self) -> bool:
-        """Move the write-ahead log into the file and cut it off, if nobody reads meanwhile."""
+        """Move the write-ahead log into the file and cut it off, unless it is being read."""
         await self.run(empty_log)
         return True
 

@@ -245,7 +245,7 @@ class Writer(Worker[SqliteConnection]):
         if self._health.corruption is not None:
             connection.close()
             return
-        # Other processes go on: nobody waits for their readers.
+        # Other processes go on: their readers are not waited for.
         mode = "PASSIVE" if self._is_shared else "TRUNCATE"
         try:
             with self._turn.taken(_TURN_S):

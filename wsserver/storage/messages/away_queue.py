@@ -1,4 +1,4 @@
-"""``away_queue``: messages of sessions whose absent members may have to be told of them."""
+"""``away_queue``: messages of sessions whose absent members may have to be notified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``AwayStore``: messages that absent members of sessions have not seen, and who was told."""
+"""``AwayStore``: messages that absent members of sessions have not seen, and who was notified."""
 
 from __future__ import annotations
 
@@ -98,18 +98,18 @@ class AwayStore:
         return await self._database.read(partial(_due, sent_before=sent_before))
 
     async def absent(self, message: DueMessage) -> list[Absent]:
-        """The members who have not seen a message, without those told before and still away."""
+        """The members who have not seen a message, without those notified before and still away."""
         values = [message.session_id, message.sender or "", message.key]
         return await self._database.read(
             lambda db: [Absent(*row) for row in db.execute(_SELECT_ABSENT, values)]
         )
 
-    async def told(
+    async def note_notified(
         self, message: DueMessage, user_ids: Collection[str], notification_id: str, at: float
     ) -> None:
-        """Users were told of a message: they are not told of another one until they are back."""
+        """Users were notified of a message: of another one they are only once they were back."""
         await self._database.run(
-            partial(_told, message=message, user_ids=user_ids, id_=notification_id, at=at)
+            partial(_note_notified, message=message, user_ids=user_ids, id_=notification_id, at=at)
         )
 
     async def done(self, keys: Sequence[int]) -> None:
@@ -118,7 +118,7 @@ class AwayStore:
         await self._database.run(lambda db: db.execute(sql, [db.listed(keys)]).rowcount)
 
     async def back(self, user_ids: Collection[str]) -> None:
-        """Users are back; writes nothing if none of them was told of anything."""
+        """Users are back; writes nothing if none of them was notified of anything."""
         where = "WHERE user_id IN (SELECT value FROM json_each(?))"
         look = f"SELECT 1 FROM away_marks {where} LIMIT 1"  # noqa: S608 - constants only
         delete = f"DELETE FROM away_marks {where}"  # noqa: S608 - constants only
@@ -148,7 +148,7 @@ def _due(db: Connection, sent_before: float) -> Due:
     return Due(messages, obsolete, len(rows) < DUE_AT_ONCE)
 
 
-def _told(
+def _note_notified(
     db: Connection, message: DueMessage, user_ids: Iterable[str], id_: str, at: float
 ) -> None:
     db.executemany(_MARK, [(user_id, message.key, at) for user_id in user_ids])

@@ -52,7 +52,7 @@ class Request:
     started: float
     """Monotonic seconds."""
     is_last: bool
-    """Whether the client wants the connection closed after the response."""
+    """Whether the client has asked for the connection to be closed after the response."""
 
 
 @dataclass(slots=True, eq=False)
