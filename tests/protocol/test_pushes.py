@@ -149,7 +149,7 @@ def test_a_push_is_one_json_object_with_type_and_timestamp() -> None:
 
 @pytest.mark.parametrize("ref", ["c7", 0, "", -5, 2**64])
 def test_a_reply_carries_the_ref_it_got(ref: str | int) -> None:
-    assert json.loads(reply("ack", ref, message_id="m")) == {
+    assert json.loads(reply("ack", ref, {"message_id": "m"})) == {
         "type": "ack",
         "ref": ref,
         "message_id": "m",
@@ -157,7 +157,7 @@ def test_a_reply_carries_the_ref_it_got(ref: str | int) -> None:
 
 
 def test_a_reply_to_a_command_without_ref_has_none() -> None:
-    assert json.loads(reply("ack", None)) == {"type": "ack"}
+    assert json.loads(reply("ack", None, {})) == {"type": "ack"}
 
 
 def test_an_error_has_the_shape_of_the_contract() -> None:

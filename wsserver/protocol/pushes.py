@@ -214,7 +214,7 @@ def session_of(push: bytes) -> str | None:
     return _SESSION.decode(push).session_id
 
 
-def reply(type_: str, ref: Ref | None, **members: Any) -> bytes:
+def reply(type_: str, ref: Ref | None, members: JsonObject) -> bytes:
     """Encode a reply, with the command's ``ref`` where it had one."""
     if ref is None:
         return encode({"type": type_, **members})
@@ -229,7 +229,7 @@ def error_reply(error: WsServerError, ref: Ref | None) -> bytes:
         "temporary": error.meaning.temporary,
     }
     body.update({name: value for name, value in error.details.items() if value not in (None, "")})
-    return reply("error", ref, error=body)
+    return reply("error", ref, {"error": body})
 
 
 def message_of(

@@ -29,7 +29,11 @@ def decode(raw: bytes, max_depth: int = MAX_DEPTH) -> Any:
     Raises ``BadJson`` (syntax, NaN, number out of range, duplicate key), ``BadUnicode`` (broken
     UTF-8, lone surrogate) or ``TooDeep``.
     """
-    if raw.count(b"{") + raw.count(b"[") > max_depth and _depth_exceeds(raw, max_depth):
+    if (
+        len(raw) > max_depth  # fewer bytes cannot open so many brackets
+        and raw.count(b"{") + raw.count(b"[") > max_depth
+        and _depth_exceeds(raw, max_depth)
+    ):
         raise TooDeep(f"nested deeper than {max_depth}")
     try:
         value = _decode(raw)
@@ -75,12 +79,16 @@ def _unbalanced_depth_exceeds(brackets: bytes, limit: int) -> bool:
 def _surely_unique(raw: bytes, value: Any) -> bool:
     """Prove, without looking at each member, that no object repeats a key.
 
-    A repeated key leaves more strings in the text than in what was decoded from it, and every
-    string takes two quotes; unless there are escapes that may be quotes.
+    A text that is written again as it was read, as most compact ones are, repeats none. Otherwise a
+    repeated key leaves more strings in the text than in what was decoded from it, and every string
+    takes two quotes; unless there are escapes that may be quotes.
     """
+    written = encode(value)
+    if written == raw:
+        return True
     if b"\\" in raw and any(escape in raw for escape in (b'\\"', b"\\\\", b"\\u")):
         return False
-    return raw.count(b'"') == encode(value).count(b'"')
+    return raw.count(b'"') == written.count(b'"')
 
 
 def _refuse_duplicates(raw: bytes) -> None:

@@ -196,7 +196,7 @@ class Dispatcher:
         text = None
         if outcome is not None and connection.is_alive:
             type_, members = outcome
-            text = reply(type_, ref, **members)
+            text = reply(type_, ref, members)
         self._send(connection, text, reply_to)
 
     def _fail(

@@ -36,6 +36,8 @@ SLOW_CONSUMER: Final = 4002
 """The peer does not read what it is sent (a code of this service)."""
 
 _FIN: Final = 0x80
+_SHORT_TEXT_HEADS: Final = [bytes((_FIN | TEXT, size)) for size in range(MAX_CONTROL_BYTES + 1)]
+"""Headers of the commonest frames, by size."""
 _PACK_16 = struct.Struct("!BBH").pack
 _PACK_64 = struct.Struct("!BBQ").pack
 
@@ -59,8 +61,10 @@ def build_frame(payload: bytes, opcode: int = TEXT, fin: bool = True) -> bytes:
 
     ``opcode`` includes ``RSV1`` for a compressed payload.
     """
-    first = opcode | _FIN if fin else opcode
     size = len(payload)
+    if size < 126 and opcode == TEXT and fin:
+        return _SHORT_TEXT_HEADS[size] + payload
+    first = opcode | _FIN if fin else opcode
     if size < 126:
         return bytes((first, size)) + payload
     if size < 65536:

@@ -31,13 +31,16 @@ class TokenBucket:
 
     def take(self, limit: MessageRate, now: float) -> int:
         """Take a token: 0 if there was one, else the milliseconds until there is."""
-        tokens = min(limit.burst, self._tokens + (now - self._updated) * limit.rate)
+        rate, burst = limit
+        tokens = self._tokens + (now - self._updated) * rate
+        if tokens > burst:  # ``min`` costs as much as all the rest
+            tokens = burst
         self._updated = now
         if tokens >= 1.0:
             self._tokens = tokens - 1.0
             return 0
         self._tokens = tokens
-        return int((1.0 - tokens) / limit.rate * 1000) + 1
+        return int((1.0 - tokens) / rate * 1000) + 1
 
     def exceeds_refusals(self, now: float) -> bool:
         """Count a refusal; True after 100 within 10 s."""
