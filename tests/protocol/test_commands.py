@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsserver.protocol.command_decoder import CommandDecoder, RefusedCommand
 from wsserver.protocol.commands import (
     CHAT_COMMANDS,
     MONITOR_COMMANDS,
-    RefusedCommand,
-    decode_command,
 )
 
 LONGEST_ID = "x" * 128
@@ -69,7 +68,7 @@ def refusal(raw: bytes | dict[str, Any], known: Any = CHAT_COMMANDS) -> RefusedC
     if isinstance(raw, dict):
         raw = json.dumps(raw).encode()
     with pytest.raises(RefusedCommand) as caught:
-        decode_command(raw, known)
+        CommandDecoder(known).decode(raw)
     return caught.value
 
 
@@ -79,7 +78,9 @@ def test_a_command_is_decoded_with_its_ref(type_: str, fields: Any, ref: Any) ->
     body = {"type": type_, **fields}
     if ref is not None:
         body["ref"] = ref
-    decoded_type, command, decoded_ref = decode_command(json.dumps(body).encode(), MONITOR_COMMANDS)
+    decoded_type, command, decoded_ref = CommandDecoder(MONITOR_COMMANDS).decode(
+        json.dumps(body).encode()
+    )
     assert (decoded_type, decoded_ref) == (type_, ref)
     assert type(command) is MONITOR_COMMANDS[type_]
     assert msgspec.to_builtins(command).items() >= fields.items()
@@ -116,7 +117,7 @@ def test_text_that_is_not_a_json_object_is_refused_with_the_ref_that_can_be_read
 
 
 def test_depth_32_counted_from_the_command_itself_is_allowed() -> None:
-    decode_command(b'{"type":"ping","data":' + b"[" * 31 + b"]" * 31 + b"}", CHAT_COMMANDS)
+    CommandDecoder(CHAT_COMMANDS).decode(b'{"type":"ping","data":' + b"[" * 31 + b"]" * 31 + b"}")
 
 
 @pytest.mark.parametrize("ref", [None, True, 1.5, "x" * 65, [], {}, 1e30])
@@ -252,7 +253,7 @@ def refusal_or_command(raw: bytes) -> None:
     codes = []
     for known in (CHAT_COMMANDS, MONITOR_COMMANDS):
         try:
-            type_, command, _ = decode_command(raw, known)
+            type_, command, _ = CommandDecoder(known).decode(raw)
         except RefusedCommand as refused:
             codes.append(refused.error.code)
         else:
@@ -261,3 +262,31 @@ def refusal_or_command(raw: bytes) -> None:
         *("bad_json", "bad_unicode", "too_deep"),
         *("bad_request", "unknown_type", "unknown_field"),
     }
+
+
+def test_commands_without_members_are_decoded_once_and_only_a_few_of_them() -> None:
+    known = dict(CHAT_COMMANDS)
+    decoder = CommandDecoder(known)
+    ping = b'{"type":"ping"}'
+    assert decoder.decode(ping) is decoder.decode(ping)
+    for other in (b'{"type":"ping","ref":1}', b'{"type":"ping","data":1}', ping + b" " * 64):
+        first, second = decoder.decode(other), decoder.decode(other)
+        assert first == second
+        assert first is not second
+    for text in (b'{"type":"get_stats"}', b'{"type":"typing"}'):
+        assert [_code(decoder, text), _code(decoder, text)] in (
+            ["unknown_type"] * 2,
+            ["bad_request"] * 2,
+        )
+    known["get_stats"] = MONITOR_COMMANDS["get_stats"]
+    assert decoder.decode(b'{"type":"get_stats"}')[0] == "get_stats"
+    spellings = [ping + b" " * count for count in range(40)]
+    kept = [text for text in spellings if decoder.decode(text) is decoder.decode(text)]
+    assert 2 <= len(kept) <= 16
+    assert ping in kept
+
+
+def _code(decoder: CommandDecoder, text: bytes) -> str:
+    with pytest.raises(RefusedCommand) as caught:
+        decoder.decode(text)
+    return caught.value.error.code

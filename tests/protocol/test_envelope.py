@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsserver.protocol.commands import CHAT_COMMANDS, RefusedCommand, decode_command
+from wsserver.protocol.command_decoder import CommandDecoder, RefusedCommand
+from wsserver.protocol.commands import CHAT_COMMANDS
 from wsserver.protocol.envelope import LEADING_MEMBERS, peek
 
 DEEP = b'{"a":' * 40 + b"1" + b"}" * 40
@@ -37,7 +38,7 @@ DEEP = b'{"a":' * 40 + b"1" + b"}" * 40
 )
 def test_an_error_found_before_the_envelope_is_read_carries_the_ref(raw: bytes, code: str) -> None:
     with pytest.raises(RefusedCommand) as refused:
-        decode_command(raw, CHAT_COMMANDS)
+        CommandDecoder(CHAT_COMMANDS).decode(raw)
     assert (refused.value.error.code, refused.value.ref) == (code, "r1")
     assert peek(raw) == ("ping", "r1")
 

@@ -15,7 +15,8 @@ from wsserver.extensions.quotas.views import Scope
 from wsserver.identity.claims import ROLES
 from wsserver.identity.ids import ID_FORM, USER_ID_FORM
 from wsserver.notifications.parameters import PARAMETERS
-from wsserver.protocol.commands import MONITOR_COMMANDS, RefusedCommand, Resume, decode_command
+from wsserver.protocol.command_decoder import CommandDecoder, RefusedCommand
+from wsserver.protocol.commands import MONITOR_COMMANDS, Resume
 from wsserver.protocol.notifications import ContactsRequest, NotifyRequest
 from wsserver.protocol.requests import (
     BroadcastRequest,
@@ -210,7 +211,7 @@ def test_there_are_never_more_than_wanted(kind: Any, value: Any, limit: int) -> 
 def test_a_command_names_all_of_its_faults_and_keeps_the_code_of_the_first() -> None:
     raw = b'{"type": "send_message", "ref": 7, "session_id": "a b", "content_type": ""}'
     with pytest.raises(RefusedCommand) as caught:
-        decode_command(raw, MONITOR_COMMANDS)
+        CommandDecoder(MONITOR_COMMANDS).decode(raw)
     error = caught.value.error
     assert (error.code, caught.value.ref) == ("bad_request", 7)
     assert [each["field"] for each in error.details["errors"]] == [

@@ -1,14 +1,11 @@
-"""Commands of clients on a socket: their types, and decoding of text frames."""
+"""Types of the commands of clients on a socket."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError, summary_of
-from wsserver.protocol import strict_json
-from wsserver.protocol.envelope import MAX_REF_LENGTH, Ref, is_ref, peek
 from wsserver.protocol.notifications import MAX_MARKED, ChannelChoices, DailyDigest, QuietHours
 from wsserver.protocol.types import (
     MAX_FOUND,
@@ -23,22 +20,21 @@ from wsserver.protocol.types import (
     Term,
     Title,
 )
-from wsserver.protocol.validation import describe, faults_of
 
 MAX_HISTORY = 200
 MAX_STREAMS = 100
 MAX_CONVERSATIONS = 100
 MAX_NOTIFICATIONS = 100
 MAX_IDS = 1000
-MAX_NAMED_FAULTS = 20
-"""Of a command, in the reply that refuses it."""
-_ABSENT = object()
 
 MessageIds = Annotated[list[Id], Meta(min_length=1, max_length=MAX_IDS)]
 
 
 class Command(Struct, forbid_unknown_fields=True):
-    """Base class of all commands; ``type`` and ``ref`` are removed before decoding."""
+    """Base class of all commands; ``type`` and ``ref`` are removed before decoding.
+
+    One object may serve many texts (``CommandDecoder``): nobody changes it.
+    """
 
 
 class Ping(Command):
@@ -301,51 +297,3 @@ MONITOR_COMMANDS: dict[str, type[Command]] = CHAT_COMMANDS | {
     "disconnect_user": DisconnectUser,
     "ping_user": PingUser,
 }
-
-
-class RefusedCommand(Exception):
-    """A text that is not a valid command: the error for the reply, and the ``ref`` to echo."""
-
-    def __init__(self, error: WsServerError, ref: Ref | None) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.ref = ref
-
-
-def decode_command(raw: bytes, known: dict[str, type[Command]]) -> tuple[str, Command, Ref | None]:
-    """Decode a text frame into its type, command and ``ref``.
-
-    Raises ``RefusedCommand`` with the error of the first fault, in the order: JSON, envelope,
-    type, unknown fields, field types.
-    """
-    try:
-        envelope = strict_json.decode(raw)
-    except WsServerError as error:
-        raise RefusedCommand(error, peek(raw)[1]) from None
-    if not isinstance(envelope, dict):
-        raise RefusedCommand(BadRequest("a command is a JSON object"), None)
-    ref = envelope.pop("ref", _ABSENT)
-    if ref is _ABSENT:
-        ref = None
-    elif not is_ref(ref):
-        message = f"ref: a string of at most {MAX_REF_LENGTH} characters or an integer"
-        raise RefusedCommand(BadRequest(message, field="ref"), None)
-    type_ = envelope.pop("type", None)
-    if not isinstance(type_, str):
-        what = "a string" if type_ is not None else "required"
-        raise RefusedCommand(BadRequest(f"type: {what}", field="type"), ref)
-    kind = known.get(type_)
-    if kind is None:
-        raise RefusedCommand(UnknownType(f"unknown command {type_[:64]!r}", field="type"), ref)
-    try:
-        return type_, convert(envelope, kind), ref
-    except ValidationError as error:
-        raise RefusedCommand(_refusal(error, envelope, kind), ref) from None
-
-
-def _refusal(error: ValidationError, envelope: JsonObject, kind: type[Command]) -> WsServerError:
-    """The error for a command of the wrong shape: its code and ``field`` are the first fault's."""
-    first = describe(error)
-    faults = faults_of(envelope, kind, "", MAX_NAMED_FAULTS)
-    refusal = UnknownField if first.unknown else BadRequest
-    return refusal(summary_of(faults), field=first.field, errors=faults)

@@ -10,12 +10,11 @@ from typing import Any
 from wsserver.clock import Clock
 from wsserver.errors import RateLimited, WsServerError
 from wsserver.protocol.close_codes import CloseCode
+from wsserver.protocol.command_decoder import CommandDecoder, RefusedCommand
 from wsserver.protocol.commands import (
     CHAT_COMMANDS,
     MONITOR_COMMANDS,
     Command,
-    RefusedCommand,
-    decode_command,
 )
 from wsserver.protocol.envelope import Ref, peek
 from wsserver.protocol.pushes import error_reply, reply
@@ -57,8 +56,8 @@ class Dispatcher:
         self._monitor_handlers: dict[str, Handler] = {}
         self._commands: dict[str, type[Command]] = dict(CHAT_COMMANDS)
         self._monitor_commands: dict[str, type[Command]] = dict(MONITOR_COMMANDS)
-        self._chat = (self._commands, self._handlers)
-        self._monitor = (self._monitor_commands, self._monitor_handlers)
+        self._chat = (CommandDecoder(self._commands), self._handlers)
+        self._monitor = (CommandDecoder(self._monitor_commands), self._monitor_handlers)
         self._limit = limit
         self._statistics = statistics
         self._clock = clock
@@ -129,9 +128,9 @@ class Dispatcher:
         self._send(connection, text, reply_to)
 
     def _run(self, connection: ConnectionInfo, payload: bytes, reply_to: ReplyTo | None) -> None:
-        known, handlers = self._monitor if connection.is_monitor else self._chat
+        decoder, handlers = self._monitor if connection.is_monitor else self._chat
         try:
-            type_, command, ref = decode_command(payload, known)
+            type_, command, ref = decoder.decode(payload)
         except RefusedCommand as refused:
             self._fail(connection, refused.error, refused.ref, reply_to)
             return
