@@ -9,8 +9,6 @@ audience are not counted by everybody alike; they are looked at one by one, wher
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from itertools import chain
 from typing import Any, NamedTuple
 
 from wsserver.storage.engine.connection import Connection
@@ -20,12 +18,11 @@ from wsserver.storage.messages.message_rows import (
     SESSION,
     key_of,
 )
+from wsserver.storage.messages.upserts import upsert
 
 NEW_MESSAGE = "new_message"
 COUNTED_ROWS = 5000
 """Messages that are counted row by row; of more, those that a ``ttl_s`` has ended count as well."""
-_SIZES = (100, 10, 1)
-"""Rows of a statement: of few lengths, as each is prepared once and kept."""
 # As in the index ``messages_uncounted``, word for word: otherwise it would not be used.
 _IS_UNCOUNTED = "(type <> 'new_message' OR deleted_at IS NOT NULL OR audience IS NOT NULL)"
 _COUNT = "SELECT count(*) FROM messages WHERE key > ? AND key <= ?"
@@ -211,7 +208,7 @@ def wrote(db: Connection, moves: Iterable[tuple[str, str, int, int, float]]) -> 
         (user_id, session_id, offset, offset, seen, at, 1)
         for user_id, session_id, offset, seen, at in moves
     )
-    _upsert(db, f"{_COLUMNS}, has_written", _WRITE, rows)
+    upsert(db, "participants", f"{_COLUMNS}, has_written", _WRITE, rows)
 
 
 def mark(db: Connection, moves: Sequence[Move]) -> list[Moved]:
@@ -229,7 +226,7 @@ def mark(db: Connection, moves: Sequence[Move]) -> list[Moved]:
         end = ends[move.session_id]
         offset = min(move.offset, end.last_offset)
         rows[pair] = (*pair, 0, offset, _seen(db, end, offset), move.at)
-    moved = _upsert(db, _COLUMNS, _MARK, list(rows.values()))
+    moved = upsert(db, "participants", _COLUMNS, _MARK, list(rows.values()))
     return [
         Moved(user_id, session_id, rows[user_id, session_id][3]) for user_id, session_id in moved
     ]
@@ -244,7 +241,9 @@ def join(db: Connection, moves: Sequence[Move]) -> None:
         offset = min(offset, end.last_offset)
         seen = _seen(db, end, offset)
         rows[user_id, session_id] = (user_id, session_id, offset, offset, seen, at, 1)
-    _upsert(db, f"{_COLUMNS}, has_joined", _JOIN, [rows[pair] for pair in sorted(rows)])
+    upsert(
+        db, "participants", f"{_COLUMNS}, has_joined", _JOIN, [rows[pair] for pair in sorted(rows)]
+    )
 
 
 def change_members(
@@ -254,7 +253,7 @@ def change_members(
     end = _ends(db, {session_id})[session_id]
     place = (end.last_offset, end.last_offset, end.last_offset - end.uncounted, at, 1)
     rows = [(user_id, session_id, *place) for user_id in sorted(added)]
-    _upsert(db, f"{_COLUMNS}, is_member", _ADD, rows)
+    upsert(db, "participants", f"{_COLUMNS}, is_member", _ADD, rows)
     former = [(user_id, session_id) for user_id in removed]
     db.executemany(_LEAVE, former)
     db.executemany(_DELETE_FORMER, former)
@@ -401,25 +400,3 @@ def _seen(db: Connection, end: _End, offset: int) -> int:
         (ahead,) = db.execute(_COUNT, keys).fetchone()
     (others,) = db.execute(_COUNT_UNCOUNTED, keys).fetchone()
     return counted - max(0, ahead - int(others))
-
-
-def _upsert(
-    db: Connection, columns: str, tail: str, rows: Sequence[Sequence[Any]]
-) -> list[tuple[Any, ...]]:
-    """Insert or update rows with few statements; returns what the tail returns."""
-    found: list[tuple[Any, ...]] = []
-    done = 0
-    for size in _SIZES:
-        while len(rows) - done >= size:
-            values = list(chain.from_iterable(rows[done : done + size]))
-            cursor = db.execute(_statement(columns, tail, size), values)
-            if "RETURNING" in tail:
-                found += cursor.fetchall()
-            done += size
-    return found
-
-
-@cache
-def _statement(columns: str, tail: str, size: int) -> str:
-    row = f"({', '.join('?' * (columns.count(',') + 1))})"
-    return f"INSERT INTO participants ({columns}) VALUES {', '.join([row] * size)}{tail}"  # noqa: S608

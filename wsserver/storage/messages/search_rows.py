@@ -21,6 +21,7 @@ from wsserver.storage.messages.search_text import (
     searched_text,
     spaced_form,
 )
+from wsserver.storage.messages.upserts import upsert
 
 SEARCHED_TYPE = "new_message"
 VERSION_KEY = "search_version"
@@ -51,10 +52,7 @@ _SELECT_REVISIONS = (
 _SELECT_KNOWN = (
     "SELECT key, id, is_indexed FROM search_docs WHERE key IN (SELECT value FROM json_each(?))"
 )
-_INSERT_DOC = (
-    "INSERT INTO search_docs (id, key, is_indexed) VALUES (?, ?, 1)"
-    " ON CONFLICT (key) DO UPDATE SET is_indexed = 1"
-)
+_MARK_INDEXED = " ON CONFLICT (key) DO UPDATE SET is_indexed = 1"
 _SELECT_NEXT = (
     "SELECT m.expires_at, m.key,"  # noqa: S608 - constants only
     f" m.type = '{SEARCHED_TYPE}' AND m.deleted_at IS NULL"
@@ -155,8 +153,9 @@ def index(db: Connection, batch: Sequence[Queued]) -> None:
         is_current = each.revision is not None and revisions.get(each.key) == each.revision
         if is_current and each.text and not is_indexed and each.key not in documents:
             documents[each.key] = Indexed(id_, each.text, each.key >> OFFSET_BITS)
-    db.executemany(_INSERT_DOC, [(each.id, key) for key, each in documents.items()])
     if documents:
+        rows = [(each.id, key, 1) for key, each in documents.items()]
+        upsert(db, "search_docs", "id, key, is_indexed", _MARK_INDEXED, rows)
         db.grams.add(db, list(documents.values()))
     db.execute(_DEQUEUE, [db.listed([each.id for each in batch])])
 

@@ -21,6 +21,7 @@ from wsserver.storage.messages.message_rows import (
     Change,
 )
 from wsserver.storage.messages.participants import NEW_MESSAGE
+from wsserver.storage.messages.upserts import upsert
 
 DEDUP_KEPT_S = 86_400
 """Time in which a repeated message is recognised."""
@@ -59,9 +60,9 @@ _SELECT_STREAMS = (
 _COLUMNS = "key, message_id, type, at, expires_at, has_ttl, sender, origin, audience, payload"
 """Each execution releases the GIL and waits for it again while the event loop is busy, so a
 statement inserts many rows. Few sizes, as each is prepared once and cached."""
-_INSERT_DEDUP = (
-    'INSERT INTO dedup (scope, key, message_id, stream, epoch, "offset", at)'
-    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scope, key) DO UPDATE SET"
+_DEDUP_COLUMNS = 'scope, key, message_id, stream, epoch, "offset", at'
+_REPLACE_DEDUP = (
+    " ON CONFLICT (scope, key) DO UPDATE SET"
     " message_id = excluded.message_id, stream = excluded.stream, epoch = excluded.epoch,"
     ' "offset" = excluded."offset", at = excluded.at'
 )
@@ -90,7 +91,7 @@ class _Reserved:
         self.next_offset = next_offset
         self.session_id = name.removeprefix(SESSION) if name.startswith(SESSION) else None
         self.uncounted = uncounted
-        """What is not counted as a message, up to the next offset."""
+        """What is not counted as a message of a session, up to the next offset."""
 
 
 class _Extension:
@@ -108,7 +109,8 @@ class _Extension:
     def add(self, item: Append) -> None:
         """Count a message."""
         self.count += 1
-        self.latest = max(self.latest, item.at)
+        if item.at > self.latest:
+            self.latest = item.at
         if not self.is_session:
             return
         if item.type == NEW_MESSAGE:
@@ -125,20 +127,13 @@ def append(db: Connection, batch: Sequence[Append], default_ai: str | None = Non
     ``default_ai`` holds the sessions that begin with one of them.
     A job of the writer thread; its savepoint rolls reserved offsets back after an error.
     """
-    seen: dict[str | tuple[str, str], Appended | Append] = _stored(db, batch)
-    firsts: list[Appended | Append] = []
-    new: list[Append] = []
-    for item in batch:
-        first = seen.get(item.dedup) if item.dedup is not None else None
-        if first is None:
-            first = seen.get(item.message_id)
-        if first is None:
-            first = item
-            new.append(item)
-            seen[item.message_id] = item
-            if item.dedup is not None:
-                seen[item.dedup] = item
-        firsts.append(first)
+    seen = _stored(db, batch)
+    firsts: Sequence[Appended | Append]
+    new: Sequence[Append]
+    if not seen and _are_different(batch):
+        firsts = new = batch
+    else:
+        firsts, new = _without_repeated(batch, seen)
     if any(
         item.revision is not None
         or item.hook is not None
@@ -152,6 +147,33 @@ def append(db: Connection, batch: Sequence[Append], default_ai: str | None = Non
     if len(new) == len(batch):
         return Outcome(added, ends)
     return Outcome(_in_order(firsts, added), ends)
+
+
+def _are_different(batch: Sequence[Append]) -> bool:
+    """Whether no message of a batch repeats another one, as in most."""
+    marks: list[str | tuple[str, str]] = [item.message_id for item in batch]
+    marks += [item.dedup for item in batch if item.dedup is not None]
+    return len(set(marks)) == len(marks)
+
+
+def _without_repeated(
+    batch: Iterable[Append], seen: dict[str | tuple[str, str], Appended | Append]
+) -> tuple[list[Appended | Append], list[Append]]:
+    """For each message the first one that it repeats, or itself; and those that repeat none."""
+    firsts: list[Appended | Append] = []
+    new: list[Append] = []
+    for item in batch:
+        first = seen.get(item.dedup) if item.dedup is not None else None
+        if first is None:
+            first = seen.get(item.message_id)
+        if first is None:
+            first = item
+            new.append(item)
+            seen[item.message_id] = item
+            if item.dedup is not None:
+                seen[item.dedup] = item
+        firsts.append(first)
+    return firsts, new
 
 
 def _append_with_more(
@@ -278,10 +300,10 @@ def _reserve(
 ) -> tuple[dict[str, _Reserved], dict[str, int]]:
     added: dict[str, _Extension] = {}
     for item in new:
-        name = item.stream
-        if name not in added:
-            added[name] = _Extension(name)
-        added[name].add(item)
+        extension = added.get(item.stream)
+        if extension is None:
+            extension = added[item.stream] = _Extension(item.stream)
+        extension.add(item)
     epoch = default_epoch(db)
     reserved = {}
     ends = {}
@@ -338,6 +360,7 @@ def _insert(
         place = reserved[item.stream]
         offset = place.next_offset
         place.next_offset = offset + 1
+        is_chat = item.type == NEW_MESSAGE and place.session_id is not None
         added.append(Appended(item.message_id, item.stream, place.epoch, offset, True))
         row = (
             place.base | offset,
@@ -353,18 +376,17 @@ def _insert(
         )
         if item.revision is None:
             rows.append(row)
-            if search_rows.is_searched(item):
+            if is_chat:
                 searched.append(row[0])
         else:
             records.append((*row, subjects[item.message_id]))
         if item.dedup is not None:
             keys.append((*item.dedup, item.message_id, item.stream, place.epoch, offset, item.at))
-        if place.session_id is not None:
-            if item.type != NEW_MESSAGE or item.audience is not None:
-                place.uncounted += 1
-            if item.type == NEW_MESSAGE and item.sender is not None:
-                pair = item.sender, place.session_id
-                written[pair] = (*pair, offset, offset - place.uncounted, item.at)
+        if not is_chat or item.audience is not None:
+            place.uncounted += 1
+        if is_chat and place.session_id is not None and item.sender is not None:
+            pair = item.sender, place.session_id
+            written[pair] = (*pair, offset, offset - place.uncounted, item.at)
     # In the order of the b-tree: takes half the time of random inserts.
     rows.sort(key=_KEY)
     db.insert("messages", _COLUMNS, rows)
@@ -373,7 +395,7 @@ def _insert(
     if searched:
         search_rows.enqueue(db, searched)
     if keys:
-        db.executemany(_INSERT_DEDUP, keys)
+        upsert(db, "dedup", _DEDUP_COLUMNS, _REPLACE_DEDUP, keys)
     if written:
         participants.wrote(db, written.values())
     return added
