@@ -11,7 +11,8 @@ from tests.support.fake_stream_store import draft
 from wsserver.cluster.broker import NO_RECIPIENTS, PublishResult
 from wsserver.errors import StorageUnavailable
 from wsserver.realtime.streams import append_queue
-from wsserver.realtime.streams.append_queue import AppendQueue, Draft
+from wsserver.realtime.streams.append_queue import AppendQueue
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.storage.messages.streams import Append, Appended, StreamStore
 from wsserver.tasks import Tasks
 

@@ -14,7 +14,8 @@ from tests.support.live_server import settle
 from wsserver.cluster.broker import PublishResult
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.realtime.streams import append_queue
-from wsserver.realtime.streams.append_queue import AppendQueue, Draft
+from wsserver.realtime.streams.append_queue import AppendQueue
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.storage.messages.streams import Appended
 from wsserver.tasks import Tasks
 

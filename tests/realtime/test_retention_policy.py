@@ -9,7 +9,7 @@ from wsserver.protocol.origin import Origin, read_origin
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
 from wsserver.realtime.messages.audience import Audience, read_audience
 from wsserver.realtime.messages.message import Message
-from wsserver.realtime.streams.append_queue import Draft
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.realtime.streams.retention_policy import (
     Retention,
     draft_of,

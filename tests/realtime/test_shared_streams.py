@@ -26,7 +26,7 @@ from wsserver.errors import StorageUnavailable
 from wsserver.protocol.targets import Target, user
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams import sequencer, stream_follower
-from wsserver.realtime.streams.append_queue import Draft
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.shared_streams import SharedStreams
 from wsserver.tasks import Tasks

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.support.fake_stream_store import DAY_S, EPOCH, ME, NOW
 from wsserver.protocol.types import Position
 from wsserver.realtime.messages.audience import Audience
-from wsserver.realtime.streams.stream import CachedMessage, Recovery, Stream, cached_message
+from wsserver.realtime.streams.cached_message import CachedMessage, cached_message
+from wsserver.realtime.streams.stream import Recovery, Stream
 from wsserver.storage.messages.streams import Kept
 
 LATER = NOW + DAY_S

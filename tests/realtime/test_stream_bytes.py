@@ -17,7 +17,8 @@ from wsserver.protocol.types import Position
 from wsserver.realtime.inbox import redelivery
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.streams import append_queue, history, stream
-from wsserver.realtime.streams.stream import CachedMessage, Recovery, Stream
+from wsserver.realtime.streams.cached_message import CachedMessage
+from wsserver.realtime.streams.stream import Recovery, Stream
 from wsserver.storage.messages.streams import StreamStore, Wanted
 
 ME = Claims("me", 2e9)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tests.support.fake_stream_store import DAY_S, EPOCH, NOW
 from wsserver.realtime.streams import stream_cache
-from wsserver.realtime.streams.stream import CachedMessage, Stream
+from wsserver.realtime.streams.cached_message import CachedMessage
+from wsserver.realtime.streams.stream import Stream
 from wsserver.realtime.streams.stream_cache import StreamCache
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from wsserver.protocol.targets import EVERYONE
 from wsserver.realtime.connections.connection_log import ConnectionInterval
-from wsserver.realtime.delivery.trace_buffer import TraceEntry
+from wsserver.realtime.delivery.trace_entry import TraceEntry
 from wsserver.realtime.tracing.trace_recipients import (
     TraceRecipient,
     TraceRecipients,

@@ -15,7 +15,7 @@ from wsserver.protocol.pushes import positioned
 from wsserver.protocol.targets import EVERYONE
 from wsserver.realtime.messages.audience import write_audience
 from wsserver.realtime.messages.message import Message
-from wsserver.realtime.streams.append_queue import Draft
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.storage.messages.answers import GrowingPlace
 from wsserver.storage.messages.streams import (
     Append,

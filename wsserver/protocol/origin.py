@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -30,6 +31,10 @@ def read_origin(text: str) -> Origin:
     return msgspec.json.decode(text, type=Origin)
 
 
+@lru_cache(maxsize=64)
 def write_origin(origin: Origin | None) -> str:
-    """An origin to be stored; None: the server itself, or a plugin in it."""
+    """An origin to be stored; None: the server itself, or a plugin in it.
+
+    Cached, as the messages of a batch share it.
+    """
     return "{}" if origin is None else msgspec.json.encode(origin).decode()

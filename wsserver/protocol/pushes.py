@@ -143,6 +143,10 @@ LIVE_TYPES = frozenset(PUBLISHABLE) - {"new_message"}
 
 _OF_RESERVED = sorted({name for kind in PUBLISHABLE.values() for name in kind.__struct_fields__})
 _reserved_fields = attrgetter(*_OF_RESERVED)
+_OF_OTHERS = ["data", *sorted(set(_OF_RESERVED).difference(NewMessage.__struct_fields__))]
+_others_fields = attrgetter(*_OF_OTHERS)
+_NO_OTHERS = (UNSET,) * len(_OF_OTHERS)
+"""Of a chat message, whose fields have the types of the body's: they have been checked with it."""
 _NONE_GIVEN = (UNSET,) * len(_OF_RESERVED)
 """Of a custom message, as most are: then there is nothing more to check."""
 
@@ -168,6 +172,16 @@ def publishable_fields(body: Body, session_id: str | None) -> PublishableFields:
     kind = PUBLISHABLE.get(body.type, Custom)
     if kind is Custom and _reserved_fields(body) == _NONE_GIVEN:
         return Custom(None if body.data is UNSET else body.data)
+    if kind is NewMessage and body.content is not UNSET and _others_fields(body) == _NO_OTHERS:
+        own_id = session_id if body.session_id is UNSET else body.session_id
+        if own_id is not None and session_id in (None, own_id):
+            return NewMessage(
+                body.content,
+                own_id,
+                "text" if body.content_type is UNSET else body.content_type,
+                None if body.sender is UNSET else body.sender,
+                body.reply_to,
+            )
     members = body.members()
     if session_id is not None and "session_id" in kind.__struct_fields__:
         if members.setdefault("session_id", session_id) != session_id:

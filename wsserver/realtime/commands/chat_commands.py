@@ -120,7 +120,7 @@ class ChatCommands:
 
         def acknowledge(outcomes: list[Sent]) -> Answer:
             sent = outcomes[0]
-            if sent.is_new:
+            if sent.is_new and self._manager.events.hears(events.MESSAGE_RECEIVED):
                 self._manager.events.emit(
                     events.MESSAGE_RECEIVED,
                     connection_id=connection.connection_id,

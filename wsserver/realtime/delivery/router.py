@@ -12,7 +12,8 @@ from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
 from wsserver.realtime.delivery.published import PublishedMessages
 from wsserver.realtime.messages.message import Message, Sent
-from wsserver.realtime.streams.append_queue import Draft, Outcomes
+from wsserver.realtime.streams.append_queue import Outcomes
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.realtime.streams.retention_policy import Retention, draft_of
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.messages.streams import TransactionHook
@@ -70,14 +71,16 @@ class Router:
 
         The promise resolves to one outcome for each message; errors as in ``send``.
         """
-        return self._append(messages, [self._draft(message) for message in messages])
+        wall = self._clock.wall()
+        return self._append(messages, [self._draft(message, wall) for message in messages])
 
     def keep_checked(self, message: Message, hook: TransactionHook) -> Outcomes:
         """``keep`` for one message, with what is checked and written in its transaction.
 
         The promise is rejected with the error that refuses it.
         """
-        return self._append([message], [replace(self._draft(message), hook=hook)])
+        draft = self._draft(message, self._clock.wall())
+        return self._append([message], [replace(draft, hook=hook)])
 
     def _append(self, messages: Sequence[Message], drafts: Sequence[Draft]) -> Outcomes:
         outcomes = self._streams.append(drafts)
@@ -89,20 +92,21 @@ class Router:
         """Send a signal without waiting for the result."""
         self._broker.post(self._publication(message))
 
-    def _draft(self, message: Message) -> Draft:
-        message_id, payload, at = self._encode(message)
-        return draft_of(message, message_id, payload, at, self._retention)
+    def _draft(self, message: Message, wall: float) -> Draft:
+        message_id, payload = self._encode(message, wall)
+        return draft_of(message, message_id, payload, wall, self._retention)
 
     def _publication(self, message: Message) -> Publication:
-        return message.publication(*self._encode(message))
-
-    def _encode(self, message: Message) -> tuple[str, bytes, float]:
-        """The id of a message, its push as JSON, and the time, in seconds since the epoch."""
         wall = self._clock.wall()
+        message_id, payload = self._encode(message, wall)
+        return message.publication(message_id, payload, wall)
+
+    def _encode(self, message: Message, wall: float) -> tuple[str, bytes]:
+        """The id of a message and its push as JSON; ``wall``: the time."""
         message_id = message.message_id
         if not message_id and message.is_addressed:
             message_id = new_id("msg", wall)
         members = {"id": message_id, **message.members} if message.is_addressed else message.members
         payload = push(message.type, rfc3339(wall), **members)
         message.size_bytes = len(payload)
-        return message_id, payload, wall
+        return message_id, payload

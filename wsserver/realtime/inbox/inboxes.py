@@ -84,6 +84,10 @@ class InboxState:
         return self.count - sum([not is_for(connection, kept) for kept in self.pending])
 
 
+_USER = TargetType.USER
+"""Looked up once: in a class of Python 3.11 that takes 0.1 µs each time."""
+
+
 class Inboxes:
     """Sends each connection its user's inbox.
 
@@ -202,7 +206,7 @@ class Inboxes:
         To be called also without connections: one may be about to be accepted.
         """
         target = publication.target
-        if target.type is not TargetType.USER:
+        if target.type is not _USER:
             self._receipts.written_to_many(publication, connections)
             if self._plain_receipts is not None:
                 self._plain_receipts.delivered(publication, connections)

@@ -205,6 +205,8 @@ class ReceiptRecorder:
         """
         if not connections:
             return
+        if len(connections) == 1 and next(iter(connections)).user_id == publication.sender:
+            return
         if not self._statuses.has_receivers(publication.sender) and not self._events.hears(
             events.MESSAGE_DELIVERED
         ):

@@ -31,7 +31,7 @@ class Promise(Generic[T]):
         self._is_settled = False
         self._error: Exception | None = None
         self._traceback: TracebackType | None = None
-        self._callbacks: list[Callable[[Promise[T]], object]] = []
+        self._callbacks: list[Callable[[Promise[T]], object]] | None = None
 
     def done(self) -> bool:
         """Whether it is resolved or rejected."""
@@ -64,6 +64,8 @@ class Promise(Generic[T]):
         """Call back with this promise once it is done, or now if it is. Exceptions are logged."""
         if self._is_settled:
             self._call(callback)
+        elif self._callbacks is None:
+            self._callbacks = [callback]
         else:
             self._callbacks.append(callback)
 
@@ -99,8 +101,8 @@ class Promise(Generic[T]):
 
     def _settle(self) -> None:
         self._is_settled = True
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
+        callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
             self._call(callback)
 
     def _call(self, callback: Callable[[Promise[T]], object]) -> None:

@@ -15,6 +15,7 @@ from wsserver.identity.claims import ROLES
 from wsserver.identity.ids import ID_FORM, is_id
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
 from wsserver.protocol.ids import new_id
+from wsserver.protocol.origin import Origin
 from wsserver.protocol.pushes import (
     LIVE_TYPES,
     Custom,
@@ -48,6 +49,9 @@ NO_ONE: frozenset[str] = frozenset()
 MAX_FAULTS_IN_BATCH = 10
 """Reported of each message."""
 _KEPT, _LIVE, _REFUSED = "kept", "live", "refused"
+_SESSION, _BROADCAST = TargetType.SESSION, TargetType.BROADCAST
+_ROLE, _USER = TargetType.ROLE, TargetType.USER
+"""Looked up once: in a class of Python 3.11 that takes 0.1 µs each time."""
 
 
 class Publishing:
@@ -82,7 +86,7 @@ class Publishing:
     async def broadcast(self, actor: Actor, request: BroadcastRequest) -> dict[str, Any]:
         """Send to all connections, one organization or one role; returns the counts."""
         with self._audit.denials(actor, "broadcast", str(EVERYONE)):
-            message = self._message(actor, request, EVERYONE)
+            message = self._message(actor, request, EVERYONE, self._clock.wall())
             scope = self._scope(actor)
             await _require_inside(scope, actor, message, request)
             if request.organization_id is not UNSET:
@@ -121,7 +125,7 @@ class Publishing:
         from storage first.
         """
         with self._audit.denials(actor, "publish", str(target)):
-            message = self._message(actor, body, target)
+            message = self._message(actor, body, target, self._clock.wall())
         if actor.claims.role in UNCONFINED_ROLES:
             return self._submit(actor, message)
         return self._submit_inside(actor, message, body)
@@ -155,7 +159,8 @@ class Publishing:
         with self._audit.denials(actor, "batch", ""):
             self._permissions.require(actor.claims, PUBLISH)
         bodies = [_body_of(raw, index) for index, raw in enumerate(request.messages)]
-        read = [self._read(actor, index, body) for index, body in enumerate(bodies)]
+        wall, origin = self._clock.wall(), actor.origin
+        read = [self._read(actor, index, body, wall, origin) for index, body in enumerate(bodies)]
         if actor.claims.role not in UNCONFINED_ROLES:
             read = await self._inside(actor, read, bodies)
         outcomes: list[Sent | WsServerError] = []
@@ -186,20 +191,25 @@ class Publishing:
 
         Connections of other organizations are not among the excluded for a confined role.
         """
-        message = self._message(actor, request, checked_target(request))
+        message = self._message(actor, request, checked_target(request), self._clock.wall())
         scope = self._scope(actor)
         await _require_inside(scope, actor, message, request)
         await scope.learn(users_of(message, self._members))
         return await self._dry_runs.explain(message, scope)
 
     def _read(
-        self, actor: Actor, index: int, body: PublishRequest | WsServerError
+        self,
+        actor: Actor,
+        index: int,
+        body: PublishRequest | WsServerError,
+        wall: float,
+        origin: Origin,
     ) -> Message | WsServerError:
         """One message of a batch, or the error of an invalid one."""
         if isinstance(body, WsServerError):
             return body
         try:
-            message = self._message(actor, body, checked_target(body))
+            message = self._message(actor, body, checked_target(body), wall, origin)
         except ValidationFailed as error:
             return _within_batch(error, index)
         except WsServerError as error:
@@ -277,10 +287,12 @@ class Publishing:
             matched=sent.receipt.matched,
         )
 
-    def _message(self, actor: Actor, body: Body, target: Target) -> Message:
+    def _message(
+        self, actor: Actor, body: Body, target: Target, wall: float, origin: Origin | None = None
+    ) -> Message:
+        """The message of a body; ``wall``: the time, ``origin``: the actor's, if it is at hand."""
         self._permissions.require(actor.claims, PUBLISH)
         keep, fields = _checked(body, target, self._reserved)
-        wall = self._clock.wall()
         message_id = new_id("msg", wall)
         replies_to = None
         if isinstance(fields, Custom):
@@ -301,14 +313,14 @@ class Publishing:
             message_id=message_id,
             organization_id=self._permissions.confined_to(actor.claims),
             # Users without an organization (customers) belong to the session.
-            with_unaffiliated=target.type is TargetType.SESSION,
+            with_unaffiliated=target.type is _SESSION,
             exclude_users=frozenset(body.exclude_users) if body.exclude_users else NO_ONE,
             keep=keep,
             ttl_s=body.ttl_s if body.ttl_s is not UNSET else None,
             sender=_sender(body) or actor.claims.sub,
             dedup=actor.once if keep else None,
             term=body.term if body.term is not UNSET else None,
-            origin=actor.origin,
+            origin=actor.origin if origin is None else origin,
             replies_to=replies_to,
         )
 
@@ -397,7 +409,7 @@ def _is_to_be_kept(body: Body, target: Target) -> bool:
 
 def _check_term(body: Body, target: Target) -> None:
     """Raise ``ValidationFailed`` for the term of what is not for a session."""
-    if body.term is not UNSET and target.type is not TargetType.SESSION:
+    if body.term is not UNSET and target.type is not _SESSION:
         raise ValidationFailed([{"field": "term", "message": "only for a session's messages"}])
 
 
@@ -405,7 +417,7 @@ def _checked(
     body: Body, target: Target, reserved: Collection[str]
 ) -> tuple[bool, PublishableFields]:
     """Whether a message is kept, and its fields; raises ``ValidationFailed`` with all faults."""
-    session_id = target.id if target.type is TargetType.SESSION else None
+    session_id = target.id if target.type is _SESSION else None
     if body.type in reserved:
         faults = gather(
             lambda: require_publishable(body.type, reserved), lambda: _is_to_be_kept(body, target)
@@ -460,15 +472,15 @@ def _sender(body: Body) -> str | None:
 
 def target_of(request: TargetRequest) -> Target:
     """Convert a request's target; raises ``ValidationFailed`` for a missing or invalid id."""
-    if request.type is TargetType.BROADCAST:
+    if request.type is _BROADCAST:
         if request.id is not UNSET:
             raise ValidationFailed([{"field": "target.id", "message": "a broadcast has no id"}])
         return EVERYONE
     if request.id is UNSET:
         raise ValidationFailed([{"field": "target.id", "message": "required"}])
-    if request.type is not TargetType.USER and not is_id(request.id):
+    if request.type is not _USER and not is_id(request.id):
         raise ValidationFailed([{"field": "target.id", "message": ID_FORM}])
-    if request.type is TargetType.ROLE and request.id not in ROLES:
+    if request.type is _ROLE and request.id not in ROLES:
         message = f"{request.id[:64]!r} is {one_of(ROLES)}"
         raise ValidationFailed([{"field": "target.id", "message": message}])
     return Target(request.type, request.id)

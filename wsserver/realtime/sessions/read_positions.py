@@ -14,8 +14,8 @@ from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import session
 from wsserver.realtime.messages.promise import Promise
-from wsserver.realtime.streams.append_queue import Draft
 from wsserver.realtime.streams.concurrency import SingleFlight
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.storage.messages.message_rows import SESSION, Appended
 from wsserver.storage.messages.participant_store import ParticipantStore
 from wsserver.storage.messages.participants import NEW_MESSAGE, Move
@@ -180,10 +180,9 @@ class ReadPositions:
 
     def wrote(self, draft: Draft, place: Appended) -> None:
         """A message was stored: of its sender, everything up to it is read."""
-        if draft.type == NEW_MESSAGE and draft.sender is not None:
-            if place.stream.startswith(SESSION):
-                session_id = place.stream.removeprefix(SESSION)
-                self._moved(session_id, draft.sender, place.offset)
+        stream, sender = draft.stream, draft.sender
+        if draft.type == NEW_MESSAGE and sender is not None and stream.startswith(SESSION):
+            self._moved(stream[len(SESSION) :], sender, place.offset)
 
     def joined(self, user_id: str, session_id: str, offset: int) -> None:
         """A user has joined a session by a claim; one who is new in it begins at ``offset``."""
@@ -291,8 +290,11 @@ class ReadPositions:
             reading.moved.append((user_id, offset))
         positions = self._cache.get(session_id)
         if positions is not None:
-            self._count += user_id not in positions
-            positions[user_id] = max(offset, positions.get(user_id, 0))
+            before = positions.get(user_id)
+            if before is None:
+                self._count += 1
+            if before is None or offset > before:
+                positions[user_id] = offset
 
     def _push(self, session_id: str, user_id: str, offset: int) -> None:
         text = push(

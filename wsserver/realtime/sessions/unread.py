@@ -14,7 +14,7 @@ from wsserver.errors import WsServerError
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import user
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.streams.append_queue import Draft
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.storage.messages.message_rows import SESSION, Appended
 from wsserver.storage.messages.participant_store import ParticipantStore
 from wsserver.storage.messages.participants import NEW_MESSAGE, Unread
@@ -121,8 +121,8 @@ class UnreadPushes:
 
     def stored(self, draft: Draft, place: Appended) -> None:
         """A message was stored."""
-        if draft.type in COUNTED_TYPES and place.stream.startswith(SESSION):
-            self.changed(place.stream.removeprefix(SESSION))
+        if draft.type in COUNTED_TYPES and draft.stream.startswith(SESSION):
+            self.changed(draft.stream[len(SESSION) :])
 
     def changed(self, session_id: str) -> None:
         """What is unread in a session has changed, to any of its users."""

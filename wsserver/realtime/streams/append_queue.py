@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from wsserver.clock import Clock
 from wsserver.cluster.broker import NO_RECIPIENTS, Outcome, PublishResult
 from wsserver.errors import StorageUnavailable, WsServerError
-from wsserver.realtime.messages.audience import Audience
-from wsserver.realtime.messages.message import Message, Sent
+from wsserver.realtime.messages.message import Sent
 from wsserver.realtime.messages.promise import Promise
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.storage.messages.streams import Append, Appended, StreamStore
 from wsserver.tasks import Tasks
 
@@ -33,17 +33,6 @@ OPEN_LIMIT = 20_000
 """Announced messages whose results are not known yet; announcing waits at that number."""
 SLICE_S = 0.002
 """Time after which announcing yields to the event loop."""
-
-
-class Draft(Append, frozen=True, gc=False, kw_only=True):
-    """A message to be kept: the row that is stored, and the message to be published then.
-
-    ``payload`` is the push without its position, which is assigned when it is stored.
-    """
-
-    message: Message
-    readers: Audience | None = None
-    """``audience``, decoded; None: all readers of the stream."""
 
 
 Outcomes = Promise[list[Sent]]
@@ -78,7 +67,8 @@ class AppendQueue:
         self._waiting: deque[_Group] = deque()
         self._waiting_count = 0
         self._waiting_bytes = 0
-        self._in_flight: Counter[str] = Counter()
+        self._in_flight: dict[str, int] = {}
+        """By stream: messages that are accepted but not announced yet."""
         self._runner: asyncio.Task[Any] | None = None
         self._round: asyncio.Future[None] | None = None
         self._open: set[_OpenGroup] = set()
@@ -110,10 +100,12 @@ class AppendQueue:
         ):
             raise StorageUnavailable("too many messages are waiting to be stored")
         outcomes: Outcomes = Promise()
-        self._waiting.append((drafts, outcomes))
+        self._waiting.append((drafts, outcomes, size))
         self._waiting_count += len(drafts)
         self._waiting_bytes += size
-        self._in_flight.update([draft.stream for draft in drafts])
+        in_flight = self._in_flight
+        for draft in drafts:
+            in_flight[draft.stream] = in_flight.get(draft.stream, 0) + 1
         if self._runner is None:
             self._runner = self._tasks.spawn(self._run(), name="append")
         return outcomes
@@ -167,17 +159,17 @@ class AppendQueue:
         while self._waiting and (
             not groups or (count + len(self._waiting[0][0]) <= BATCH and size < BATCH_BYTES)
         ):
-            drafts, outcomes = self._waiting.popleft()
-            groups.append((drafts, outcomes))
-            count += len(drafts)
-            size += sum([len(each.payload) for each in drafts])
+            group = self._waiting.popleft()
+            groups.append(group)
+            count += len(group[0])
+            size += group[2]
         self._waiting_bytes -= size
         self._waiting_count -= count
         return groups
 
     async def _store_groups(self, groups: list[_Group]) -> _Stored | None:
         """Store all; what was stored. None: nothing. The promises of the others are rejected."""
-        batch = [draft for drafts, _ in groups for draft in drafts]
+        batch = [draft for group in groups for draft in group[0]]
         give_up_at = self._clock.monotonic() + RETRY_WITHIN_S
         for delay_s in (*RETRY_DELAYS_S, None):
             try:
@@ -207,7 +199,7 @@ class AppendQueue:
         return (kept, places) if kept else None
 
     def _fail(self, groups: list[_Group], error: Exception) -> None:
-        for drafts, outcomes in groups:
+        for drafts, outcomes, _ in groups:
             self._landed(drafts)
             outcomes.reject(error)
 
@@ -216,7 +208,7 @@ class AppendQueue:
         if len(appended) > 1:
             self._cork()
         slice_ends = self._clock.monotonic() + SLICE_S
-        for drafts, outcomes in groups:
+        for drafts, outcomes, _ in groups:
             results: list[Sent] = []
             later: _OpenGroup | None = None
             refusal: WsServerError | None = None
@@ -282,7 +274,8 @@ class AppendQueue:
         await asyncio.shield(self._round)
 
 
-_Group = tuple[Sequence[Draft], Outcomes]
+_Group = tuple[Sequence[Draft], Outcomes, int]
+"""With the bytes of the payloads."""
 _Stored = tuple[list[_Group], list[Appended]]
 """Groups and the places of all their drafts."""
 

@@ -9,7 +9,8 @@ import msgspec
 
 from wsserver.identity.claims import Claims
 from wsserver.realtime.messages.audience import read_audience
-from wsserver.realtime.streams.stream import Stream, cached_message
+from wsserver.realtime.streams.cached_message import cached_message
+from wsserver.realtime.streams.stream import Stream
 from wsserver.storage.messages.streams import Admits, StreamStore, Wanted
 
 READ_AT_LEAST = 50

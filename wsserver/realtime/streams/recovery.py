@@ -11,17 +11,11 @@ from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
+from wsserver.realtime.streams.cached_message import CachedMessage, cached_message
 from wsserver.realtime.streams.concurrency import Reading, Readings, SingleFlight
 from wsserver.realtime.streams.history import admits_for
 from wsserver.realtime.streams.retention_policy import Retention
-from wsserver.realtime.streams.stream import (
-    EXPIRED,
-    TOO_FAR_BEHIND,
-    CachedMessage,
-    Recovery,
-    Stream,
-    cached_message,
-)
+from wsserver.realtime.streams.stream import EXPIRED, TOO_FAR_BEHIND, Recovery, Stream
 from wsserver.realtime.streams.stream_cache import StreamCache
 from wsserver.storage.messages.streams import Slice, StreamStore, Wanted
 from wsserver.tasks import Tasks

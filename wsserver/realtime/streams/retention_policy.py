@@ -15,7 +15,7 @@ from wsserver.realtime.messages.audience import (
     write_audience,
 )
 from wsserver.realtime.messages.message import Message
-from wsserver.realtime.streams.append_queue import Draft
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.storage.messages.conversations import in_term
 from wsserver.storage.messages.streams import Found
 
@@ -23,6 +23,9 @@ SESSION = "session:"
 INBOX = "user:"
 ORGANIZATION = "organization:"
 BROADCAST = "broadcast"
+_SESSION_TYPE, _ORGANIZATION_TYPE = TargetType.SESSION, TargetType.ORGANIZATION
+_OF_CHATS = (TargetType.SESSION, TargetType.USER)
+"""Looked up once: in a class of Python 3.11 that takes 0.1 µs each time."""
 
 
 class Retention(NamedTuple):
@@ -61,9 +64,9 @@ def stream_of(target: Target, organization_id: str | None = None) -> str | None:
     ``organization_id``: the organization that the message is limited to. A broadcast within one is
     kept in that organization's stream, so that it never displaces messages of others.
     """
+    if target.type is _SESSION_TYPE:
+        return SESSION + target.id
     match target.type:
-        case TargetType.SESSION:
-            return SESSION + target.id
         case TargetType.USER:
             return INBOX + target.id
         case TargetType.ORGANIZATION:
@@ -138,7 +141,7 @@ def organization_stream_of(claims: Claims) -> str | None:
 
 def is_kept_by_default(type_: str, target: Target) -> bool:
     """Whether a message is kept if its publisher sets no ``keep``: chat messages are."""
-    return type_ == "new_message" and target.type in (TargetType.SESSION, TargetType.USER)
+    return type_ == "new_message" and target.type in _OF_CHATS
 
 
 def draft_of(
@@ -195,7 +198,7 @@ def _audience(
     role: str | None,
     excluded: frozenset[str],
 ) -> Audience | None:
-    if target.type is TargetType.ORGANIZATION:
+    if target.type is _ORGANIZATION_TYPE:
         organization_id = None  # distinguishes them from broadcasts within the organization
     if organization_id is None and role is None and not excluded:
         return None

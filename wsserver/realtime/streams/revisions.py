@@ -12,7 +12,8 @@ from wsserver.protocol.origin import Origin, write_origin
 from wsserver.protocol.pushes import push
 from wsserver.realtime.messages.audience import EVERYBODY, read_audience
 from wsserver.realtime.messages.message import Message
-from wsserver.realtime.streams.append_queue import Draft, Outcomes
+from wsserver.realtime.streams.append_queue import Outcomes
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.realtime.streams.retention_policy import target_of_kept
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.messages.message_rows import Revise

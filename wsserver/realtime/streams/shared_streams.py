@@ -9,10 +9,12 @@ from wsserver.clock import Clock
 from wsserver.cluster.broker import Broker, Publication, Receiver
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
-from wsserver.realtime.streams.append_queue import Draft, Outcomes
+from wsserver.realtime.streams.append_queue import Outcomes
+from wsserver.realtime.streams.cached_message import CachedMessage
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.realtime.streams.growing_texts import GrowingTexts
 from wsserver.realtime.streams.retention_policy import Retention, readers_of
-from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Recovery, Stream
+from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, Recovery, Stream
 from wsserver.realtime.streams.stream_follower import FollowedStream, StreamFollower
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.engine.fair_queue import reading_for

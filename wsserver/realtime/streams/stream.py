@@ -7,15 +7,13 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from msgspec import Raw, Struct
+from msgspec import Raw
 from msgspec.structs import replace
 
 from wsserver.identity.claims import Claims
-from wsserver.protocol.pushes import positioned
 from wsserver.protocol.revisions import replace_message
 from wsserver.protocol.types import Position
-from wsserver.realtime.messages.audience import Audience, read_audience
-from wsserver.storage.messages.streams import Kept
+from wsserver.realtime.streams.cached_message import CachedMessage
 
 EPOCH_CHANGED = "epoch_changed"
 OFFSET_AHEAD = "offset_ahead"
@@ -24,40 +22,6 @@ TOO_FAR_BEHIND = "too_far_behind"
 TAIL_LIMIT_BYTES = 4 * 1024 * 1024
 """Bytes of the latest messages of one stream in memory. More than may be queued for one connection
 by default, so that a larger tail would never be sent."""
-
-
-class CachedMessage(Struct, frozen=True, gc=False):
-    """A kept message as it is replayed."""
-
-    offset: int
-    payload: bytes
-    """The push with its position, as it was sent live."""
-    at: float
-    """Time of publishing; like ``expires_at`` in seconds since the epoch."""
-    expires_at: float
-    has_ttl: bool
-    """Whether it expires before the retention time of its stream."""
-    audience: Audience | None
-    """None: all readers."""
-    changes: int = 0
-    """Of a change record: the offset of the changed message."""
-    revision: int = 0
-    """How often the message was changed; of a change record: the changed message."""
-
-
-def cached_message(kept: Kept, stream: str, epoch: str) -> CachedMessage:
-    """Convert a stored message to a cached one."""
-    payload = positioned(kept.payload, stream, epoch, kept.offset)
-    return CachedMessage(
-        kept.offset,
-        payload,
-        kept.at,
-        kept.expires_at,
-        bool(kept.has_ttl),
-        read_audience(kept.audience),
-        kept.changes,
-        kept.revision,
-    )
 
 
 class Recovery(NamedTuple):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Stream
+from wsserver.realtime.streams.cached_message import CachedMessage
+from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, Stream
 
 STREAMS_LIMIT = 50_000
 TAILS_LIMIT_BYTES = 64 * 1024 * 1024

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -20,13 +19,16 @@ from wsserver.protocol.pushes import positioned
 from wsserver.protocol.revisions import message_in, with_message
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams import history
-from wsserver.realtime.streams.append_queue import AppendQueue, Draft, Outcomes
+from wsserver.realtime.streams.append_queue import AppendQueue, Outcomes
+from wsserver.realtime.streams.cached_message import CachedMessage
 from wsserver.realtime.streams.concurrency import FairSemaphore, Readings, SingleFlight
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.realtime.streams.growing_texts import GrowingTexts
 from wsserver.realtime.streams.history import History
+from wsserver.realtime.streams.holds import Hold
 from wsserver.realtime.streams.recovery import StreamRecovery
 from wsserver.realtime.streams.retention_policy import Retention
-from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Recovery, Stream
+from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, Recovery, Stream
 from wsserver.realtime.streams.stream_cache import NAMES_LIMIT, StreamCache, StreamIndex
 from wsserver.storage.engine.fair_queue import caller
 from wsserver.storage.messages.streams import Appended, Revision, RevisionOutcome, StreamStore
@@ -39,19 +41,6 @@ PAGES_AT_ONCE = 4
 user's pages are read one at a time, so that other users are served in between."""
 HISTORY_ATTEMPTS = 10
 """How often a page is read again because a message of the stream was changed meanwhile."""
-
-
-class Hold(Protocol):
-    """Streams whose positions are exact from ``settle`` on, until ``release``."""
-
-    async def settle(self) -> None:
-        """Deliver all that was stored before this call; raises ``StorageUnavailable``."""
-
-    async def reach(self, name: str, epoch: str, offset: int) -> None:
-        """Deliver a held stream up to a position that was read from the database."""
-
-    def release(self) -> None:
-        """Let go of the streams at the end of this iteration of the event loop."""
 
 
 class Streams:

@@ -10,7 +10,7 @@ from wsserver.identity.permissions import UNCONFINED_ROLES
 from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.connection_log import ConnectionInterval
-from wsserver.realtime.delivery.trace_buffer import TraceEntry
+from wsserver.realtime.delivery.trace_entry import TraceEntry
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.tracing.audience_at import BELONGS, PastAudience
 from wsserver.realtime.tracing.trace_recipients import StoredReceipt

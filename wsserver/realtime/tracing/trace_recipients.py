@@ -10,7 +10,7 @@ from msgspec import Struct
 from wsserver.clock import rfc3339
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.realtime.connections.connection_log import ConnectionInterval
-from wsserver.realtime.delivery.trace_buffer import Progress, TraceEntry
+from wsserver.realtime.delivery.trace_entry import Progress, TraceEntry
 
 RECIPIENTS_LIMIT = 1000
 COLLECTED_S = 0.1

@@ -22,7 +22,8 @@ from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.trace_buffer import TraceBuffer, TraceEntry
+from wsserver.realtime.delivery.trace_buffer import TraceBuffer
+from wsserver.realtime.delivery.trace_entry import TraceEntry
 from wsserver.realtime.messages.audience import EVERYBODY, read_audience
 from wsserver.realtime.streams.retention_policy import target_of_kept
 from wsserver.realtime.tracing.audience_at import PastAudience
