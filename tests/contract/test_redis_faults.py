@@ -479,6 +479,23 @@ async def test_no_status_changes_when_the_server_is_emptied(valkey: ValkeyProces
         assert (await two.close("c5", "u2")).became == "offline"
 
 
+@pytest.mark.gen_test(timeout=60)
+async def test_a_node_that_starts_without_the_server_waits_for_the_others_to_be_back(
+    valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsserver.cluster.redis.directory_upkeep.SETTLE_S", 3.0)
+    valkey.kill()
+    async with RedisCluster(valkey.url).node("two") as two:
+        heard = statuses_of(two)
+        await two.open("c1", "moves")
+        await two.open("c2", "comes")
+        valkey.start()
+        await eventually(lambda: two.directory.health()["ok"], within=20)
+        # Another node, where the user was before, is back later than this one.
+        valkey.run("HSET", "wsserver:{user:moves}:connections", "s", "1")
+        await eventually(lambda: heard, [("comes", "online")], within=20)
+
+
 def upkeep(node: ClusterNode) -> Any:
     """The directory with its state."""
     return node.directory

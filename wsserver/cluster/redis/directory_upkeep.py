@@ -149,6 +149,8 @@ class DirectoryUpkeep:
         if not self._has_entered:
             if not await self._control.is_up_within(LEASE_S / 2):
                 return False  # other nodes would not get the ends of a former run's connections
+            if not self._is_reachable:
+                self._unsettle()  # it was away, and the other nodes may not be back yet
         elif is_new or not self._is_reachable or now - self._renewed_at > LEASE_S:
             # The other nodes' leases may have ended for the same reason.
             self._unsettle()
