@@ -26,6 +26,7 @@ _IMPORTS = {
     "@wsserver/client/vue": "/vue/index.js",
     "@wsserver/client/vue/calls": "/vue/calls.js",
     "@wsserver/client/vue/files": "/vue/files.js",
+    "@wsserver/client/vue/preferences": "/vue/preferences.js",
     "@wsserver/client/testing": "/testing/index.js",
 }
 _PAGE = f"""<!doctype html>
@@ -41,6 +42,7 @@ _PAGE = f"""<!doctype html>
 <link rel="stylesheet" href="/vue/style.css">
 <link rel="stylesheet" href="/vue/calls.css">
 <link rel="stylesheet" href="/vue/files.css">
+<link rel="stylesheet" href="/vue/preferences.css">
 <link rel="stylesheet" href="/page.css">
 </head>
 <body><main id="app"></main></body>

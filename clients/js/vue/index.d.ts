@@ -97,6 +97,7 @@ export type TextName =
   | "markRead"
   | "archive"
   | "markAllRead"
+  | "preferences"
   | "close";
 
 /** For `app.use(wsClient, client)`: every component has it. */

@@ -1,6 +1,6 @@
 /** The page of the shop: all conversations, one of them open. */
 
-import { computed, onBeforeUnmount, ref, watchEffect } from "vue";
+import { computed, defineAsyncComponent, onBeforeUnmount, ref, watchEffect } from "vue";
 import {
   WsComposer,
   WsConnectionStatus,
@@ -14,6 +14,10 @@ import {
   useWsClient,
 } from "@wsserver/client/vue";
 
+const WsNotificationPreferences = defineAsyncComponent(
+  async () => (await import("@wsserver/client/vue/preferences")).WsNotificationPreferences,
+);
+
 export const SalesDesk = {
   components: {
     WsComposer,
@@ -21,6 +25,7 @@ export const SalesDesk = {
     WsConversationList,
     WsHolder,
     WsMessageList,
+    WsNotificationPreferences,
     WsNotifications,
     WsTyping,
   },
@@ -55,7 +60,11 @@ export const SalesDesk = {
         <header class="bar">
           <img src="icon.svg" alt="" width="32" height="32">
           <component :is="chosen ? 'h2' : 'h1'">{{ person.name }}</component>
-          <WsNotifications />
+          <WsNotifications>
+            <template v-slot:preferences>
+              <WsNotificationPreferences :templates="['chat_message', 'human_takeover']" />
+            </template>
+          </WsNotifications>
           <button class="plain" @click="$emit('language')">{{ t.otherLanguage }}</button>
           <button class="plain" @click="$emit('sign-out')">{{ t.signOut }}</button>
         </header>

@@ -6,6 +6,7 @@ import * as writtenTasks from "@wsserver/client/tasks";
 import * as writtenTesting from "@wsserver/client/testing";
 import * as writtenVueCalls from "@wsserver/client/vue/calls";
 import * as writtenVueFiles from "@wsserver/client/vue/files";
+import * as writtenVuePreferences from "@wsserver/client/vue/preferences";
 import * as writtenVue from "@wsserver/client/vue";
 import * as made from "../../build/src/index.js";
 import * as madeCalls from "../../build/src/rtc.js";
@@ -17,6 +18,8 @@ import * as madeCallTexts from "../../build/vue/call-texts.js";
 import * as madeVueCalls from "../../build/vue/calls.js";
 import * as madeFileTexts from "../../build/vue/file-texts.js";
 import * as madeVueFiles from "../../build/vue/files.js";
+import * as madePreferenceTexts from "../../build/vue/preference-texts.js";
+import * as madeVuePreferences from "../../build/vue/preferences.js";
 import * as madeTexts from "../../build/vue/texts.js";
 import * as madeVue from "../../build/vue/index.js";
 
@@ -105,3 +108,17 @@ same<Properties<typeof madeVueCalls.WsCall>, Properties<typeof writtenVueCalls.W
 same<keyof typeof madeCallTexts.CALL_TEXTS, writtenVueCalls.CallTextName>(true);
 same<keyof typeof madeVueFiles, keyof typeof writtenVueFiles>(true);
 same<keyof typeof madeFileTexts.FILE_TEXTS, writtenVueFiles.FileTextName>(true);
+same<keyof typeof madeVuePreferences, keyof typeof writtenVuePreferences>(true);
+same<
+  keyof ReturnType<typeof madeVuePreferences.useNotificationPreferences>,
+  keyof ReturnType<typeof writtenVuePreferences.useNotificationPreferences>
+>(true);
+same<
+  Properties<typeof madeVuePreferences.WsNotificationPreferences>,
+  Properties<typeof writtenVuePreferences.WsNotificationPreferences>
+>(true);
+same<
+  | keyof typeof madePreferenceTexts.PREFERENCE_TEXTS
+  | keyof typeof madePreferenceTexts.TEMPLATE_NAMES,
+  writtenVuePreferences.PreferenceTextName
+>(true);

@@ -21,6 +21,10 @@ import {
   useWsClient,
   useWsLocale,
 } from "@wsserver/client/vue";
+import {
+  WsNotificationPreferences,
+  useNotificationPreferences,
+} from "@wsserver/client/vue/preferences";
 import { h, ref } from "vue";
 
 const options: WsClientOptions = {
@@ -188,3 +192,15 @@ export function setup(): void {
   // @ts-expect-error: a number is no content
   void session.send(7);
 }
+
+async function choosing() {
+  const chosen = useNotificationPreferences({ client });
+  const saved: boolean = await chosen.setChannel("device_status", "sms", false);
+  void chosen.setQuietHours({ start: "22:00", end: "07:00" });
+  // @ts-expect-error: not a channel
+  void chosen.isOn("*", "fax");
+  h(WsNotificationPreferences, { preferences: chosen, channels: ["push"], names: { x: "X" } });
+  h(WsNotifications, null, { preferences: () => h(WsNotificationPreferences) });
+  return saved;
+}
+void choosing;

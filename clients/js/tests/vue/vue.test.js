@@ -22,6 +22,7 @@ import { CALL_TEXTS } from "../../vue/call-texts.js";
 import { HOLDER_TEXTS } from "../../vue/components/holder-line.js";
 import { PANEL_TEXTS } from "../../vue/components/notification-panel.js";
 import { useTexts } from "../../vue/locale.js";
+import { PREFERENCE_TEXTS, TEMPLATE_NAMES } from "../../vue/preference-texts.js";
 import { TEXTS } from "../../vue/texts.js";
 
 const nothing = () => {};
@@ -486,7 +487,10 @@ test("both languages have all texts, with the same values", () => {
     for (const [, name] of text.matchAll(/\{(\w+)\}/g)) asked.add(name);
     return [...asked].sort();
   };
-  const all = { ...TEXTS, ...CALL_TEXTS, ...HOLDER_TEXTS, ...PANEL_TEXTS };
+  const all = {
+    ...{ ...TEXTS, ...CALL_TEXTS, ...HOLDER_TEXTS, ...PANEL_TEXTS },
+    ...{ ...PREFERENCE_TEXTS, ...TEMPLATE_NAMES },
+  };
   for (const [name, [en, zh, ...more]] of Object.entries(all)) {
     assert.deepEqual(valuesOf(en), valuesOf(zh), name);
     assert.deepEqual(more, []);

@@ -5,6 +5,7 @@ import type { AllowedComponentProps, VNodeChild, VNodeProps } from "vue";
 import type { ChatMessage, ClientEvents, Conversation, HolderView, State } from "../../src/index.js";
 import type { CallTextName } from "../calls.js";
 import type { FileTextName } from "../files.js";
+import type { PreferenceTextName } from "../preferences.js";
 import type {
   Conversations,
   MessageEntry,
@@ -173,8 +174,10 @@ export const WsNotifications: WsComponent<
     popup: Slot<{ entry: NotificationEntry; dismiss(): void }>;
     item: Slot<{ entry: NotificationEntry }>;
     empty: Slot;
+    /** What the button of the centre shows in place of the list, such as `WsNotificationPreferences`. */
+    preferences: Slot;
   }
 >;
 
 /** Texts of your own, by their names; `{name}` stands for a value. */
-export type Texts = Partial<Record<TextName | CallTextName | FileTextName, string | ((values: Record<string, any>) => string)>>;
+export type Texts = Partial<Record<TextName | CallTextName | FileTextName | PreferenceTextName, string | ((values: Record<string, any>) => string)>>;

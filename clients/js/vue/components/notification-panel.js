@@ -7,6 +7,7 @@ export const PANEL_TEXTS = {
   markRead: ["Mark as read", "标为已读"],
   archive: ["Archive", "归档"],
   markAllRead: ["Mark all as read", "全部标为已读"],
+  preferences: ["Preferences", "偏好设置"],
 };
 
 /** The component, made of a function of another module. */
@@ -20,6 +21,7 @@ export const panelOf = (useTexts) =>
       const { t } = useTexts();
       const { t: own } = useTexts(PANEL_TEXTS);
       const root = ref(null);
+      const isChoosing = ref(false); // the preferences are shown in place of the list
       onMounted(() => root.value.focus());
 
       function archive(entry) {
@@ -67,17 +69,28 @@ export const panelOf = (useTexts) =>
           "aria-disabled": feed.unread.value === 0,
           onClick: () => feed.markRead(),
         };
+        const choose = {
+          type: "button",
+          class: "ws-link",
+          "aria-pressed": isChoosing.value,
+          onClick: () => (isChoosing.value = !isChoosing.value),
+        };
         const more = { type: "button", class: "ws-link ws-more", onClick: feed.loadMore };
         return h("div", attributes, [
           h("div", { class: "ws-head" }, [
             h("strong", t("notifications")),
-            h("button", markAll, own("markAllRead")),
+            isChoosing.value ? null : h("button", markAll, own("markAllRead")),
+            slots.preferences ? h("button", choose, own("preferences")) : null,
             cross(() => emit("close")),
           ]),
-          all.length > 0
-            ? h("ul", { class: "ws-items" }, all.map(item))
-            : h("div", { class: "ws-note" }, slots.empty?.() ?? own("noNotifications")),
-          feed.hasMore.value ? h("button", more, t("more")) : null,
+          ...(isChoosing.value
+            ? [h("div", { class: "ws-choices" }, slots.preferences())]
+            : [
+                all.length > 0
+                  ? h("ul", { class: "ws-items" }, all.map(item))
+                  : h("div", { class: "ws-note" }, slots.empty?.() ?? own("noNotifications")),
+                feed.hasMore.value ? h("button", more, t("more")) : null,
+              ]),
         ]);
       };
     },
