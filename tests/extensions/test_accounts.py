@@ -16,6 +16,7 @@ from tests.support.lifecycle import run
 from tests.support.waiting import until
 from tests.support.web_server import Server, Socket, StartServer, token
 from wsserver.errors import StorageUnavailable
+from wsserver.extensions.accounts.service import WrongKey
 from wsserver.extensions.accounts.store import AccountStore
 from wsserver.web.http import failed_attempts
 
@@ -257,7 +258,9 @@ async def test_wrong_keys_of_an_address_are_limited(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failed_attempts, "PERIOD_S", 600.0)
-    for number in range(failed_attempts.BURST):
+    for _ in range(failed_attempts.BURST // 2):  # as those of another node arrive
+        server.system.service.control.notify(WrongKey("127.0.0.1"))
+    for number in range(failed_attempts.BURST - failed_attempts.BURST // 2):
         assert (await report(server, nested(), key=f"wrong-{number}")).status == 404
     for kind, key in ("gewe", "wrong"), ("gewe", KEY), ("webhook", KEY):
         refused = await report(server, nested(), kind=kind, key=key)

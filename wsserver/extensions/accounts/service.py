@@ -10,6 +10,7 @@ from msgspec import DecodeError
 from msgspec.json import decode
 
 from wsserver.clock import rfc3339
+from wsserver.cluster.control import Notice
 from wsserver.errors import (
     BadRequest,
     NotFound,
@@ -54,6 +55,12 @@ UNKNOWN = "unknown"
 """Status of an account whose messenger has not reported any."""
 
 
+class WrongKey(Notice, frozen=True):
+    """A client address has tried a wrong key on one of the nodes."""
+
+    address: str
+
+
 class Accounts:
     """The accounts of the configuration."""
 
@@ -71,6 +78,7 @@ class Accounts:
         self._collector = collector
         self._keys = {name: secret_of(each, "key") for name, each in self._options.items()}
         self._failures = FailedAttempts(context.clock)
+        context.control.add_listener(WrongKey, lambda wrong: self._failures.add(wrong.address))
         if self._options:
             context.events.add_event_handler(MESSAGE_PUBLISHED, self._published)
             context.events.add_event_handler(ANSWER_ENDED, self._published)
@@ -87,7 +95,7 @@ class Accounts:
         expected = self._keys.get(account, "")
         is_right = hmac.compare_digest(key.encode(), expected.encode())
         if options is None or options.kind != kind or not is_right:
-            self._failures.add(address)
+            self._context.control.notify(WrongKey(address))
             raise NotFound("account", account)
         return options
 

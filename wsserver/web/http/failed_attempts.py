@@ -18,7 +18,7 @@ ADDRESS_LIMIT = 10_000
 
 
 class FailedAttempts:
-    """Counts wrong secrets for each client address, in this process.
+    """Counts wrong secrets for each client address, in memory.
 
     Ask ``wait_s`` before the secret is compared: a refused attempt says nothing about it.
     """
