@@ -8,13 +8,13 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from wsserver.logs import JsonFormatter, TextFormatter, set_up_logging
+from wsserver.logs import JsonFormatter, TextFormatter, lines_together, set_up_logging
 from wsserver.redaction import Redactor, one_line
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.dBjftJeZ4CVPmB92K27uhbUJU1p1rwW1gFWFOEjXk"
@@ -153,6 +153,42 @@ def test_the_format_follows_the_stream_unless_it_is_set() -> None:
     set_up_logging("text", "debug", stream=stream)
     logging.getLogger("x").debug("now")
     assert stream.getvalue().endswith(" DEBUG x: now\n")
+
+
+class Writes(io.StringIO):
+    """A stream that keeps what each write was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def write(self, text: str, /) -> int:
+        self.pieces.append("".join(line[-1:] for line in text.splitlines()))
+        return super().write(text)
+
+
+@pytest.mark.usefixtures("_logging_as_it_was")
+def test_the_lines_of_one_iteration_are_written_together() -> None:
+    stream, log = Writes(), logging.getLogger("x")
+    set_up_logging("text", "info", stream=stream)
+    soon: list[Callable[[], None]] = []
+    with lines_together(soon.append):
+        log.info("a")
+        log.info("b")
+        assert stream.pieces == []
+        soon.pop()()
+        log.info("c")
+        log.warning("d")  # not later than it has to be, and in its order
+        assert stream.pieces == ["ab", "cd"]
+        soon.pop()()
+        log.info("e")
+        other = threading.Thread(target=log.info, args=("f",))
+        other.start()
+        other.join()
+        assert stream.pieces == ["ab", "cd", "ef"]
+        log.info("g")
+    log.info("h")
+    assert stream.pieces == ["ab", "cd", "ef", "g", "h"]
 
 
 @pytest.mark.usefixtures("_logging_as_it_was")

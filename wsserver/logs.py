@@ -16,7 +16,8 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, Literal, NamedTuple, TextIO
@@ -28,8 +29,14 @@ log = logging.getLogger(__name__)
 
 LogFormat = Literal["text", "json"]
 
+CallSoon = Callable[[Callable[[], None]], object]
+"""Has an event loop call a function in its next iteration."""
+
 PACKAGE = "wsserver"
 RESERVED = frozenset({"timestamp", "level", "logger", "event", "message", "exception"})
+
+LINES_TOGETHER = 256
+"""Lines that wait for the end of an iteration at most."""
 
 _CONVERSION = r"%[-+ #0]*[0-9]*(?:\.[0-9]+)?[srdfg]"
 _TEMPLATE = re.compile(rf"([A-Za-z][^=%:]*?)((?: [a-z][a-z0-9_]*={_CONVERSION})*)")
@@ -213,21 +220,76 @@ FORMATTERS: dict[LogFormat, type[_LineFormatter]] = {"text": TextFormatter, "jso
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """A stream handler that writes each line as one piece, and ignores failed writes.
+    """A stream handler that ignores failed writes, and may write several lines together.
 
     The standard answer to a full disk or a closed pipe prints the record's raw arguments.
+
+    ``collect``: the lines of one iteration of an event loop are written together at the start of
+    the next one, as formatting and writing them in a row takes about half as long. Warnings, and
+    lines of other threads, are written at once, behind those that wait.
     """
 
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._waiting: list[logging.LogRecord] = []
+        self._call_soon: CallSoon | None = None
+        self._thread = 0
+        """The thread of the event loop."""
+
+    def collect(self, call_soon: CallSoon | None) -> None:
+        """Collect the lines of this thread, whose event loop has ``call_soon``; None: no longer."""
+        self.flush()
+        self._call_soon = call_soon
+        self._thread = threading.get_ident()
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record."""
+        """Write a record, or collect it."""
+        self._waiting.append(record)
+        if (
+            self._call_soon is None
+            or record.levelno >= logging.WARNING
+            or threading.get_ident() != self._thread
+            or len(self._waiting) >= LINES_TOGETHER
+        ):
+            self.flush()
+        elif len(self._waiting) == 1:
+            self._call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        self.acquire()
         try:
-            self.stream.write(f"{self.format(record)}\n")
-            self.stream.flush()
+            records, self._waiting = self._waiting, []
+            if records:
+                self.stream.write("".join([self._line(each) for each in records]))
+                self.stream.flush()
         except Exception:  # noqa: BLE001 - the log is where it would be reported
+            self.handleError(records[-1])
+        finally:
+            self.release()
+
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return f"{self.format(record)}\n"
+        except Exception:  # noqa: BLE001 - as above
             self.handleError(record)
+            return ""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Drop the record."""
+        """Ignore the failure."""
+
+
+@contextmanager
+def lines_together(call_soon: CallSoon) -> Iterator[None]:
+    """Have the handlers of ``set_up_logging`` collect the lines of a running event loop."""
+    handlers = [each for each in logging.getLogger().handlers if isinstance(each, LineHandler)]
+    for each in handlers:
+        each.collect(call_soon)
+    try:
+        yield
+    finally:
+        for each in handlers:
+            each.collect(None)
 
 
 def set_up_logging(

@@ -20,6 +20,7 @@ from wsserver.errors import WsServerError
 from wsserver.event_loop import fastest_loop
 from wsserver.fd_limits import raise_descriptor_limit
 from wsserver.lifecycle import Lifecycle
+from wsserver.logs import lines_together
 from wsserver.plugins import call_plugins
 from wsserver.server import Server
 from wsserver.tasks import CANCEL_PATIENCE_S
@@ -128,6 +129,7 @@ async def serve_prepared(
     _freeze_garbage_collector()
     run.system.service.on_drain = stop.set
     with contextlib.ExitStack() as at_end:
+        at_end.enter_context(lines_together(asyncio.get_running_loop().call_soon))
         # Before the ready line: wsctl finds the server by the files that this leaves.
         announce(at_end.enter_context(first_steps(server)) if dev else "")
         await stop.wait()
