@@ -147,7 +147,7 @@ async def test_a_slow_subscriber_that_is_cut_off_comes_back_and_learns_of_the_ga
     async with two_nodes(valkey) as (one, two):
         gaps: list[int] = []
         two.broker.add_gap_listener(lambda: gaps.append(1))
-        socket = two.broker._bus._pubsub.connection._reader._transport  # type: ignore[attr-defined]
+        socket = two.broker._bus._connection._transport  # type: ignore[attr-defined]
         socket.pause_reading()  # so that it is slow on any machine
         # Small ones: the buffer of a subscriber shares large ones, and Valkey does not count them.
         burst = Publication("m", "x", EVERYONE, b"x" * 10_000)

@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
 
 import msgspec
-from redis.asyncio.client import PubSub
 from redis.exceptions import ConnectionError, RedisError
 
 from wsserver.cluster.redis.link import RedisLink
+from wsserver.cluster.redis.pubsub_connection import Counted, PubSubConnection
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,8 @@ DEAF_S = 3.0
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 START_S = 2.0
 AT_ONCE = 200
-AT_ONCE_BYTES = 1024 * 1024
-"""Datagrams in one pipeline; one at least."""
+AT_ONCE_BYTES = 256 * 1024
+"""Datagrams in one write; one at least."""
 WAITING_LIMIT = 100_000
 WAITING_LIMIT_BYTES = 64 * 1024 * 1024
 """Datagrams that may wait to be sent; further ones are dropped."""
@@ -45,9 +46,9 @@ class Datagram(msgspec.Struct, frozen=True, gc=False, array_like=True):
     body: bytes
 
 
+_datagram = msgspec.msgpack.Decoder(Datagram)
+
 Receive = Callable[[Datagram], None]
-Counted = Callable[[int | None], None]
-"""Called with the number of nodes that follow a channel; None: it could not be sent."""
 
 
 class Bus:
@@ -68,14 +69,14 @@ class Bus:
         self._confirmed: set[str] = set()
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._outgoing: deque[tuple[str, bytes, Counted | None]] = deque()
-        self._has_outgoing = asyncio.Event()
-        self._has_changes = asyncio.Event()
+        self._is_flush_due = False
         self._has_risen = asyncio.Event()
         self._changes: list[tuple[str, bool]] = []
         self._receivers: dict[str, Receive] = {"probe": self._probed, "echo": self._echoed}
         self._echoes: dict[int, asyncio.Future[None]] = {}
         self._gap_listeners: list[Callable[[], None]] = []
-        self._pubsub: PubSub | None = None
+        self._connection: PubSubConnection | None = None
+        """With all wanted channels; None: not connected."""
         self._tasks = Tasks()
         self._heard_at = 0.0
         self._was_up = False
@@ -85,10 +86,13 @@ class Bus:
         self._outgoing_bytes = 0
         self.heard: dict[str, float] = {}
         """When each node was last heard of, on the clock of the event loop."""
-        self.replied_at = 0.0
-        """When datagrams were last taken by the server, on the clock of the event loop."""
         self.dropped = 0
         """Datagrams dropped because too many were waiting to be sent."""
+
+    @property
+    def replied_at(self) -> float:
+        """When datagrams were last taken by the server, on the clock of the event loop."""
+        return self._connection.replied_at if self._connection is not None else 0.0
 
     def channel_of(self, node: str) -> str:
         """The channel that one node follows."""
@@ -111,7 +115,7 @@ class Bus:
         """Connect; returns after ``START_S`` at the latest, and goes on trying."""
         if self._tasks:
             return
-        for work in (self._read, self._write, self._subscribe, self._probe):
+        for work in (self._connect, self._probe):
             self._tasks.spawn(work(), name=f"redis{work.__name__}")
         try:
             await asyncio.wait_for(self._has_risen.wait(), START_S)
@@ -187,7 +191,24 @@ class Bus:
             return
         self._outgoing.append((channel, data, counted))
         self._outgoing_bytes += len(data)
-        self._has_outgoing.set()
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """Send at the end of this iteration of the event loop, so that all of it is one write."""
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        connection = self._connection
+        if connection is None:
+            self._fail_outgoing()
+            return
+        while self._outgoing and not connection.is_full:
+            connection.publish(self._next_batch())
+        if self._changes:
+            self._send_changes(connection)
 
     def _next_batch(self) -> list[tuple[str, bytes, Counted | None]]:
         batch: list[tuple[str, bytes, Counted | None]] = []
@@ -198,36 +219,12 @@ class Bus:
         self._outgoing_bytes -= size
         return batch
 
-    async def _write(self) -> None:
-        while True:
-            await self._has_outgoing.wait()
-            batch = self._next_batch()
-            if not self._outgoing:
-                self._has_outgoing.clear()
-            counts: list[Any] = []
-            try:
-                pipeline = self._link.commands.pipeline(transaction=False)
-                for channel, data, _ in batch:
-                    pipeline.publish(channel, data)
-                counts = await pipeline.execute(raise_on_error=False)
-                self.replied_at = asyncio.get_running_loop().time()
-            except (RedisError, OSError) as error:
-                self._fall(f"sending failed: {error!r}")
-            except asyncio.CancelledError:
-                self._outgoing.extendleft(reversed(batch))  # ``stop`` answers them
-                raise
-            for index, (_, _, counted) in enumerate(batch):
-                if counted is not None:
-                    count = counts[index] if index < len(counts) else None
-                    counted(count if isinstance(count, int) else None)
-
     def _fail_outgoing(self) -> None:
         while self._outgoing:
             _, _, counted = self._outgoing.popleft()
             if counted is not None:
                 counted(None)
         self._outgoing_bytes = 0
-        self._has_outgoing.clear()
 
     async def echo(self, timeout_s: float) -> bool:
         """Send a datagram to this node itself; False if it is not back in time.
@@ -252,99 +249,85 @@ class Bus:
 
     # Receiving
 
-    async def _read(self) -> None:
+    async def _connect(self) -> None:
+        """Connect, and again whenever the connection is lost."""
         attempt = 0
         while True:
-            pubsub = self._link.pubsub()
             try:
-                await self._receive_all(pubsub)
+                await self._use_connection()
             except (RedisError, OSError) as error:
-                self._fall(f"receiving failed: {error!r}")
+                self._fall(str(error) or repr(error))
             except Exception:
                 log.exception("redis subscription failed")
                 self._fall("unexpected error")
-            finally:
-                self._pubsub = None
-                try:
-                    await pubsub.aclose()  # type: ignore[no-untyped-call]
-                except (RedisError, OSError):
-                    pass
             await self._link.reset()
             attempt = 0 if self._has_risen.is_set() else attempt + 1
             self._has_risen.clear()
             await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
 
-    async def _receive_all(self, pubsub: PubSub) -> None:
-        self._confirmed.clear()
-        self._changes.clear()
-        await pubsub.subscribe(*self._wanted)
-        self._pubsub = pubsub
-        self._has_changes.set()  # of the meantime
-        loop = asyncio.get_running_loop()
-        self._heard_at = loop.time()
-        while True:
-            message = await pubsub.get_message(timeout=PROBE_S)
-            if message is not None:
-                self._take(message)
-            elif loop.time() - self._heard_at > DEAF_S:
-                raise ConnectionError("no own probe was received")
-            if loop.time() - self._heard_at > 2 * DEAF_S:  # others' datagrams arrive, own do not
-                raise ConnectionError("no own probe was received")
-
-    def _take(self, message: dict[str, Any]) -> None:
-        if message["type"] == "subscribe":
-            channel = message["channel"].decode()
-            if channel in self._wanted:
-                self._confirmed.add(channel)
-            for future in self._waiting.pop(channel, ()):
-                if not future.done():
-                    future.set_result(None)
-        elif message["type"] == "message":
+    async def _use_connection(self) -> None:
+        """Open a connection and wait for its end; raises ``ConnectionError`` then."""
+        connection = PubSubConnection(self._received, self._subscribed, self._flush_soon)
+        async with self._link.stream() as transport:
+            connection.attach(transport)
+            self._confirmed.clear()
+            self._changes.clear()
+            connection.subscribe(self._wanted)
+            self._heard_at = asyncio.get_running_loop().time()
+            self._connection = connection
             try:
-                datagram = msgspec.msgpack.decode(message["data"], type=Datagram)
-                self._note_sender(datagram.node)
-                receive = self._receivers.get(datagram.kind)
-                if receive is not None:
-                    receive(datagram)
-            except Exception:  # one bad datagram must not end the subscription
-                log.exception("datagram not handled channel=%s", message["channel"])
+                raise ConnectionError(await connection.lost)
+            finally:
+                self._connection = None
+
+    def _subscribed(self, name: bytes) -> None:
+        channel = name.decode()
+        if channel in self._wanted:
+            self._confirmed.add(channel)
+        for future in self._waiting.pop(channel, ()):
+            if not future.done():
+                future.set_result(None)
+
+    def _received(self, channel: bytes, data: bytes) -> None:
+        try:
+            datagram = _datagram.decode(data)
+            self._note_sender(datagram.node)
+            receive = self._receivers.get(datagram.kind)
+            if receive is not None:
+                receive(datagram)
+        except Exception:  # one bad datagram must not end the subscription
+            log.exception("datagram not handled channel=%s", channel)
 
     def _note_sender(self, node: str) -> None:
         if node not in self.heard and len(self.heard) >= HEARD_LIMIT:
             self.heard.clear()
         self.heard[node] = asyncio.get_running_loop().time()
 
-    async def _subscribe(self) -> None:
+    def _send_changes(self, connection: PubSubConnection) -> None:
         """Send the changes of subscriptions, many in one command."""
-        while True:
-            await self._has_changes.wait()
-            self._has_changes.clear()
-            pubsub, changes = self._pubsub, self._changes
-            if pubsub is None:
-                continue  # all that is wanted is subscribed on connecting
-            self._changes = []
-            try:
-                while changes:
-                    is_wanted = changes[0][1]
-                    channels = []
-                    while changes and changes[0][1] == is_wanted:
-                        channels.append(changes.pop(0)[0])
-                    await (
-                        pubsub.subscribe(*channels) if is_wanted else pubsub.unsubscribe(*channels)
-                    )
-            except (RedisError, OSError):
-                log.info("subscriptions not changed; the connection is renewed")
+        changes, self._changes = self._changes, []
+        for is_wanted, group in groupby(changes, key=itemgetter(1)):
+            channels = [channel for channel, _ in group]
+            (connection.subscribe if is_wanted else connection.unsubscribe)(channels)
 
     def _change(self, channel: str, is_wanted: bool) -> None:
-        self._changes.append((channel, is_wanted))
-        self._has_changes.set()
+        if self._connection is not None:  # all that is wanted is subscribed on connecting
+            self._changes.append((channel, is_wanted))
+            self._flush_soon()
 
     # Health
 
     async def _probe(self) -> None:
         while True:
+            self._check_heard()
             self._enqueue(self._own, "probe", b"", 0, None)
             await asyncio.sleep(PROBE_S if self.is_up else PROBE_DOWN_S)
+
+    def _check_heard(self) -> None:
+        """End a connection on which own probes do not come back; others' datagrams may."""
+        if self._connection is not None:
+            if asyncio.get_running_loop().time() - self._heard_at > DEAF_S:
+                self._connection.abort("no own probe was received")
 
     def _probed(self, datagram: Datagram) -> None:
         self._heard_at = asyncio.get_running_loop().time()

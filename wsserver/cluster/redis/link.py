@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis, Sentinel
-from redis.asyncio.client import PubSub
 from redis.asyncio.connection import (
     Connection,
     ConnectionPool,
@@ -141,7 +143,8 @@ class RedisLink:
         self._gate = Gate()
         self._sentinels: list[Redis] = []
         self.commands = self._client(TIMEOUT_S, self._gate)
-        self._subscriptions = self._client(None, self._gate)
+        self._streams = self._client(TIMEOUT_S, self._gate, resp=3)
+        self._open_streams: set[Connection] = set()
         self.unchecked = self._client(TIMEOUT_S, Gate())
         """For the commands that find out whether the server may be used."""
 
@@ -154,9 +157,24 @@ class RedisLink:
         """A key or channel; those of one ``tag`` are in one hash slot of a Redis Cluster."""
         return ":".join((self.prefix, "{" + tag + "}", *rest))
 
-    def pubsub(self) -> PubSub:
-        """A new subscription, with a connection of its own."""
-        return self._subscriptions.pubsub()
+    @asynccontextmanager
+    async def stream(self) -> AsyncIterator[asyncio.Transport]:
+        """A connection of its own, authenticated, with RESP3, for a protocol that reads it itself.
+
+        Raises ``RedisError`` and ``OSError`` if it cannot be opened.
+        """
+        self._gate.check()
+        pool = self._streams.connection_pool
+        connection = pool.make_connection()  # type: ignore[no-untyped-call]
+        self._open_streams.add(connection)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await connection.connect()
+            # redis-py has no public way to take over the connection that it has made.
+            yield connection._writer.transport
+        finally:
+            self._open_streams.discard(connection)
+            await connection.disconnect(nowait=True)
 
     async def shut(self, reason: str) -> None:
         """End all connections and refuse new ones, as if the server could not be reached."""
@@ -169,15 +187,17 @@ class RedisLink:
 
     async def reset(self, *, also_in_use: bool = False) -> None:
         """Close all connections; the next command connects anew, to the primary of now."""
-        for client in (self.commands, self._subscriptions):
-            try:
-                await client.connection_pool.disconnect(inuse_connections=also_in_use)
-            except (RedisError, OSError):
-                pass
+        try:
+            await self.commands.connection_pool.disconnect(inuse_connections=also_in_use)
+        except (RedisError, OSError):
+            pass
+        if also_in_use:
+            for connection in self._open_streams:
+                await connection.disconnect(nowait=True)
 
     async def close(self) -> None:
         """Close all connections for good."""
-        for client in (self.commands, self._subscriptions, self.unchecked, *self._sentinels):
+        for client in (self.commands, self._streams, self.unchecked, *self._sentinels):
             await client.aclose()
 
     # Checks
@@ -264,13 +284,13 @@ class RedisLink:
 
     # Clients
 
-    def _client(self, timeout_s: float | None, gate: Gate) -> Redis:
+    def _client(self, timeout_s: float, gate: Gate, *, resp: int = 2) -> Redis:
         address = self._address
         options: dict[str, Any] = {
             "socket_timeout": timeout_s,
             "socket_connect_timeout": TIMEOUT_S,
             "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,
+            "protocol": resp,
             "db": address.database,
             **(address.tls or {}),
         }
