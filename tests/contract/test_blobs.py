@@ -163,6 +163,22 @@ async def test_an_object_store_that_cannot_be_reached_is_unavailable(
 
 
 @pytest.mark.gen_test
+async def test_a_blob_that_another_process_completes_meanwhile_is_complete(
+    tmp_path: Path, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = S3Blobs(file_store_place(object_store.new_bucket()), tmp_path)
+    await blobs.open()
+    await stored(blobs, b"abc")
+    await blobs.complete(ID, 3)
+    looks = iter([s3.Stored()])  # looked at between the end of its parts and the object
+    look = s3.Bucket.look
+    monkeypatch.setattr(s3.Bucket, "look", lambda *given: next(looks, None) or look(*given))
+    await blobs.complete(ID, 3)
+    assert await content(blobs, 0, 3) == b"abc"
+    await blobs.close()
+
+
+@pytest.mark.gen_test
 async def test_one_appends_at_a_time_and_at_the_end_only(opened: Opened) -> None:
     async with opened() as blobs, opened() as others:
         await stored(blobs, b"abc")

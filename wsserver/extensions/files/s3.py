@@ -112,6 +112,8 @@ class Bucket:
         """Make an object of the parts and the rest; no effect on one that is whole already."""
         found = self.look(blob_id)
         if found.size != size:
+            found = self.look(blob_id)  # another process may have completed it meanwhile
+        if found.size != size:
             raise BlobMoved(found.size)
         if not found.is_whole:
             rest = self.rest(blob_id) if found.rest_size else b""

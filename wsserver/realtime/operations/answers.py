@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw
 from msgspec.json import encode
 
 from wsserver.clock import Clock, rfc3339, rfc3339_or_none
-from wsserver.errors import AnswerEnded, NotFound, ValidationFailed
+from wsserver.errors import AnswerEnded, NotFound, ValidationFailed, WsServerError
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
 from wsserver.protocol.answers import (
     AnswerAppendRequest,
@@ -180,8 +180,8 @@ class Answers:
         )
         try:
             return await self._routing.end(message_id, ending)
-        except AnswerEnded:
-            if ending.usage is not None:
+        except WsServerError as error:  # of another node it is no ``AnswerEnded``
+            if error.code == AnswerEnded.code and ending.usage is not None:
                 await self._store.note_usage(message_id, ending.usage)
             raise
 
