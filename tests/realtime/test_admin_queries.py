@@ -375,3 +375,28 @@ async def test_a_page_has_one_conversation_whatever_its_size(live: Live) -> None
     rest = await conversations.of_caller(live.claims("u1"), query._replace(cursor=page.next_cursor))
     assert [each["session_id"] for each in rest.conversations] == ["s2"]
     assert rest.next_cursor is None
+
+
+@pytest.mark.gen_test
+async def test_lists_are_searched_by_words_within_the_scope(
+    live: Live, people: dict[str, Client]
+) -> None:
+    admin, manager = live.actor("admin"), live.actor("manager", organization_id="o1")
+    queries = live.admin_queries
+    found = await queries.connections(admin, ALL, search="MIN s_mix")
+    assert names(people, found) == "mine1"
+    assert names(people, await queries.connections(admin, ALL, search="s_")) == "mine1 other free"
+    assert names(people, await queries.connections(manager, ALL, search="other")) == ""
+    users = await queries.online_users(admin, Window(1), search="E")
+    assert ([each["user_id"] for each in users["users"]], users["total"]) == (["free"], 3)
+    users = await queries.online_users(manager, ALL, search="e")
+    assert [each["user_id"] for each in users["users"]] == ["mine"]
+    await live.conversations.change("s_free", {"title": "Invoice of ACME"}, "boss")
+    for words, ids in (
+        ("acme invoice", ["s_free"]),
+        ("S_M", ["s_mine", "s_mixed"]),
+        ("x", ["s_mixed"]),
+    ):
+        sessions = await queries.sessions(admin, ALL, search=words)
+        assert [each["session_id"] for each in sessions["sessions"]] == ids
+    assert (await queries.sessions(manager, ALL, search="free"))["total"] == 0

@@ -36,6 +36,7 @@ from wsserver.realtime.operations.node_queries import (
     ReadSessions,
     SessionIds,
 )
+from wsserver.realtime.operations.word_filter import WordFilter
 from wsserver.realtime.sessions.conversation_list import ConversationList, ConversationQuery
 from wsserver.realtime.sessions.conversations import Conversations, conversation_view, holder_view
 from wsserver.realtime.sessions.visits import SessionVisits
@@ -96,8 +97,9 @@ class AdminQueries:
         organization_id: str | None = None,
         endpoint: str | None = None,
         node: str | None = None,
+        search: str | None = None,
     ) -> dict[str, Any]:
-        """The connections that match all filters, by id.
+        """The connections that match all filters and have all words of ``search``, by id.
 
         Raises ``Forbidden`` for a filter outside of the scope, ``NotFound`` for an unknown node,
         ``StorageUnavailable``.
@@ -117,6 +119,7 @@ class AdminQueries:
             session_id=session_id,
             of_organization=organization_id,
             endpoint=endpoint,
+            search=search,
         )
 
     async def connection(self, actor: Actor, connection_id: str) -> dict[str, Any]:
@@ -140,11 +143,14 @@ class AdminQueries:
         return await self._connections(scope, window, node, user_id=user_id)
 
     async def online_users(
-        self, actor: Actor, window: Window, node: str | None = None
+        self, actor: Actor, window: Window, node: str | None = None, search: str | None = None
     ) -> dict[str, Any]:
-        """The connected users, by id; each once, whatever nodes they are connected to."""
+        """The connected users, by id; each once, whatever nodes they are connected to.
+
+        ``search``: only those with all these words in their ids and names.
+        """
         scope = self._scope(actor, "connections:read")
-        request = ListUsers(scope.organization_id, window.limit, after_of(window))
+        request = ListUsers(scope.organization_id, window.limit, after_of(window), search)
         answers = await self._nodes.ask(request, node)
         parts = answers.by_node.values()
         items, has_more = merge_parts(parts, "user_id", window.limit, merge_user)
@@ -161,11 +167,12 @@ class AdminQueries:
         window: Window,
         node: str | None = None,
         wanted: SessionFilter | None = None,
+        search: str | None = None,
     ) -> dict[str, Any]:
         """The sessions of the scope with joined connections, by id; each once.
 
         ``wanted``: those with this state and holder, also without connections unless they are asked
-        for of one node.
+        for of one node. ``search``: only those with all these words in their id and title.
         """
         scope = self._scope(actor, "connections:read")
         after = after_of(window)
@@ -174,6 +181,10 @@ class AdminQueries:
         if wanted is not None:
             known = await self._matching(wanted, known, is_active=node is not None)
         ids = await scope.sessions(sorted(known))
+        if words := WordFilter(search):
+            titled = await self._conversations.find_all(ids)
+            titles = {each: conversation.title for each, conversation in titled.items()}
+            ids = [each for each in ids if words.admits(each, titles.get(each))]
         start = 0 if after is None else bisect_right(ids, after)
         page_ids = ids[start : start + window.limit + 1]
         read = await self._nodes.ask(ReadSessions(scope.organization_id, page_ids), node)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -22,9 +22,12 @@ from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import users_of
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.operations.merging import Part
+from wsserver.realtime.operations.word_filter import WordFilter
 
 T = TypeVar("T")
 
+SEARCHED = 500
+"""Items searched before other tasks get their turn."""
 SLICE = 20
 """Sessions read before other tasks get their turn."""
 
@@ -39,6 +42,8 @@ class ListConnections(Request[Part], frozen=True):
     session_id: str | None = None
     of_organization: str | None = None
     endpoint: str | None = None
+    search: str | None = None
+    """Words, see ``WordFilter``."""
 
 
 class ListUsers(Request[Part], frozen=True):
@@ -47,6 +52,8 @@ class ListUsers(Request[Part], frozen=True):
     organization_id: str | None
     limit: int
     after: str | None = None
+    search: str | None = None
+    """Words, see ``WordFilter``."""
 
 
 class SessionIds(Request[list[str]], frozen=True):
@@ -111,7 +118,7 @@ class NodeQueries:
         control.add_handler(FindSession, self.session)
         control.add_handler(DescribeNode, self.describe)
 
-    def connections(self, request: ListConnections) -> Part:
+    async def connections(self, request: ListConnections) -> Part:
         """The connections that match all filters."""
         found: list[ConnectionInfo]
         if request.user_id is not None:
@@ -132,15 +139,23 @@ class NodeQueries:
             ),
             key=_id,
         )
+        if request.search:
+            words = WordFilter(request.search)
+            selected = [each async for each in _in_turns(selected) if _has(each, words)]
         rest = _following(selected, _id, request.after, request.limit)
         views, has_more = take(map(self._view, rest), request.limit)
         return Part(views, has_more, len(selected))
 
-    def users(self, request: ListUsers) -> Part:
+    async def users(self, request: ListUsers) -> Part:
         """The connected users."""
         scope = self._tenancy.scope(request.organization_id)
         users = self._hub.user_connections
         ids = sorted(u for u in users if any(map(scope.sees, self._hub.of_user(u))))
+        if request.search:
+            words = WordFilter(request.search)
+            found = [each async for each in _in_turns(ids) if self._is_found(each, words)]
+            # Some have left meanwhile.
+            ids = [each for each in found if any(map(scope.sees, self._hub.of_user(each)))]
         rest = _following(ids, str, request.after, request.limit)
         views, has_more = take((self._user(id_, scope) for id_ in rest), request.limit)
         return Part(views, has_more, len(ids), ids)
@@ -179,6 +194,10 @@ class NodeQueries:
         count = len(self._hub) if mine is None else len(self._hub.of_organization(mine))
         return NodeView(count, "draining" if self._manager.is_draining else "up")
 
+    def _is_found(self, user_id: str, words: WordFilter) -> bool:
+        names = {each.claims.username for each in self._hub.of_user(user_id)}
+        return words.admits(user_id, *names)
+
     def _view(self, connection: ConnectionInfo) -> dict[str, Any]:
         return {**connection.view(), "node": self._node}
 
@@ -206,6 +225,28 @@ def _following(
     """The items after a key, one more than the limit."""
     start = 0 if after is None else bisect_right(items, after, key=key)
     return items[start : start + limit + 1]
+
+
+async def _in_turns(items: Sequence[T]) -> AsyncIterator[T]:
+    """The items; other tasks get their turn meanwhile."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % SEARCHED == 0:
+            await asyncio.sleep(0)
+
+
+def _has(connection: ConnectionInfo, words: WordFilter) -> bool:
+    """Whether a connection has all words: ids, name, sessions, address, program."""
+    claims = connection.claims
+    return words.admits(
+        connection.connection_id,
+        claims.sub,
+        claims.username,
+        claims.organization_id,
+        connection.remote_ip,
+        connection.user_agent,
+        *(connection.sessions or ()),
+    )
 
 
 def _id(connection: ConnectionInfo) -> str:

@@ -83,6 +83,22 @@ class NodePageQuery(PageQuery, kw_only=True):
     node: NodeParameter | None = None
 
 
+class SearchedPageQuery(NodePageQuery, kw_only=True):
+    """Page of a list whose items are found by words."""
+
+    search: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=128,
+                description="words, or parts of them, that an item has in its ids and names",
+            ),
+        ]
+        | None
+    ) = None
+
+
 def parse_pairs(query: str) -> Pairs:
     """Parse a raw query string; raises ``BadRequest`` for broken escapes and UTF-8.
 

@@ -10,7 +10,7 @@ from wsserver.protocol.types import Id, UserId
 from wsserver.web.api.answers import Answer, ClusterAnswer, ClusterListing, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
-from wsserver.web.api.queries import NodePageQuery
+from wsserver.web.api.queries import SearchedPageQuery
 
 RESOURCE = Resource("Connections")
 
@@ -57,7 +57,7 @@ class Disconnected(ClusterAnswer):
     disconnected: int
 
 
-class ConnectionsQuery(NodePageQuery, kw_only=True):
+class ConnectionsQuery(SearchedPageQuery, kw_only=True):
     """Filters of connections; a connection has to match all of them."""
 
     user_id: UserId | None = None
@@ -108,6 +108,7 @@ async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
         organization_id=query.organization_id,
         endpoint=query.endpoint,
         node=query.node,
+        search=query.search,
     )
 
 

@@ -24,7 +24,14 @@ from wsserver.web.api.answers import (
 )
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
-from wsserver.web.api.queries import Limit, Moment, NodePageQuery, moment_of, time_range
+from wsserver.web.api.queries import (
+    Limit,
+    Moment,
+    NodePageQuery,
+    SearchedPageQuery,
+    moment_of,
+    time_range,
+)
 from wsserver.web.resources.connections import CONNECTIONS_EXAMPLE, Connections
 
 RESOURCE = Resource("Sessions")
@@ -192,7 +199,7 @@ class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     ] = "false"
 
 
-class SessionsQuery(NodePageQuery, kw_only=True):
+class SessionsQuery(SearchedPageQuery, kw_only=True):
     """Page of the active sessions, or of those with a state or holder."""
 
     state: SessionState | None = None
@@ -223,7 +230,9 @@ async def _list_sessions(context: WebContext, call: Call) -> dict[str, Any]:
     With ``state`` or ``holder`` all sessions, also without connections: the 5000 changed last.
     """
     query = call.query
-    return await context.admin_queries.sessions(call.caller, query.window, query.node, query.wanted)
+    return await context.admin_queries.sessions(
+        call.caller, query.window, query.node, query.wanted, query.search
+    )
 
 
 @RESOURCE.endpoint("GET /sessions/{session_id}", "connections:read", Session, errors=("not_found",))

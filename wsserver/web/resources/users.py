@@ -11,7 +11,7 @@ from wsserver.protocol.types import SessionState
 from wsserver.web.api.answers import Answer, ClusterAnswer, ClusterListing, Listing, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
-from wsserver.web.api.queries import NodePageQuery, PageQuery
+from wsserver.web.api.queries import NodePageQuery, PageQuery, SearchedPageQuery
 from wsserver.web.http.replies import Reply
 from wsserver.web.resources.connections import (
     CONNECTIONS_EXAMPLE,
@@ -192,12 +192,18 @@ async def _list_unread(context: WebContext, call: Call) -> dict[str, Any]:
 
 
 @RESOURCE.endpoint(
-    "GET /online-users", "connections:read", OnlineUsers, query=NodePageQuery, errors=("not_found",)
+    "GET /online-users",
+    "connections:read",
+    OnlineUsers,
+    query=SearchedPageQuery,
+    errors=("not_found",),
 )
 async def _list_online(context: WebContext, call: Call) -> dict[str, Any]:
     """List connected users."""
     query = call.query
-    return await context.admin_queries.online_users(call.caller, query.window, query.node)
+    return await context.admin_queries.online_users(
+        call.caller, query.window, query.node, query.search
+    )
 
 
 @RESOURCE.endpoint(

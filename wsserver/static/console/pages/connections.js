@@ -81,6 +81,7 @@ async function showAll({ root, query, signal, account, router, shell }) {
   const reload = keepLoaded({
     path: "/connections",
     name: "connections",
+    isSearched: true,
     query: () => filters,
     table,
     note,

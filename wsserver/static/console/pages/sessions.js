@@ -118,6 +118,7 @@ function showAll({ root, query, signal, account, router, shell }) {
   const reload = keepLoaded({
     path: "/sessions",
     name: "sessions",
+    isSearched: true,
     query: () => filters,
     table,
     note,

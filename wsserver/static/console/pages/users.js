@@ -78,7 +78,15 @@ function showAll({ root, query, signal, account, router, shell }) {
     note,
     table.element,
   );
-  const reload = keepLoaded({ path: "/online-users", name: "users", table, note, signal, shell });
+  const reload = keepLoaded({
+    path: "/online-users",
+    name: "users",
+    isSearched: true,
+    table,
+    note,
+    signal,
+    shell,
+  });
 }
 
 /** Enter in the search opens the user of that id, who may be offline. */

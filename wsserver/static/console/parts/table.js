@@ -27,6 +27,7 @@ export class DataTable {
   #headers = new Map();
   #pager;
   #more = null; // what is known about rows that are not loaded
+  #source = null; // what searches and turns a list that is not loaded
   #draw = oncePerFrame(() => this.#render());
 
   /**
@@ -50,7 +51,10 @@ export class DataTable {
       "aria-label": `${t("search")}: ${label}`,
       placeholder: t("search"),
     });
-    this.#search.addEventListener("input", () => this.#change({ q: this.#search.value, page: 1 }));
+    this.#search.addEventListener("input", () => {
+      this.#change({ q: this.#search.value, page: 1 });
+      this.#source?.onSearch();
+    });
     const download = h(
       "button",
       { type: "button", className: "quiet", onclick: () => this.#download(file) },
@@ -87,12 +91,25 @@ export class DataTable {
    * Show these rows from now on.
    *
    * @param {object[]} rows
-   * @param {{total?: number, isCut?: boolean, isLoading?: boolean}} [more] about rows that are not here
+   * @param {{total?: number, isCut?: boolean, isLoading?: boolean, isFound?: boolean,
+   *   page?: {number: number, hasNext: boolean}}} [more]
+   *   about rows that are not here; `isFound`: these are those that the server has found; `page`: these
+   *   are one page of them, in the server's order
    */
   set(rows, more = null) {
     this.#rows = rows;
     this.#more = more;
     this.#draw();
+  }
+
+  /** The words that are searched for. */
+  get words() {
+    return this.#state.q.trim();
+  }
+
+  /** @param {{onSearch: () => void, onTurn: (step: number) => void, readAll: () => Promise<object[]>}} source */
+  follow(source) {
+    this.#source = source;
   }
 
   #header(column) {
@@ -138,15 +155,17 @@ export class DataTable {
       }
       return text;
     };
-    const found = searched(this.#rows, this.#state.q, textOf);
+    const words = this.#more?.isFound ? "" : this.#state.q;
+    const found = searched(this.#rows, words, textOf);
     const key = this.#state.sort.replace(/^-/, "");
     const column = columns.find((each) => each.key === key) ?? columns[0];
     return sorted(found, column.value, this.#state.sort.startsWith("-"));
   }
 
   #render() {
-    const found = this.#found();
-    const shown = paged(found, this.#state.page, SIZE);
+    const page = this.#more?.page;
+    const found = page ? this.#rows : this.#found();
+    const shown = page ? this.#placed(page) : paged(found, this.#state.page, SIZE);
     const { keyOf, columns, empty } = this.#options;
     const lines = new Map();
     for (const row of shown.rows) {
@@ -166,11 +185,20 @@ export class DataTable {
     replaceAll(this.#body, elements);
     for (const [key, header] of this.#headers) {
       const direction = { [key]: "ascending", [`-${key}`]: "descending" }[this.#state.sort];
-      if (direction) header.setAttribute("aria-sort", direction);
+      const sort = header.firstElementChild;
+      sort.disabled = Boolean(page); // the server has an order of its own
+      if (direction && !page) header.setAttribute("aria-sort", direction);
       else header.removeAttribute("aria-sort");
     }
     this.#showNote(found.length, shown);
     this.#showPager(shown);
+  }
+
+  /** Where the rows are in the list of the server. */
+  #placed({ number, hasNext }) {
+    const from = (number - 1) * SIZE + 1;
+    const last = Math.max(number + hasNext, Math.ceil(this.#more.total / SIZE));
+    return { rows: this.#rows, page: number, last, from, to: from + this.#rows.length - 1, hasNext };
   }
 
   /** The line of a row; the one that is there is kept, as the focus may be in it. */
@@ -190,7 +218,11 @@ export class DataTable {
   #showNote(found, { from, to }) {
     const all = this.#more?.total ?? this.#rows.length;
     const parts = [];
-    if (this.#state.q)
+    if (this.#more?.page) {
+      parts.push(t("rows_shown", { from, to, n: count(all) }), t("by_id"));
+    } else if (this.#more?.isFound) {
+      parts.push(t("rows_shown", { from, to, n: count(all) }));
+    } else if (this.#state.q)
       parts.push(t("rows_found", { from, to, n: count(found), all: count(this.#rows.length) }));
     else parts.push(t("rows_shown", { from, to, n: count(found) }));
     if (this.#more?.isLoading)
@@ -198,12 +230,14 @@ export class DataTable {
     else if (this.#more?.isCut)
       parts.push(t("cut", { n: count(this.#rows.length), all: count(all) }));
     setText(this.#note, parts.join(" · "));
-    this.#search.placeholder = t("search_hint", { n: count(this.#rows.length) });
+    const n = count(this.#more?.page ? all : this.#rows.length);
+    this.#search.placeholder = this.#more?.isFound ? t("search") : t("search_hint", { n });
   }
 
-  #showPager({ page, last }) {
+  #showPager({ page, last, hasNext }) {
     if (last === 1) return this.#pager.replaceChildren();
-    const go = (to) => this.#change({ page: to });
+    const go = (to) =>
+      this.#more?.page ? this.#source.onTurn(to - page) : this.#change({ page: to });
     if (!this.#pager.childElementCount) {
       fill(
         this.#pager,
@@ -223,13 +257,14 @@ export class DataTable {
     const [back, text, next] = this.#pager.children;
     back.disabled = page === 1;
     back.onclick = () => go(page - 1);
-    next.disabled = page === last;
+    next.disabled = page === last || hasNext === false;
     next.onclick = () => go(page + 1);
     setText(text, `${count(page)} / ${count(last)}`);
   }
 
-  #download(file) {
-    const text = csvOf(this.#options.columns, this.#found());
+  async #download(file) {
+    const rows = this.#more?.page ? await this.#source.readAll() : this.#found();
+    const text = csvOf(this.#options.columns, rows);
     const url = URL.createObjectURL(new Blob(["\ufeff", text], { type: "text/csv" }));
     const time = timeOf(Date.now()).replaceAll(":", "");
     h("a", { href: url, download: `${file}-${time}.csv` }).click();

@@ -7,6 +7,7 @@ export const TEXTS = {
   search_hint: ["Search in all {n} rows", "在全部 {n} 行中搜索"],
   rows_shown: ["{from}–{to} of {n}", "{from}–{to} / {n}"],
   rows_found: ["{from}–{to} of {n} found in {all}", "{from}–{to} / 在 {all} 中找到 {n}"],
+  by_id: ["in the order of ids: search to sort", "按 ID 排列：搜索后可排序"],
   none: ["Nothing here.", "这里没有内容。"],
   none_found: ["Nothing found.", "没有找到。"],
   previous: ["Previous", "上一页"],
