@@ -440,6 +440,10 @@ export interface Stats {
   answers: AnswerFigures;
   /** by channel, of the whole server */
   notifications: Record<string, ChannelFigures>;
+  /** of the extension */
+  files?: Record<string, number>;
+  /** of the extension */
+  responders?: Record<string, number>;
   /** nodes that did not answer in time; only if there are any */
   unreachable?: string[];
 }

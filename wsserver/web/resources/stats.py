@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from wsserver.clock import rfc3339
 from wsserver.errors import BadRequest
@@ -87,6 +87,8 @@ class Stats(ClusterAnswer):
     notifications: Annotated[
         dict[str, ChannelFigures], Meta(description="by channel, of the whole server")
     ]
+    files: Annotated[dict[str, int], Meta(description="of the extension")] | UnsetType = UNSET
+    responders: Annotated[dict[str, int], Meta(description="of the extension")] | UnsetType = UNSET
 
 
 class Snapshot(Answer):
