@@ -42,7 +42,14 @@ export interface Result<R> {
 }
 
 /** A kept push, as in `messages` of `history`, `session_joined` and `resumed`. */
-export type KeptPush = Kept<NewMessagePush | NotificationPush | CustomPush>;
+export type KeptPush = Kept<
+  | NewMessagePush
+  | MessageUpdatedPush
+  | MessageDeletedPush
+  | AnswerEndedPush
+  | NotificationPush
+  | CustomPush
+>;
 """
 EXTENSIONS = load_extensions(Settings())
 """The built-in ones."""

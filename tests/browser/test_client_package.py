@@ -32,6 +32,13 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
+def readme(language: str) -> str:
+    """The code in the package's README in this language."""
+    text = (PACKAGE / "README.md").read_text()
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return str(found)
+
+
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """A copy of the package, in which something may be installed."""
@@ -72,6 +79,9 @@ def test_the_package_has_the_version_and_the_license_of_the_server() -> None:
     assert described["version"] == __version__
     assert f'VERSION = "{__version__}"' in (PACKAGE / "src" / "recorder.js").read_text()
     assert "dependencies" not in described
+    entries = [name for name in described["exports"] if not name.endswith((".css", ".json"))]
+    text = (PACKAGE / "README.md").read_text()
+    assert [name for name in entries if f"`@wsserver/client{name[1:]}`" not in text] == []
     assert (PACKAGE / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
     for conditions in described["exports"].values():
         for path in [conditions] if isinstance(conditions, str) else conditions.values():
@@ -103,10 +113,12 @@ def test_the_examples_of_the_documentation_do_what_they_say(package: Path, tmp_p
     environ = {**os.environ, "PROJECT": str(project)}
     subprocess.run(["sh", "-ec", script], cwd=tmp_path, env=environ, check=True, timeout=60)
     (project / "chat.test.js").write_text(block("docs/browser.rst", "chat.test.js").text)
-    run(project, "node", "--test", "chat.test.js")
+    (project / "readme.test.js").write_text(readme("js"))
+    run(project, "node", "--test", "chat.test.js", "readme.test.js")
     for name in ("typed.ts", "setup.ts"):
         example = block("docs/browser.rst", name).text
         (package / "tests" / "types" / f"documented_{name}").write_text(example)
+    (package / "tests" / "types" / "documented_readme.ts").write_text(readme("ts"))
     install(package, "ci")
     run(package, "npm", "run", "types")
 

@@ -13,7 +13,14 @@ export interface Result<R> {
 }
 
 /** A kept push, as in `messages` of `history`, `session_joined` and `resumed`. */
-export type KeptPush = Kept<NewMessagePush | NotificationPush | CustomPush>;
+export type KeptPush = Kept<
+  | NewMessagePush
+  | MessageUpdatedPush
+  | MessageDeletedPush
+  | AnswerEndedPush
+  | NotificationPush
+  | CustomPush
+>;
 
 /** The first push of every connection. */
 export interface ConnectionEstablished {

@@ -102,9 +102,9 @@ export class FakeServer {
     fields: Omit<Pushes[T], "type" | "timestamp">,
     target?: { user?: string; session?: string },
   ): Pushes[T];
-  push(
-    type: string,
-    fields?: Omit<CustomPush, "type" | "timestamp">,
+  push<T extends string>(
+    type: T extends keyof Pushes ? never : T,
+    fields?: Partial<Omit<CustomPush, "type" | "timestamp">>,
     target?: { user?: string; session?: string },
   ): CustomPush;
 

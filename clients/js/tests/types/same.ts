@@ -38,6 +38,7 @@ type Members<T> = {
 same<keyof typeof made, keyof typeof written>(true);
 same<Members<made.WsClient>, Members<written.WsClient>>(true);
 same<Members<made.WsError>, Members<written.WsError>>(true);
+same<Members<made.Answer>, Members<written.Answer>>(true);
 same<
   keyof NonNullable<ConstructorParameters<typeof made.WsClient>[0]>,
   keyof NonNullable<ConstructorParameters<typeof written.WsClient>[0]>
@@ -90,6 +91,11 @@ same<Properties<typeof madeVue.WsConversationList>, Properties<typeof writtenVue
   true,
 );
 same<Properties<typeof madeVue.WsHolder>, Properties<typeof writtenVue.WsHolder>>(true);
+same<Properties<typeof madeVue.WsTyping>, Properties<typeof writtenVue.WsTyping>>(true);
+same<
+  Properties<typeof madeVue.WsConnectionStatus>,
+  Properties<typeof writtenVue.WsConnectionStatus>
+>(true);
 same<
   keyof ReturnType<typeof madeVue.useConversations>,
   keyof ReturnType<typeof writtenVue.useConversations>
@@ -107,6 +113,11 @@ same<
 same<Properties<typeof madeVueCalls.WsCall>, Properties<typeof writtenVueCalls.WsCall>>(true);
 same<keyof typeof madeCallTexts.CALL_TEXTS, writtenVueCalls.CallTextName>(true);
 same<keyof typeof madeVueFiles, keyof typeof writtenVueFiles>(true);
+same<Properties<typeof madeVueFiles.WsUploads>, Properties<typeof writtenVueFiles.WsUploads>>(true);
+same<
+  Properties<typeof madeVueFiles.WsAttachment>,
+  Properties<typeof writtenVueFiles.WsAttachment>
+>(true);
 same<keyof typeof madeFileTexts.FILE_TEXTS, writtenVueFiles.FileTextName>(true);
 same<keyof typeof madeVuePreferences, keyof typeof writtenVuePreferences>(true);
 same<

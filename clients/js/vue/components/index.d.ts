@@ -26,6 +26,9 @@ type Slot<Given = {}> = (given: Given) => VNodeChild;
 
 type OfMessage = { entry: MessageEntry; message: ChatMessage };
 
+/** The same of a message that may be deleted: then it has neither sender nor content. */
+type OfAny = { entry: MessageEntry; message: MessageEntry["message"] };
+
 /** A session: what `useSession` gave, or an id. */
 type OfSession = { session?: Session | null; sessionId?: string | null };
 
@@ -42,20 +45,20 @@ export const WsMessageList: WsComponent<
   },
   {
     /** In place of the bubble. */
-    message: Slot<OfMessage>;
+    message: Slot<OfAny>;
     /** What is in the bubble. */
     content: Slot<OfMessage>;
     /** The same of a message that is a file: for `WsAttachment`. */
     file: Slot<OfMessage>;
     /** Above the first of several messages. */
-    sender: Slot<OfMessage>;
-    avatar: Slot<OfMessage>;
+    sender: Slot<OfAny>;
+    avatar: Slot<OfAny>;
     /** Before the time. */
     meta: Slot<OfMessage>;
     /** Below a message that could not be sent. */
     failed: Slot<OfMessage>;
     /** Of a message that is sent: buttons of your own in place of `actions`. */
-    actions: Slot<OfMessage>;
+    actions: Slot<OfAny>;
     day: Slot<{ day: string }>;
     empty: Slot;
     error: Slot<{ error: Error }>;
