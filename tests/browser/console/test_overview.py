@@ -59,6 +59,26 @@ async def test_each_plot_has_its_numbers_as_a_table(console: Console, server: Se
 
 
 @pytest.mark.gen_test
+async def test_a_line_is_hidden_by_its_name_below_the_plot(
+    console: Console, server: Server
+) -> None:
+    await store_history(server)
+    async with console.page() as page:
+        plot = page.locator(".plot", has_text="Round trip to clients")
+        lines = plot.locator(".plot-line:not([d=''])")
+        await expect(lines).to_have_count(3)
+        p99 = plot.get_by_role("button", name="p99")
+        await p99.press("Enter")
+        await expect(lines).to_have_count(2)
+        await expect(p99).to_have_attribute("aria-pressed", "false")
+        await expect(plot.locator("svg.plot-area")).to_have_attribute(
+            "aria-label", re.compile("p99: hidden")
+        )
+        await p99.click()
+        await expect(lines).to_have_count(3)
+
+
+@pytest.mark.gen_test
 async def test_the_keyboard_moves_through_a_plot(console: Console, server: Server) -> None:
     await store_history(server)
     async with console.page("?range=1h") as page:

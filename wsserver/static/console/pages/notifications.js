@@ -34,6 +34,8 @@ const SEVERITIES = {
   error: "error",
   urgent: "error",
 };
+const typeName = (type) => (t.has(`type_${type}`) ? t(`type_${type}`) : type);
+const typePill = (type) => pill(typeName(type), SEVERITIES[type] ?? "");
 const CHANNELS = ["websocket", "push", "sms", "email"];
 const RETRIED = ["failed", "no_address", "not_configured"];
 const OPEN = ["pending", "sending"];
@@ -50,7 +52,7 @@ function showAll({ root, query, signal, router, shell, has }) {
     name: "notifications",
     columns: [
       { label: t("created"), value: (row) => at(row.created_at) },
-      { label: t("type"), value: (row) => pill(row.type, SEVERITIES[row.type] ?? "") },
+      { label: t("type"), value: (row) => typePill(row.type) },
       {
         label: t("title"),
         isTitle: true,
@@ -80,7 +82,7 @@ function showAll({ root, query, signal, router, shell, has }) {
       {
         name: "type",
         label: t("every_type"),
-        options: Object.keys(SEVERITIES).map((each) => [each, each]),
+        options: Object.keys(SEVERITIES).map((each) => [each, typeName(each)]),
       },
       { name: "user_id", label: t("user") },
       {
@@ -181,7 +183,7 @@ function factsOf(notification) {
   return facts([
     [t("title"), notification.title],
     [t("message"), h("span", { className: "message-text" }, notification.message)],
-    [t("type"), pill(notification.type, SEVERITIES[notification.type] ?? "")],
+    [t("type"), typePill(notification.type)],
     [t("template"), notification.template],
     [t("params"), notification.params && json(notification.params)],
     // A link from outside is shown, and is none: it is for the pages of the customers.

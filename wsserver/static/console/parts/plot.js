@@ -32,6 +32,7 @@ export class Plot {
   #svg = svg("svg", { class: "plot-area", height: HEIGHT, role: "img", tabindex: "0" });
   #spoken = h("p", { className: "unseen", "aria-live": "polite" });
   #legend;
+  #hidden = new Set(); // keys of the lines that are not drawn
   #cursor = svg("g", { class: "plot-cursor", "pointer-events": "none" });
   #data = { times: [], values: {}, from: 0, to: 1 };
   #width = 0;
@@ -48,9 +49,13 @@ export class Plot {
   constructor(options) {
     this.#options = options;
     this.#crosshair = options.crosshair;
-    this.#legend = options.series.map(({ label }, n) => {
+    this.#legend = options.series.map(({ key, label }, n) => {
       const value = h("b", {}, "–");
-      const item = h("li", { className: `s${n}` }, h("i", {}), h("span", {}, label), value);
+      const parts = [h("i", {}), h("span", {}, label), value];
+      const onclick = ({ currentTarget }) => this.#toggle(key, currentTarget);
+      const attributes = { type: "button", "aria-pressed": "true", title: t("hide_line"), onclick };
+      const isOnly = options.series.length === 1;
+      const item = h("li", { className: `s${n}` }, isOnly ? parts : h("button", attributes, parts));
       return { item, value };
     });
     const table = h(
@@ -73,6 +78,19 @@ export class Plot {
       this.#spoken,
     );
     this.#listen(options.signal);
+  }
+
+  /** Hide a line, or show it again; the others take all of the height. */
+  #toggle(key, button) {
+    if (!this.#hidden.delete(key)) this.#hidden.add(key);
+    const isShown = !this.#hidden.has(key);
+    button.setAttribute("aria-pressed", String(isShown));
+    button.title = t(isShown ? "hide_line" : "show_line");
+    this.#draw();
+  }
+
+  #valuesOf(key) {
+    return this.#hidden.has(key) ? [] : (this.#data.values[key] ?? []);
   }
 
   /** Show data: `times` in ms, ascending; `values[key]`: a number or null for each time. */
@@ -157,10 +175,10 @@ export class Plot {
   }
 
   #render() {
-    const { times, values, from, to } = this.#data;
+    const { times, from, to } = this.#data;
     const { series, isArea, isBinary, isWhole, axis, format } = this.#options;
     if (this.#width < LEFT + RIGHT + 20) return;
-    const lists = series.map(({ key }) => values[key] ?? []);
+    const lists = series.map(({ key }) => this.#valuesOf(key));
     const ticks = math.valueTicks(math.maximum(lists), 4, { isBinary, isWhole });
     this.#top = ticks.at(-1);
     const base = HEIGHT - BOTTOM;
@@ -237,7 +255,7 @@ export class Plot {
     if (time === null || n < 0 || this.#width === 0) return this.#cursor.replaceChildren();
     const x = this.#xOf(times[n]);
     const dots = series.map(({ key }, index) => {
-      const value = values[key]?.[n];
+      const value = this.#valuesOf(key)[n];
       if (value === null || value === undefined) return null;
       return svg("circle", { class: `s${index}`, cx: x, cy: this.#yOf(value), r: 3 });
     });
@@ -258,9 +276,9 @@ export class Plot {
 
   #summary(lists) {
     const { title, series, format } = this.#options;
-    const parts = series.map(({ label }, n) => {
+    const parts = series.map(({ key, label }, n) => {
       const list = lists[n].filter((value) => value !== null && value !== undefined);
-      if (!list.length) return `${label}: ${t("no_data")}`;
+      if (!list.length) return `${label}: ${t(this.#hidden.has(key) ? "hidden" : "no_data")}`;
       const [low, high] = [Math.min(...list), Math.max(...list)].map(format);
       return t("plot_summary", { label, now: format(list.at(-1)), low, high });
     });

@@ -110,6 +110,9 @@ export const TEXTS = {
 
   time: ["Time", "时间"],
   no_data: ["No data", "无数据"],
+  hide_line: ["Hide", "隐藏"],
+  show_line: ["Show", "显示"],
+  hidden: ["hidden", "已隐藏"],
   as_table: ["As a table", "表格"],
   as_table_of: ["{title} as a table", "{title}（表格）"],
   plot_summary: [
