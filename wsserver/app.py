@@ -283,7 +283,6 @@ def build(
         receipts=live.receipts,
         writer=live.writer,
         control=control,
-        broker=broker,
         hub=hub,
     )
     live.dispatcher.add_handlers(notifications.commands.table())

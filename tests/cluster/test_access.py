@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from scripts.backends.postgres import PostgresServer
 from scripts.backends.valkey import ValkeyProcess
-from tests.support.cluster_servers import ClusterServers
+from tests.support.cluster_servers import ClusterServers, without_messages
 from tests.support.running_server import RunningServer
 from tests.support.tokens import token
 from tests.support.waiting import poll
@@ -43,17 +42,6 @@ def pair(
 @pytest.fixture
 def nodes(pair: ClusterServers) -> Nodes:
     return pair.nodes["n1"], pair.nodes["n2"]
-
-
-@contextlib.contextmanager
-def without_messages(valkey: ValkeyProcess) -> Iterator[None]:
-    """Nothing is published: what nodes send to each other gets lost, and all else works."""
-    answer = valkey.run("ACL", "SETUSER", "default", "-publish")
-    assert answer.startswith(b"+OK"), answer
-    try:
-        yield
-    finally:
-        valkey.run("ACL", "SETUSER", "default", "+publish")
 
 
 def members(node: RunningServer, session_id: str) -> Any:

@@ -7,7 +7,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tests.support.cluster_servers import ClusterServers
+from scripts.backends.valkey import ValkeyProcess
+from tests.support.cluster_servers import ClusterServers, without_messages
 from tests.support.http_response import Response
 from tests.support.running_server import API, RunningServer
 from tests.support.tokens import token
@@ -103,6 +104,29 @@ def test_a_call_between_two_nodes(two: Two) -> None:
     assert alice.await_push("call_state")["state"] == "ended"
     for client in (alice, phone, back):
         client.close()
+
+
+def test_a_call_that_began_without_redis_rings_on_the_other_node_afterwards(
+    two: Two, shared_valkey: ValkeyProcess
+) -> None:
+    first, second = two
+    first.put("/sessions/s1/members", {"user_ids": ["alice", "bob"]}).ok  # noqa: B018
+    alice = open_client(first, bearer=token("alice"))
+    alice.call("join_session", session_id="s1")
+    with without_messages(shared_valkey):
+        poll(lambda: second.health()["checks"]["broker"]["ok"], lambda ok: not ok)
+        poll(lambda: first.health()["checks"]["broker"]["ok"], lambda ok: not ok)
+        call_id = alice.call("call", session_id="s1", media=["audio"])["call_id"]
+    poll(lambda: second.health()["checks"]["broker"]["ok"], bool)
+
+    def rings() -> bool:
+        laptop = open_client(second, bearer=token("bob"))
+        pushes = laptop.rest()
+        laptop.close()
+        return any(each.get("call_id") == call_id for each in pushes)
+
+    poll(rings, bool)
+    alice.close()
 
 
 def test_an_upload_goes_on_at_the_other_node_and_is_taken_over_there(

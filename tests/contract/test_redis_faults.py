@@ -53,7 +53,8 @@ async def publish(node: ClusterNode, id_: str) -> int:
 async def test_a_server_that_is_killed_and_started_again(valkey: ValkeyProcess) -> None:
     async with two_nodes(valkey) as (one, two):
         gaps: list[str] = []
-        one.broker.add_gap_listener(lambda: gaps.append("one"))
+        one.broker.add_gap_listener(lambda: gaps.append("broker"))
+        one.control.add_gap_listener(lambda: gaps.append("control"))
         await one.open("c1", "u1")
         await two.open("c2", "u1")
         assert await publish(one, "m1") == 2
@@ -74,7 +75,7 @@ async def test_a_server_that_is_killed_and_started_again(valkey: ValkeyProcess) 
         assert listed == [("n1", 1), ("n2", 0)]  # of n2 nothing is known any more
         valkey.start()
         await eventually(lambda: one.broker.health()["ok"] and two.broker.health()["ok"], within=8)
-        assert gaps == ["one"]
+        assert gaps == ["broker", "control"]
         await eventually(lambda: publish(one, "m3"), 2)
         await eventually(lambda: two.directory.count("u3"), 1, within=5)
         await eventually(lambda: one.directory.count("u1"), 1, within=5)

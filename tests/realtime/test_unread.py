@@ -46,14 +46,22 @@ class Store:
         return [Unread("u1", each, 0, self.counts[each], 1, 0, 0) for each in session_ids]
 
 
+class GappedControl(LocalControl):
+    """A control whose notices may have been missed."""
+
+    gap: Callable[[], None]
+
+    def add_gap_listener(self, listener: Callable[[], None]) -> None:
+        self.gap = listener
+
+
 class Node:
-    """The pushes of a node with one connection; it is the broker, too."""
+    """The pushes of a node with one connection, whose notices may have gaps."""
 
     def __init__(self) -> None:
         self.store = Store()
         self.tasks = Tasks()
-        self.control = LocalControl("node-1")
-        self.gap: Callable[[], None] = lambda: None
+        self.control = GappedControl("node-1")
         self._pushed: asyncio.Queue[Signal] = asyncio.Queue()
         hub = Hub()
         hub.add(fake_connection("u1"))
@@ -62,13 +70,9 @@ class Node:
             hub,
             self._pushed.put_nowait,
             self.control,
-            cast(Any, self),
             Clock(),
             self.tasks,
         )
-
-    def add_gap_listener(self, listener: Callable[[], None]) -> None:
-        self.gap = listener
 
     def change(self, session_id: str, count: int) -> None:
         self.store.counts[session_id] = count
@@ -88,7 +92,7 @@ async def test_a_comparison_does_not_bring_back_an_older_count() -> None:
     assert await node.pushed() == ("s1", 1, 1)
     await until(lambda: not node.tasks)
     node.store.gate.clear()
-    node.gap()
+    node.control.gap()
     await settle()  # it has read 1
     node.change("s1", 2)
     await settle()
@@ -106,11 +110,11 @@ async def test_gaps_one_after_the_other_are_looked_at_by_one_task() -> None:
     assert await node.pushed() == ("s1", 1, 1)
     node.store.gate.clear()
     for _ in range(3):
-        node.gap()
+        node.control.gap()
         await settle()
     assert len(node.tasks) == 1
     node.store.counts["s1"] = 4  # its notice was lost
-    node.gap()
+    node.control.gap()
     node.store.gate.set()
     assert await node.pushed() == ("s1", 4, 4)
     await node.tasks.cancel()

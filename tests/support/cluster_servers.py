@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from scripts.backends.valkey import ValkeyProcess
 from tests.support.running_server import RunningServer
 
 
@@ -34,3 +37,14 @@ class ClusterServers:
         """Leave no process behind."""
         for server in self.nodes.values():
             server.kill()
+
+
+@contextlib.contextmanager
+def without_messages(valkey: ValkeyProcess) -> Iterator[None]:
+    """Nothing is published: what nodes send to each other gets lost, and all else works."""
+    answer = valkey.run("ACL", "SETUSER", "default", "-publish")
+    assert answer.startswith(b"+OK"), answer
+    try:
+        yield
+    finally:
+        valkey.run("ACL", "SETUSER", "default", "+publish")

@@ -118,7 +118,6 @@ class LiveNotifications:
             receipts=live.receipts,
             writer=live.writer,
             control=live.control,
-            broker=live.broker,
             hub=live.hub,
         )
         self.queue, self.metrics, self.directory = parts.queue, parts.metrics, parts.directory

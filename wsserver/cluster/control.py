@@ -55,6 +55,9 @@ class Control(Protocol):
     def add_listener(self, kind: type[Notice], listener: Callable[[Any], None]) -> None:
         """Register the listener of a kind of notice."""
 
+    def add_gap_listener(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` when notices of other nodes may have been missed, e.g. a reconnect."""
+
     async def start(self) -> None:
         """Begin to receive; all handlers are registered."""
 

@@ -42,6 +42,9 @@ class LocalControl:
         """Register the listener of a kind of notice."""
         self._listeners.setdefault(kind, []).append(listener)
 
+    def add_gap_listener(self, listener: Callable[[], None]) -> None:
+        """Do nothing: notices are never missed."""
+
     async def start(self) -> None:
         """Do nothing: there are no other nodes."""
 

@@ -10,7 +10,6 @@ from typing import Any
 from msgspec import Struct
 
 from wsserver.clock import Clock, rfc3339
-from wsserver.cluster.broker import Broker
 from wsserver.cluster.control import Control, Notice
 from wsserver.errors import WsServerError
 from wsserver.protocol.pushes import push
@@ -71,7 +70,6 @@ class FeedPushes:
         hub: Hub,
         writer: ConnectionWriter,
         control: Control,
-        broker: Broker,
         clock: Clock,
         tasks: Tasks,
     ) -> None:
@@ -88,7 +86,7 @@ class FeedPushes:
         self._runner: asyncio.Task[Any] | None = None
         control.add_listener(FeedChanged, self._noticed)
         control.add_listener(UserErased, self.erased)
-        broker.add_gap_listener(self._look_at_all)
+        control.add_gap_listener(self._look_at_all)
 
     # What this node has committed
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
-from wsserver.cluster.broker import Broker
 from wsserver.cluster.control import Control
 from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.errors import WsServerError
@@ -96,7 +95,6 @@ class NotificationSubsystem:
         receipts: ReceiptRecorder,
         writer: ConnectionWriter,
         control: Control,
-        broker: Broker,
         hub: Hub,
     ) -> None:
         store = NotificationStore(database)
@@ -105,7 +103,7 @@ class NotificationSubsystem:
         tenant_contacts = TenantContacts(contacts, tenancy)
         self.metrics = metrics
         feed_store = FeedStore(database)
-        self.feed_pushes = FeedPushes(feed_store, hub, writer, control, broker, clock, tasks)
+        self.feed_pushes = FeedPushes(feed_store, hub, writer, control, clock, tasks)
         acknowledgements.add_read_listener(self.feed_pushes.read)
         self.queue = NotificationQueue(
             store=DeliveryStore(database, settings.digest.held_until, DeliveryRules()),

@@ -241,7 +241,7 @@ def build_live(
         retention=settings.retention,
         tail_limit_bytes=max(TAIL_LIMIT_BYTES, settings.replay_budget_bytes),
     )
-    broker.add_gap_listener(streams.changes_missed)
+    control.add_gap_listener(streams.changes_missed)
     published = PublishedMessages(events, top_talkers)
     router = Router(broker, streams, published, clock, settings.retention)
     revisions = Revisions(streams, control, clock, published.watch)
@@ -261,7 +261,7 @@ def build_live(
     participants = ParticipantStore(database, is_for)
     positions = ReadPositions(participants, broker, clock, tasks, is_alone=not database.is_shared)
     streams.add_stored_listener(positions.wrote)
-    unread = UnreadPushes(participants, hub, delivery.signal, control, broker, clock, tasks)
+    unread = UnreadPushes(participants, hub, delivery.signal, control, clock, tasks)
     streams.add_stored_listener(unread.stored)
     positions.add_listener(unread.moved)
 

@@ -89,6 +89,10 @@ class RedisControl:
         self._notices[kind.__name__] = kind
         self._listeners.setdefault(kind.__name__, []).append(listener)
 
+    def add_gap_listener(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after a reconnect."""
+        self._bus.on_gap(listener)
+
     async def start(self) -> None:
         """Connect."""
         await self._bus.start()

@@ -35,7 +35,7 @@ class DeviceAway(Notice, frozen=True):
 class Devices:
     """Hints from notices of all nodes, and the connections of this node that are in calls.
 
-    A hint that is lost or too old does no harm: storage decides.
+    A hint that is too old does no harm: storage decides. Those that were lost are learned anew.
     """
 
     def __init__(self, control: Control, limits: Limits, clock: Clock) -> None:
@@ -95,7 +95,7 @@ class Devices:
             self._control.notify(notice)
 
     def learn(self, call: Call) -> None:
-        """Note an open call from before the start of this node."""
+        """Note an open call of which this node may not have had the notices."""
         if call.state == "ringing":
             self._ring(_rings(call))
         for notice in self._away(call):

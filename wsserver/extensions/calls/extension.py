@@ -73,6 +73,11 @@ def build(context: ExtensionContext[NoOptions]) -> Part:
     commands = CallCommands(calls, devices, ice, context.access, context.pushes.post, clock)
     ConnectionEvents(calls, devices, context.tasks).listen(context.events)
 
+    def learn() -> None:
+        context.tasks.spawn(calls.learn_again(), name="open calls")
+
+    context.control.add_gap_listener(learn)
+
     async def prune() -> None:
         await store.prune(clock.wall() - settings.call_retention_days * DAY_S)
 

@@ -200,6 +200,16 @@ class Calls:
         for call in await self._store.open_calls():
             if control.all_nodes == control.node:
                 await self.lost({each.connection_id for each in call.parties})
+        await self._learn()
+
+    async def learn_again(self) -> None:
+        """Learn of the open calls whose notices this node may have missed."""
+        try:
+            await self._learn()
+        except WsServerError as error:
+            log.warning("open calls not read error=%s", error)
+
+    async def _learn(self) -> None:
         for call in await self._store.open_calls():
             self._devices.learn(call)
 

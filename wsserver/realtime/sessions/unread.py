@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from wsserver.clock import Clock, rfc3339
-from wsserver.cluster.broker import Broker, Push, Signal
+from wsserver.cluster.broker import Push, Signal
 from wsserver.cluster.control import Control, Notice
 from wsserver.errors import WsServerError
 from wsserver.protocol.pushes import push
@@ -94,7 +94,6 @@ class UnreadPushes:
         hub: Hub,
         deliver: Callable[[Signal], None],
         control: Control,
-        broker: Broker,
         clock: Clock,
         tasks: Tasks,
     ) -> None:
@@ -115,7 +114,7 @@ class UnreadPushes:
         self._users: dict[str, _User] = {}
         self._runner: asyncio.Task[Any] | None = None
         control.add_listener(UnreadChanged, self._noticed)
-        broker.add_gap_listener(self._look_at_all)
+        control.add_gap_listener(self._look_at_all)
 
     # What this node has committed
 
