@@ -31,7 +31,8 @@ export class Upload extends EventTarget {
   #address = null;
   #controller = new AbortController();
   #wake = () => {};
-  #key = crypto.getRandomValues(new Uint32Array(4)).join("-");
+  #key = randomKey();
+  #isSaying = false; // the server has the file, what belongs to it is on its way
   /** Bytes that the server has. */
   sent = 0;
   /** @type {"uploading" | "waiting" | "paused" | "done" | "failed" | "cancelled"} */
@@ -59,7 +60,7 @@ export class Upload extends EventTarget {
 
   /** Stop sending until `resume`; what the server has stays there for a day. */
   pause() {
-    if (this.state !== "uploading" && this.state !== "waiting") return;
+    if (this.#isSaying || (this.state !== "uploading" && this.state !== "waiting")) return;
     this.#set("paused");
     this.#interrupt();
   }
@@ -70,9 +71,9 @@ export class Upload extends EventTarget {
     this.#wake();
   }
 
-  /** Give up, and remove what the server has. */
+  /** Give up, and remove what the server has; too late once its message is on its way. */
   cancel() {
-    if (["done", "failed", "cancelled"].includes(this.state)) return;
+    if (this.#isSaying || ["done", "failed", "cancelled"].includes(this.state)) return;
     this.#set("cancelled");
     this.#interrupt();
     this.#forget();
@@ -117,6 +118,7 @@ export class Upload extends EventTarget {
       } catch (error) {
         if (error.details.status !== 404) throw error;
         this.#address = null; // it has expired, or is another user's
+        this.#key = randomKey(); // the former one stands for what is gone
       }
     }
     if (this.#address === null) await this.#create();
@@ -159,7 +161,12 @@ export class Upload extends EventTarget {
 
   async #finished(fileId) {
     this.#forget();
-    await this.#options.then?.(fileId);
+    this.#isSaying = true;
+    try {
+      await this.#options.then?.(fileId);
+    } finally {
+      this.#isSaying = false;
+    }
     this.#set("done");
     return fileId;
   }
@@ -249,6 +256,10 @@ async function refusal(answer) {
     status,
     temporary: status >= 500 || TEMPORARY.includes(status),
   });
+}
+
+function randomKey() {
+  return crypto.getRandomValues(new Uint32Array(4)).join("-");
 }
 
 function failure(code, message, temporary = false) {

@@ -279,7 +279,7 @@ export interface Upload extends EventTarget {
   /** Stop sending until `resume`; what the server has stays there for a day. */
   pause(): void;
   resume(): void;
-  /** Give up, and remove what the server has. */
+  /** Give up, and remove what the server has; too late once its message is on its way. */
   cancel(): void;
 }
 
