@@ -64,6 +64,12 @@ def test_set_up_copy_and_backup_work_as_they_are_written(
     }
     with ServerProcess(tmp_path, "--config", "wsserver.toml", env=env) as server:
         assert server.stop() == 0
+    orphan = tmp_path / "var/files/01/file_0123456701"
+    orphan.parent.mkdir(parents=True)
+    orphan.touch()
+    os.utime(orphan, (1e9, 1e9))
+    checked = refused("db", "check", folder=tmp_path, **env)
+    assert (checked.returncode, orphan.name in checked.stdout) == (0, True), checked.stderr
     (backup,) = block(DOCUMENT, "backup-command").commands
     said = refused("db", "backup", "wsserver.dump", folder=tmp_path, **env).stderr
     assert " ".join(here(backup)) in said
