@@ -137,6 +137,7 @@ class Supervisor:
         worker = self._spawn(1, only_checks=True)
         while not worker.channel.has_ended:
             self._read(worker, waits=True)
+        worker.channel.close()
         worker.process.wait()
         return worker.faults
 

@@ -73,7 +73,7 @@ REAP = (
 local ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '0')
 if ends > now then return 0 end
 local claim = tonumber(redis.call('HGET', KEYS[3], ARGV[1]) or '0')
-if claim < 0 or claim > now then return 0 end
+if claim > now then return 0 end
 redis.call('HSET', KEYS[3], ARGV[1], string.format('%d', now + ARGV[2]))
 return 1
 """

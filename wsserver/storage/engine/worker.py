@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -11,6 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.connection import Connection
+
+log = logging.getLogger(__name__)
 
 C = TypeVar("C")
 """The driver's connection."""
@@ -139,12 +142,19 @@ class Worker(ABC, Generic[C]):
                 if jobs is None:
                     self._idle()
                     continue
-                outcomes = self._work(db, jobs)
+                outcomes = self._attempt_work(db, jobs)
                 if outcomes is not None:
                     self._post(self._deliver, jobs, outcomes)
             self._close(db)
         finally:
             self._post(settle, stopped, None)
+
+    def _attempt_work(self, db: C, jobs: Sequence[Job]) -> list[Any] | None:
+        try:
+            return self._work(db, jobs)
+        except Exception as error:  # without this thread all later jobs would wait for ever
+            log.exception("storage thread failed name=%s jobs=%d", self._name, len(jobs))
+            return [Failure(error)] * len(jobs)
 
     def _idle(self) -> None:
         """Called (in the thread) each ``_patience_s`` while there are no jobs."""
