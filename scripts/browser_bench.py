@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import functools
-import http.server
 import json
 import os
 import secrets
@@ -18,14 +15,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from playwright.async_api import Browser, CDPSession, ViewportSize, async_playwright
 
+from scripts.served_folder import served
 from wsserver import Server, Settings
 
 PACKAGE = Path(__file__).parents[1] / "clients" / "js"
@@ -114,34 +110,6 @@ def sizes() -> dict[str, int]:
     return found
 
 
-@contextlib.contextmanager
-def served() -> Iterator[str]:
-    """The address of a page that can import the package."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path != "/":
-                return super().do_GET()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.end_headers()
-            self.wfile.write(PAGE.encode())
-            return None
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    handler = functools.partial(Quiet, directory=str(PACKAGE))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listener:
-        thread = threading.Thread(target=listener.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.server_port}"
-        finally:
-            listener.shutdown()
-            thread.join()
-
-
 async def flood(browser: Browser, url: str, kind: str, seconds: float) -> dict[str, float]:
     """Frames a second while messages arrive, into a list of this kind."""
     page = await browser.new_page(viewport={"width": 900, "height": 800})
@@ -203,7 +171,7 @@ async def measure(chromium: str, rounds: int, seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = {"sizes": sizes(), "flood": {}, "load": os.getloadavg()[0]}
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=ARGS)
-        with served() as url:
+        with served(PACKAGE, PAGE) as url:
             for kind in ("no messages", "messages, no list", "bare list", "WsMessageList"):
                 made = [await flood(browser, url, kind, seconds) for _ in range(rounds)]
                 found["flood"][kind] = middle(made)

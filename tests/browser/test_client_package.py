@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
+from scripts.served_folder import served
 from tests.support.browser_pages import NEEDS_CHROMIUM, browser
 from tests.support.rst_blocks import block
-from tests.support.vue_pages import NEEDS_NPM, PACKAGE, copy_package, install, served
+from tests.support.vue_pages import NEEDS_NPM, PACKAGE, copy_package, install
 from tests.support.web_server import StartServer, token
 from wsserver import __version__
 

@@ -18,7 +18,7 @@ pytestmark = [*NEEDS_CHROMIUM, NEEDS_NPM]
 
 CHAT = """
     const { FakeServer } = await import("@wsserver/client/testing");
-    const { createApp, h } = await import("vue");
+    const { createApp, h, ref } = await import("vue");
     const vue = await import("@wsserver/client/vue");
     window.server = new FakeServer();
     window.alice = server.client("alice");
@@ -37,7 +37,8 @@ CHAT = """
         setup() {
             vue.useWsClient(alice);
             if (LOCALE) vue.useWsLocale(LOCALE);
-            window.session = vue.useSession("s1", { limit: 6000, checkSeen: CHECK });
+            window.place = ref("s1");
+            window.session = vue.useSession(place, { limit: 6000, checkSeen: CHECK });
             return () => [
                 h("h1", { class: "ws ws-title" }, "Chat"),
                 h("header", [h(vue.WsConnectionStatus), h(vue.WsNotifications)]),
@@ -394,6 +395,19 @@ async def test_messages_are_answered_edited_and_deleted(chromium: Browser, vue_u
         await own.hover()
         await own.get_by_role("button", name="Edit").click()
         await expect(page.locator("textarea")).to_have_value("an answer")
+        # In another session it is not there, nor is it a draft afterwards.
+        for place in ("s2", "s1"):
+            await page.evaluate("(id) => (place.value = id)", place)
+            await expect(page.locator("textarea")).to_have_value("")
+            await expect(page.locator(".ws-about")).to_have_count(0)
+        await page.locator("textarea").fill("a draft")
+        await page.evaluate("place.value = 's2'")
+        await expect(page.locator("textarea")).to_have_value("")
+        await page.evaluate("place.value = 's1'")
+        await expect(page.locator("textarea")).to_have_value("a draft")
+        await page.locator("textarea").fill("")
+        await own.hover()
+        await own.get_by_role("button", name="Edit").click()
         await page.keyboard.press("Escape")
         await expect(page.locator("textarea")).to_have_value("")
         await own.hover()

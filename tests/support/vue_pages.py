@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import http.server
 import json
 import shutil
 import subprocess
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page
+
+from scripts.served_folder import served
 
 PACKAGE = Path(__file__).parents[2] / "clients" / "js"
 NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "network")
@@ -69,25 +68,6 @@ def copy_package(folder: Path) -> Path:
     """A copy of the package, in which something may be installed."""
     ignored = shutil.ignore_patterns("node_modules", "build", "var", "*.tgz")
     return shutil.copytree(PACKAGE, folder / "clients" / "js", ignore=ignored)
-
-
-@contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a folder's files."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listener:
-        thread = threading.Thread(target=listener.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.server_port}"
-        finally:
-            listener.shutdown()
-            thread.join()
 
 
 @contextlib.contextmanager

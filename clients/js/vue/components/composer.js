@@ -30,6 +30,7 @@ export const WsComposer = defineComponent({
     const text = ref("");
     const field = ref(null);
     const drafts = new Map(); // session id -> text
+    let isEdit = false; // what is written replaces a message: it is no draft
 
     const surplus = computed(() => {
       const limit = session().client.connection?.max_message_bytes ?? Infinity;
@@ -48,7 +49,7 @@ export const WsComposer = defineComponent({
     watch(
       () => session().sessionId.value,
       (next, before) => {
-        if (before) drafts.set(before, text.value);
+        if (before && !isEdit) drafts.set(before, text.value);
         text.value = drafts.get(next) ?? "";
         nextTick(fit);
       },
@@ -97,8 +98,9 @@ export const WsComposer = defineComponent({
     watch(
       () => session().target.value,
       (target) => {
+        isEdit = target?.kind === "edit";
         if (target === null) return;
-        if (target.kind === "edit") text.value = textOf(target.entry.message);
+        if (isEdit) text.value = textOf(target.entry.message);
         nextTick(() => {
           fit();
           field.value?.focus();
