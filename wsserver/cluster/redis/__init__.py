@@ -8,6 +8,7 @@ module                  what it does
 ======================  ==========================================================================
 ``link``                connections to the server, and checks that it can be used
 ``bus``                 datagrams between nodes over pub/sub, probed along the same path
+``pubsub_connection``   their connection: publishes and listens, without a general client
 ``nodes``               registry of the nodes, each with a lease
 ``broker``              publications and signals, to the nodes that follow a target
 ``control``             requests and notices
