@@ -10,7 +10,7 @@ from tests.support.live_server import Live
 from wsserver.cluster.broker import Publication, PublishResult
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.errors import Forbidden
-from wsserver.protocol.pushes import push
+from wsserver.protocol.pushes import addressed_push
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.hub import Hub
@@ -148,11 +148,11 @@ async def test_a_message_is_encoded_once_and_its_counts_add_up(
 ) -> None:
     encodings: list[str] = []
 
-    def counted(type_: str, *args: Any, **fields: Any) -> bytes:
+    def counted(type_: str, *args: Any) -> bytes:
         encodings.append(type_)
-        return push(type_, *args, **fields)
+        return addressed_push(type_, *args)
 
-    monkeypatch.setattr("wsserver.realtime.delivery.router.push", counted)
+    monkeypatch.setattr("wsserver.realtime.delivery.router.addressed_push", counted)
     bench.connection("b1").websocket.is_open = False
     sent = await bench.router.send(Message("x", {"data": 1}))
     assert sent.receipt == PublishResult(matched=5, sent=4, failed=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
@@ -197,6 +197,13 @@ def publishable_fields(body: Body, session_id: str | None) -> PublishableFields:
 def push(type_: str, timestamp: str, **members: Any) -> bytes:
     """Encode a push: its type, its members, its time."""
     return encode({"type": type_, **members, "timestamp": timestamp})
+
+
+def addressed_push(
+    type_: str, timestamp: str, message_id: str, members: Mapping[str, Any]
+) -> bytes:
+    """Encode a push with an id; for the path of every message, without copies of the members."""
+    return encode({"type": type_, "id": message_id, **members, "timestamp": timestamp})
 
 
 def positioned(push: bytes, stream: str, epoch: str, offset: int) -> bytes:

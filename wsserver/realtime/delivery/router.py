@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.broker import Broker, Outcome, Publication, PublishResult
 from wsserver.protocol.ids import new_id
-from wsserver.protocol.pushes import push
+from wsserver.protocol.pushes import addressed_push, push
 from wsserver.realtime.delivery.published import PublishedMessages
 from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.streams.append_queue import Outcomes
@@ -106,7 +106,10 @@ class Router:
         message_id = message.message_id
         if not message_id and message.is_addressed:
             message_id = new_id("msg", wall)
-        members = {"id": message_id, **message.members} if message.is_addressed else message.members
-        payload = push(message.type, rfc3339(wall), **members)
+        type_, members = message.type, message.members
+        if message.is_addressed:
+            payload = addressed_push(type_, rfc3339(wall), message_id, members)
+        else:
+            payload = push(type_, rfc3339(wall), **members)
         message.size_bytes = len(payload)
         return message_id, payload

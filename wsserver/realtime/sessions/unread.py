@@ -126,7 +126,8 @@ class UnreadPushes:
     def changed(self, session_id: str) -> None:
         """What is unread in a session has changed, to any of its users."""
         self._outgoing[session_id] = None
-        self._send_soon()
+        if not self._is_sending:
+            self._send_soon()
 
     def moved(self, session_id: str, user_id: str) -> None:
         """The read position of a user has moved."""

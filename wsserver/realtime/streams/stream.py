@@ -100,11 +100,13 @@ class Stream:
     def published(self, entry: CachedMessage) -> None:
         """Add the next message of the stream, which is about to be published."""
         self.head = entry.offset
-        if self._tail is None:
-            self._tail = deque()
-        self._tail.append(entry)
+        tail = self._tail
+        if tail is None:
+            tail = self._tail = deque()
+        tail.append(entry)
         self.tail_bytes += len(entry.payload)
-        self._shrink()
+        if len(tail) > self._tail_limit or self.tail_bytes > self._tail_limit_bytes:
+            self._shrink()
 
     def _shrink(self) -> None:
         """Remove the oldest messages beyond the limits."""

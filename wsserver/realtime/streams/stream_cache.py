@@ -121,10 +121,12 @@ class StreamCache:
 
     def _grown(self, stream: Stream, before: int) -> None:
         """Update the byte count and evict messages; those of the last used stream always stay."""
-        name = stream.name
+        name, tails = stream.name, self._tails
         self._streams.move_to_end(name)
-        self._tails[name] = stream
-        self._tails.move_to_end(name)
+        if name in tails:
+            tails.move_to_end(name)
+        else:
+            tails[name] = stream
         self.tail_bytes += stream.tail_bytes - before
         while self.tail_bytes > TAILS_LIMIT_BYTES and len(self._tails) > 1:
             _, evicted = self._tails.popitem(last=False)
