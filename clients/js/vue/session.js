@@ -305,8 +305,13 @@ export function useSession(
     }, PRESENCE_MS);
   }
 
-  on(client, "ws:open", () => {
-    if (id !== null && !client.sessions.includes(id)) join();
+  on(client, "ws:open", ({ user_id: present }) => {
+    const isOther = entries.userId !== undefined && entries.userId !== present;
+    if (isOther) {
+      run += 1;
+      clear(); // as the other user sees it
+    }
+    if (id !== null && (isOther || !client.sessions.includes(id))) join();
   });
   on(client, "ws:rejoined", (detail) => isOurs(detail) && lookAround());
   on(client, "ws:lost", (detail) => {

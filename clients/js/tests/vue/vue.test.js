@@ -392,6 +392,29 @@ test("nothing of one user is shown or told for the next one on the page", async 
   unmount();
 });
 
+test("a session is shown to the next user of the page as that one sees it", async () => {
+  const server = new FakeServer();
+  let who = "alice";
+  const client = server.client("alice", { tokenProvider: () => who });
+  const session = mount(client, () => useSession("s1"));
+  await client.connect();
+  await until(() => session.isJoined.value);
+  await session.send("mine");
+  server.refuse("send_message", "forbidden");
+  await session.send("not sent");
+  assert.deepEqual(contents(session), ["mine", "not sent"]);
+
+  who = "bob";
+  server.disconnect();
+  await until(() => client.connection?.user_id === "bob" && session.isJoined.value);
+  await server.idle();
+  const shown = session.messages.value.map(({ isOwn, message }) => [isOwn, message.content]);
+  assert.deepEqual(shown, [[false, "mine"]]);
+  assert.equal(session.error.value, null);
+  session.unmount();
+  client.close();
+});
+
 test("pop-ups that nobody closes are held up to a limit", async () => {
   const server = new FakeServer();
   const client = server.client("alice");
