@@ -40,6 +40,16 @@ async def test_a_ticket_signs_in_and_leaves_the_address(console: Console, server
 
 
 @pytest.mark.gen_test
+async def test_the_live_feed_comes_although_its_module_could_not_be_loaded_at_first(
+    console: Console,
+) -> None:
+    async with console.page("/audit", requests_fail=True) as page:
+        await page.route("**/static/client.js", lambda route: route.abort(), times=1)
+        await page.reload()
+        await expect(page.locator("#feed")).to_have_text("Live")
+
+
+@pytest.mark.gen_test
 async def test_a_token_is_asked_for_until_one_is_accepted(console: Console, server: Server) -> None:
     async with faultless_page(console.chromium) as page:
         await page.goto(f"{url_of(server)}/console/trace")

@@ -3,12 +3,15 @@
 import { post } from "./api.js";
 
 const ALWAYS = ["alert_*"];
+const AGAIN_MS = 3000; // after the client could not be loaded
 
 /**
  * Events: `stats` (the push `stats_update`), `event` (one event), `push` (any other push), `state`.
  */
 export class Feed extends EventTarget {
   #client = null;
+  #failures = 0; // of loading the client
+  #timer = 0;
   #wanted = { events: ALWAYS, interval_s: 5 };
 
   /** `idle`, `connecting`, `open`, `waiting` or `closed`, as of the client. */
@@ -21,10 +24,13 @@ export class Feed extends EventTarget {
     this.#setState("connecting");
     let WsClient;
     try {
-      ({ WsClient } = await import("../../client.js")); // the page does not wait for it
+      // The page does not wait for it. Browsers remember a module that failed by its address.
+      ({ WsClient } = await import(`../../client.js${this.#failures ? `?${this.#failures}` : ""}`));
     } catch (error) {
       this.reason = error.message;
-      this.#setState("closed");
+      this.#failures += 1;
+      this.#setState("waiting");
+      this.#timer = setTimeout(() => this.start(), AGAIN_MS);
       return;
     }
     const client = new WsClient({
@@ -47,6 +53,7 @@ export class Feed extends EventTarget {
   }
 
   stop() {
+    clearTimeout(this.#timer);
     this.#client?.close();
     this.#client = null;
   }
