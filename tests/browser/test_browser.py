@@ -167,6 +167,15 @@ async def test_the_chat_tester_counts_down_to_the_next_try_and_says_why(
         await page.click("#disconnect")
         await expect(page.locator("#state")).to_have_attribute("data-state", "closed")
         await expect(page.locator("#access")).to_be_visible()
+        # One that was put out by a newer connection waits for no time, but for that one's end.
+        await page.fill("#token", token("ops", "admin"))
+        await page.press("#token", "Enter")
+        await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+        reason = "evicted: a newer connection of the user"
+        connection = only_connection(server, "ops")
+        server.system.manager.close(connection, CloseCode.CONNECTION_LIMIT, reason)
+        await expect(page.locator("#state-text")).to_contain_text("another one has this place")
+        await expect(page.locator("#lines")).to_contain_text(f"Connection closed: 4504 {reason}")
 
 
 # client.js

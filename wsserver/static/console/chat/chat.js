@@ -111,13 +111,15 @@ function listen(mine) {
   });
   on("ws:error", ({ error }) => live.add({ type: "ws.error", data: { text: error.message } }));
   on("ws:close", ({ code, reason, willReconnect, delayMs }) => {
+    const isTimed = willReconnect && delayMs !== null; // else when another connection has gone
     const s = Math.ceil((delayMs ?? 0) / 1000);
     live.add({
       type: "ws.close",
-      data: { text: text(willReconnect ? "closed_again" : "closed", { code, reason, s }) },
+      data: { text: text(isTimed ? "closed_again" : "closed", { code, reason, s }) },
     });
     byId("state").title = `${code} ${reason}`.trim();
-    if (willReconnect) countDown(delayMs);
+    if (isTimed) countDown(delayMs);
+    else if (willReconnect) byId("state-text").textContent = text("state_evicted");
     else if (code !== 1000 && reason !== NO_CREDENTIAL) {
       closed = toast(text("closed", { code, reason }), { kind: "error", stays: true });
     }

@@ -55,6 +55,7 @@ const EN = {
   state_connecting: "Connecting …",
   state_open: "Connected",
   state_waiting: "Reconnecting in {s} s",
+  state_evicted: "Too many connections: another one has this place",
   state_closed: "Disconnected",
 
   closed: "Connection closed: {code} {reason}",
@@ -146,6 +147,7 @@ const ZH = {
   state_connecting: "正在连接……",
   state_open: "已连接",
   state_waiting: "{s} 秒后重连",
+  state_evicted: "连接数过多：已被其他连接取代",
   state_closed: "已断开",
 
   closed: "连接已关闭：{code} {reason}",
