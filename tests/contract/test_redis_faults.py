@@ -17,7 +17,7 @@ from tests.support.certificates import Authority
 from tests.support.cluster_nodes import ClusterNode, RedisCluster, eventually
 from wsserver.cluster.broker import Publication, PublishResult
 from wsserver.cluster.control import Request
-from wsserver.cluster.directory import Change
+from wsserver.cluster.directory import Change, LostConnection
 from wsserver.cluster.errors import NodeNameTaken
 from wsserver.cluster.redis import bus
 from wsserver.cluster.redis.link import TIMEOUT_S, RedisLink, RedisUnusable
@@ -218,6 +218,34 @@ async def test_a_lost_node_refuses_nobody_and_its_connections_end(valkey: Valkey
         assert states == {"a": "up", "b": "up", "c": "lost"}
         await asyncio.sleep(2.5)
         assert len(lost) == 5  # by one node, once
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_lost_node_that_is_back_keeps_the_connections_it_has_entered_again(
+    valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another node is taking them out, which takes long for a node with many."""
+    monkeypatch.setattr("wsserver.cluster.redis.directory_upkeep.AT_ONCE", 4)  # one by one
+    cluster = RedisCluster(valkey.url)
+    async with cluster.node("a") as a:
+        lost: list[str] = []
+
+        def come_back(each: LostConnection) -> None:
+            lost.append(each.connection.connection_id)
+            valkey.run("ZADD", "wsserver:{nodes}:leases", "9999999999999", "c")
+
+        a.directory.add_lost_listener(come_back)
+        async with cluster.vanishing("c") as c:
+            for number in range(5):
+                await c.open(f"c{number}", f"u{number}")
+        await eventually(lambda: len(lost), 1, within=20)
+        assert {each.node: each.state for each in await a.directory.nodes()}["c"] == "up"
+        # The node that takes them out has gone on to its next period.
+        renewed = upkeep(a)._renewed_at
+        await eventually(lambda: upkeep(a)._renewed_at > renewed, within=10)
+        left = {each.connection_id for each in await a.directory.connections(EVERYONE)}
+        assert left == {f"c{number}" for number in range(5)} - set(lost)
+        assert len(left) == 4
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -171,7 +171,7 @@ class DirectoryUpkeep:
             if node.is_living:
                 continue
             if await self._registry.claim_reaping(node.name):
-                await self._remove_all(node.name, OPEN, self._report)
+                await self._remove_all(node.name, OPEN, self._report, while_lost=True)
             if node.lost_s > REMEMBERED_S:
                 await self._registry.forget(node)
         await self._settle()
@@ -287,11 +287,24 @@ class DirectoryUpkeep:
                 log.exception("lost connection not handled")
 
     async def _remove_all(
-        self, node: str, mode: str, report: Callable[[LostConnection], None]
+        self,
+        node: str,
+        mode: str,
+        report: Callable[[LostConnection], None],
+        *,
+        while_lost: bool = False,
     ) -> None:
-        """Take out the connections of a node that has ended."""
+        """Take out the connections of a node that has ended.
+
+        ``while_lost``: no more of them once the node is back, as it has entered them again.
+        """
         values: list[Any] = await self._link.commands.hvals(self._node_key(node))
-        await self._remove(node, [decoded(each) for each in values], mode, report)
+        records = [decoded(each) for each in values]
+        await self._remove(node, records, mode, report, while_lost=while_lost)
+
+    async def _is_lost(self, node: str) -> bool:
+        await self._registry.refresh()
+        return node in self._registry.lost
 
     async def _remove(
         self,
@@ -299,8 +312,13 @@ class DirectoryUpkeep:
         records: list[ConnectionRecord],
         mode: str,
         report: Callable[[LostConnection], None],
+        *,
+        while_lost: bool = False,
     ) -> None:
         for start in range(0, len(records), AT_ONCE // 4):
+            if while_lost and start > 0 and not await self._is_lost(node):
+                log.info("node is back, its other connections stay node=%s", node)
+                return
             some = records[start : start + AT_ONCE // 4]
             commands: list[Command] = []
             for each in some:
