@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.support.live_server import Live, MakeLive
 from wsserver.realtime.access.memberships import Members
+from wsserver.storage.tables.access_lists import MemberChange
 
 
 @pytest.mark.gen_test
@@ -27,8 +28,9 @@ async def test_a_list_replaces_another_and_survives_a_restart(
 
 
 class NoStore:
-    async def replace(self, *_: object) -> None:
+    async def replace(self, *_: object) -> MemberChange:
         """Keep nothing."""
+        return MemberChange([], [])
 
 
 @given(st.lists(st.tuples(st.sampled_from("st"), st.sets(st.sampled_from("abc"))), max_size=12))
