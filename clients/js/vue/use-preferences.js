@@ -18,7 +18,10 @@ export function useNotificationPreferences({ client = useWsClient() } = {}) {
   let stored = null; // as the server has them
   let last = Promise.resolve(); // changes are sent in their order
 
-  on(client, "ws:open", () => change({}));
+  on(client, "ws:open", ({ user_id: present }) => {
+    if (stored?.user_id !== present) stored = preferences.value = null; // another user's
+    change({});
+  });
   if (client.state === "open") change({});
 
   /** Save changes, as the command `preferences` takes them; resolves to whether they are saved. */

@@ -23,6 +23,7 @@ import { HOLDER_TEXTS } from "../../vue/components/holder-line.js";
 import { PANEL_TEXTS } from "../../vue/components/notification-panel.js";
 import { useTexts } from "../../vue/locale.js";
 import { PREFERENCE_TEXTS, TEMPLATE_NAMES } from "../../vue/preference-texts.js";
+import { useNotificationPreferences } from "../../vue/preferences.js";
 import { TEXTS } from "../../vue/texts.js";
 
 const nothing = () => {};
@@ -365,9 +366,10 @@ test("nothing of one user is shown or told for the next one on the page", async 
   const server = new FakeServer();
   let who = "alice";
   const client = server.client("alice", { tokenProvider: () => who, receiptDelayMs: 60_000 });
-  const { notifications, popups, unread, conversations, unmount } = mount(client, () => ({
+  const { notifications, popups, unread, conversations, preferences, unmount } = mount(client, () => ({
     ...useNotifications(),
     conversations: useConversations().conversations,
+    preferences: useNotificationPreferences().preferences,
   }));
   await client.connect();
   await client.join("s1");
@@ -377,15 +379,17 @@ test("nothing of one user is shown or told for the next one on the page", async 
   client.markRead("s1", 1);
   await until(() => conversations.value.length > 0);
   assert.deepEqual([popups.value.length, conversations.value.length], [1, 1]);
+  assert.equal(preferences.value.user_id, "alice");
 
   who = "bob";
-  for (const type of ["conversations", "notifications"]) server.refuse(type, "internal");
+  const asked = ["conversations", "notifications", "preferences"];
+  for (const type of asked) server.refuse(type, "internal");
   const before = server.commands.length;
   server.disconnect();
   await until(() => client.connection?.user_id === "bob");
   await server.idle();
   const shown = [notifications, popups, conversations].map(({ value }) => value.length);
-  assert.deepEqual([...shown, unread.value], [0, 0, 0, 0]);
+  assert.deepEqual([...shown, unread.value, preferences.value], [0, 0, 0, 0, null]);
   client.close(); // tells what waits
   const told = server.commands.slice(before).map(({ type }) => type);
   assert.deepEqual(told.filter((type) => ["ack", "read", "mark_read"].includes(type)), []);
