@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
 from tests.support.console_pages import HOSTILE, Console, check_looks, set_health, subscribed
@@ -166,6 +168,27 @@ async def test_the_audit_trail_says_who_did_what(console: Console, server: Serve
         await page.get_by_label("Who").fill("nobody")
         await page.keyboard.press("Enter")
         await expect(rows(page)).to_have_text(["Nothing here."])
+
+
+@pytest.mark.gen_test
+async def test_pages_are_turned_over_one_at_a_time(console: Console) -> None:
+    entry = {"actor": "ops", "role": "admin", "action": "drain", "target": "node:n1", "detail": {}}
+    entry |= {"at": "2026-01-01T00:00:00Z", "outcome": "ok", "remote_ip": "::1", "request_id": "r"}
+
+    async def pages(route: Route) -> None:
+        start = int(parse_qs(urlsplit(route.request.url).query).get("cursor", ["0"])[0])
+        body = {"entries": [entry] * 50, "total": 200, "next_cursor": str(start + 50)}
+        await route.fulfill(body=json.dumps(body), content_type="application/json")
+
+    async with console.page() as page:
+        await page.route("**/websocket/audit?*", pages)
+        await console.open(page, "/audit")
+        note = page.locator(".toolbar [role=status]")
+        await expect(note).to_have_text("1–50 of 200")
+        for name, shown in (("Next", "51–100 of 200"), ("Previous", "1–50 of 200")):
+            button = page.get_by_role("button", name=name)
+            await button.evaluate("(button) => { button.click(); button.click(); }")
+            await expect(note).to_have_text(shown)
 
 
 @pytest.mark.gen_test

@@ -19,6 +19,7 @@ export class CursorTable {
   #options;
   #filters = {};
   #cursors = [null]; // of the pages up to this one
+  #shown = null; // those of the page that is shown
   #next = null;
   #body = h("tbody");
   #note = h("p", { className: "hint", role: "status" });
@@ -38,8 +39,10 @@ export class CursorTable {
     for (const { name } of filters) this.#filters[name] = query.get(name);
     this.#back.setAttribute("aria-label", t("previous"));
     this.#forward.setAttribute("aria-label", t("next"));
-    this.#back.onclick = () => this.#turn(this.#cursors.slice(0, -1));
-    this.#forward.onclick = () => this.#turn([...this.#cursors, this.#next]);
+    // A second click before the page is there counts once: `next` is of the page that is shown.
+    const isShown = () => this.#shown === this.#cursors;
+    this.#back.onclick = () => isShown() && this.#turn(this.#cursors.slice(0, -1));
+    this.#forward.onclick = () => isShown() && this.#turn([...this.#cursors, this.#next]);
     const headers = columns.map((each) => headerOf(each));
     this.element = h(
       "section",
@@ -133,6 +136,7 @@ export class CursorTable {
       signal,
     );
     if (cursors !== this.#cursors) return; // turned over meanwhile: loaded next
+    this.#shown = cursors;
     this.#next = page.next_cursor;
     fill(this.#problem, missing(page.unreachable));
     this.#show(page[name], page.total);

@@ -30,7 +30,8 @@ export function keepLoaded(options) {
   let isFirst = true;
   let isLong = false; // without a search, it has more rows than are loaded
   let cursors = null; // of the pages up to the one that is shown; null: all rows are loaded
-  let next = null; // the cursor of the next page
+  let shown = null; // the cursors of the page that is shown
+  let next = null; // the cursor of the page after it
   let run = 0; // a later one, with other filters, wins
   let typed = 0;
 
@@ -73,6 +74,7 @@ export function keepLoaded(options) {
     }
     isFirst = false;
     size = PAGE;
+    shown = cursors;
     next = page.next_cursor;
     const place = { number: cursors.length, hasNext: next !== null };
     table.set(page[name], { total: page.total, page: place });
@@ -100,6 +102,7 @@ export function keepLoaded(options) {
         }, TYPED_MS);
       },
       onTurn(step) {
+        if (shown !== cursors) return; // a second click, before the page is there
         cursors = step > 0 ? [...cursors, next] : cursors.slice(0, -1);
         again();
       },

@@ -5,6 +5,7 @@ import { count, timeOf } from "./format.js";
 import { cellsOf, emptyRow, headerOf, rowOf, tableOf } from "./table_cells.js";
 import { csvOf, paged, searched, sorted } from "./table_rows.js";
 import { t } from "./table_texts.js";
+import { toast } from "./toasts.js";
 
 const SIZE = 50;
 
@@ -57,7 +58,7 @@ export class DataTable {
     });
     const download = h(
       "button",
-      { type: "button", className: "quiet", onclick: () => this.#download(file) },
+      { type: "button", className: "quiet", onclick: () => this.#downloadAs(file) },
       "CSV",
     );
     download.setAttribute("aria-label", t("download"));
@@ -260,6 +261,10 @@ export class DataTable {
     next.disabled = page === last || hasNext === false;
     next.onclick = () => go(page + 1);
     setText(text, `${count(page)} / ${count(last)}`);
+  }
+
+  #downloadAs(file) {
+    this.#download(file).catch((error) => toast(error.message, { kind: "error" }));
   }
 
   async #download(file) {
