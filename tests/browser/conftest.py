@@ -1,4 +1,4 @@
-"""Fixtures: one Chromium for a module; servers on real ports, stopped after the test."""
+"""Fixtures: one Chromium for all tests; servers on real ports, stopped after the test."""
 
 from __future__ import annotations
 
@@ -8,36 +8,50 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 from tornado.ioloop import IOLoop
 
 from tests.support.browser_pages import ARGS, CHROMIUM, FAKE_MEDIA
 from tests.support.lifecycle import run
+from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import Server, StartServer, starting
 
+expect.set_options(timeout=PATIENCE_S * 1000)
 
-@pytest.fixture(scope="module")
+
+@pytest.fixture(scope="session")
 def io_loop() -> Iterator[IOLoop]:
-    """One loop for the module, which its browser and its server run on."""
+    """One loop for all of these tests, which the browser and the servers run on."""
     with asyncio.Runner() as runner:
 
         async def current() -> IOLoop:
             return IOLoop.current()
 
-        loop = runner.run(current())
-        asyncio.set_event_loop(runner.get_loop())
-        yield loop
-        asyncio.set_event_loop(None)
+        yield runner.run(current())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(autouse=True, scope="module")
+def current_loop(io_loop: IOLoop) -> Iterator[None]:
+    """Make the loop the current one: tests of other folders have loops of their own."""
+    with being_current(io_loop):
+        yield
+
+
+@contextlib.contextmanager
+def being_current(io_loop: IOLoop) -> Iterator[None]:
+    asyncio.set_event_loop(io_loop.asyncio_loop)  # type: ignore[attr-defined]
+    yield
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture(scope="session")
 def chromium(io_loop: IOLoop) -> Iterator[Browser]:
-    """A browser that all tests of the module use."""
+    """A browser that all tests use: each start of one takes seconds of the processor."""
     with launched(io_loop, ARGS) as browser:
         yield browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium_with_camera(io_loop: IOLoop) -> Iterator[Browser]:
     """The same, with a camera and a microphone."""
     with launched(io_loop, [*ARGS, *FAKE_MEDIA]) as browser:
@@ -57,8 +71,9 @@ def launched(io_loop: IOLoop, arguments: list[str]) -> Iterator[Browser]:
 
     browser = io_loop.run_sync(launch)
     yield browser
-    io_loop.run_sync(browser.close)
-    io_loop.run_sync(playwright.stop)
+    with being_current(io_loop):
+        io_loop.run_sync(browser.close)
+        io_loop.run_sync(playwright.stop)
 
 
 @pytest.fixture

@@ -113,7 +113,9 @@ async def test_an_upload_is_paused_continued_and_given_up(
     async with chat(chromium, vue_url, server, "zh-CN") as page:
         devtools = await page.context.new_cdp_session(page)
         limits = {"offline": False, "latency": 0, "downloadThroughput": -1}
-        slow = {**limits, "uploadThroughput": 1_000_000}
+        # So slow that an upload ends by itself long after it is paused or given up.
+        slow = {**limits, "uploadThroughput": 20_000}
+        fast = {**limits, "uploadThroughput": -1}
         await devtools.send("Network.emulateNetworkConditions", slow)
         await page.evaluate("give('drop', [new File([new Uint8Array(3e6)], 'large.bin')])")
         while not any(part._received for part in uploads._active.values()):
@@ -123,7 +125,7 @@ async def test_an_upload_is_paused_continued_and_given_up(
         assert await accessibility_faults(page) == []
         while uploads._active:
             await asyncio.sleep(0.01)
-        await devtools.send("Network.emulateNetworkConditions", {**limits, "uploadThroughput": -1})
+        await devtools.send("Network.emulateNetworkConditions", fast)
         await page.get_by_role("button", name="继续").click()
         await expect(page.get_by_role("button", name="large.bin")).to_be_visible()
         await devtools.send("Network.emulateNetworkConditions", slow)
@@ -131,6 +133,7 @@ async def test_an_upload_is_paused_continued_and_given_up(
         while not any(part._received for part in uploads._active.values()):
             await asyncio.sleep(0.01)
         await page.get_by_role("button", name="取消上传 second.bin").click()
+        await devtools.send("Network.emulateNetworkConditions", fast)
         await expect(page.locator(".ws-upload")).to_have_count(0)
         while (await server.get("/files")).json()["total"] > 1:
             await asyncio.sleep(0.01)

@@ -14,6 +14,7 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from scripts.served_folder import served
+from tests.support.waiting import PATIENCE_S
 
 PACKAGE = Path(__file__).parents[2] / "clients" / "js"
 NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "network")
@@ -94,7 +95,7 @@ async def vue_page(chromium: Browser, url: str, script: str, **options: Any) -> 
                 faults.append(message.text) if message.type in ("error", "warning") else None
             ),
         )
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_S * 1000)
         await page.add_init_script(_NOTE_FAULTS)
         await page.goto(url)
         await page.evaluate(f"async () => {{ {script} }}")

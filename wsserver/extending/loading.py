@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import os
@@ -9,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from operator import attrgetter
 from typing import Any
 
@@ -174,7 +175,7 @@ def _import(
     names = settings.extensions
     if names and os.getcwd() not in sys.path:  # as for plugins
         sys.path.append(os.getcwd())
-    installed = {entry.name: entry.load for entry in entry_points(group=GROUP)}
+    installed = {entry.name: entry.load for entry in _entry_points()}
     by_name: dict[str, Load] = {name: partial(_find, path) for name, path in built_in.items()}
     by_name |= {name: installed[name] for name in sorted(installed) if name not in by_name}
     off = settings.disabled_extensions
@@ -206,6 +207,12 @@ def _import(
             found.append(extension)
     faults += [_fault(text) for text in conflicts_of(found)]
     return found, faults
+
+
+@functools.cache
+def _entry_points() -> tuple[EntryPoint, ...]:
+    """Those of installed extensions; looking for them reads a file of every package, once."""
+    return tuple(entry_points(group=GROUP))
 
 
 def conflicts_of(extensions: Iterable[Extension]) -> Iterator[str]:

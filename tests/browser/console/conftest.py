@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser
 from tornado.ioloop import IOLoop
 
 from tests.support.console_pages import Console
-from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import Server, StartServer, starting
-
-expect.set_options(timeout=PATIENCE_S * 1000)
 
 NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "network")
 

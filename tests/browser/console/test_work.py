@@ -77,6 +77,7 @@ async def test_a_task_is_created_and_goes_on_step_by_step(console: Console, serv
         await expect(page.locator("main")).to_contain_text("2030")
         await page.get_by_role("button", name="→ running").click()
         await dialog.locator("button[type=submit]").click()
+        await expect(page.get_by_role("button", name="→ running")).to_be_hidden()
         await page.get_by_role("button", name="Progress…").click()
         await dialog.get_by_label("Current step").select_option("1")
         await dialog.get_by_label("Progress in percent").fill("40")
