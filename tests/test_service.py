@@ -330,6 +330,28 @@ async def test_a_stop_closes_the_database_even_when_it_takes_no_snapshot_any_mor
 
 
 @pytest.mark.gen_test
+async def test_a_stop_leaves_the_cluster_whatever_one_seam_raises(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped: list[str] = []
+
+    async def fail() -> None:
+        raise ValueError("a fault of the driver")
+
+    async def note() -> None:
+        stopped.append("broker")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.control, "stop", fail)
+        patch.setattr(service.broker, "stop", note)
+        await service.stop()
+    assert stopped == ["broker"]
+    assert "cluster not left" in caplog.text
+    with pytest.raises(StorageUnavailable):
+        await service.database.read(lambda db: None)
+
+
+@pytest.mark.gen_test
 async def test_the_audit_trail_is_stored_at_the_stop_and_pruned_in_time(
     make_service: MakeService, clock: Any
 ) -> None:

@@ -304,9 +304,12 @@ class Service:
 
     async def _leave_cluster(self) -> None:
         """Disconnect from the other nodes; harmless twice."""
-        for seam in (self.leases, self.control, self.broker, self.connections):
-            await seam.stop()
-        await self.close_seams()
+        seams = (self.leases, self.control, self.broker, self.connections)
+        for stop in (*(seam.stop for seam in seams), self.close_seams):
+            try:
+                await stop()
+            except Exception:  # the others have to be left all the same, and the database closed
+                log.exception("cluster not left name=%s", stop.__qualname__)
 
     async def abandon(self) -> None:
         """Release everything after a ``start`` or ``stop`` that was cut short; harmless twice."""
