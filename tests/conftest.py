@@ -126,7 +126,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test ``slow`` or ``quick``, and ``long``, by its marks and the lists above."""
+    """Mark each test ``slow`` or ``quick``, and ``long``, by its marks and the lists above.
+
+    Slow files come first: several run at a time, and end together only if the last are short.
+    """
+    items.sort(key=lambda item: not is_slow(item.path))
     for item in items:
         if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
