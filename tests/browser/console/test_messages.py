@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
 from tests.support.console_pages import HOSTILE, Console, check_looks
@@ -113,7 +113,17 @@ async def test_a_notification_is_sent_from_a_text_and_from_a_template(
     console: Console, server: Server
 ) -> None:
     socket = await server.connect("jana")
-    async with console.page("/notify?user=jana") as page:
+
+    async def with_one_of_the_operator(route: Route) -> None:
+        answer = await route.fetch()
+        found = await answer.json()
+        await route.fulfill(json={**found, "templates": [*found["templates"], "welcome"]})
+
+    async with console.page() as page:
+        await page.route("**/users/ops/preferences", with_one_of_the_operator)
+        await console.open(page, "/notify?user=jana")
+        options = page.get_by_label("Template").locator("option")
+        await expect(options.last).to_have_text("welcome")
         await page.get_by_label("Title").fill(HOSTILE)
         await page.get_by_role("textbox", name="Message").fill("Read me")
         await page.get_by_label("WebSocket").check()

@@ -1,6 +1,6 @@
 /** Notify: a notification by several channels, from a text or a template. */
 
-import { post } from "../parts/api.js";
+import { get, id, post } from "../parts/api.js";
 import { facts, heading, panel } from "../parts/blocks.js";
 import { confirmAction } from "../parts/dialog.js";
 import { fill, h } from "../parts/dom.js";
@@ -13,26 +13,8 @@ const TO = ["users", "session", "organization", "role", "broadcast"];
 const ROLES = ["user", "manager", "admin", "service"];
 const SEVERITIES = ["info", "success", "warning", "error", "urgent"];
 const CHANNELS = ["websocket", "push", "sms", "email"];
-const TEMPLATES = [
-  ...[
-    "device_status",
-    "device_reconnect",
-    "risk_alert",
-    "ai_status",
-    "message_status",
-    "human_takeover",
-  ],
-  ...[
-    "cost_warning",
-    "budget_exceeded",
-    "usage_report",
-    "maintenance",
-    "feature_update",
-    "security_alert",
-  ],
-];
 
-export function show({ root, query, account, has }) {
+export async function show({ root, query, signal, account, has }) {
   const ids = area("ids", { rows: 2, required: true, value: query.get("user") ?? "" });
   const one = input("one", { required: true, maxLength: 128 });
   const role = select(
@@ -49,7 +31,7 @@ export function show({ root, query, account, has }) {
   );
   const template = select("template", [
     ["", t("own_text")],
-    ...TEMPLATES.map((each) => [each, each]),
+    ...(await templates(account, signal)).map((each) => [each, each]),
   ]);
   template.addEventListener("change", showText);
   const fields = {
@@ -166,6 +148,16 @@ export function show({ root, query, account, has }) {
         result,
         panel(t("accepted"), outcome(accepted, has("notifications")), { className: "success" }),
       );
+  }
+}
+
+/** The server's templates, its own and those of its operator; none where they cannot be read. */
+async function templates(account, signal) {
+  const path = `/users/${id(account.identity.user_id)}/preferences`;
+  try {
+    return (await get(path, {}, signal)).templates;
+  } catch {
+    return [];
   }
 }
 
