@@ -1,4 +1,4 @@
-"""The console's texts: each that a module asks for is there, in both languages."""
+"""The console's texts, each in both languages, and its lists, which are the server's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import wsserver
+from tests.support.built_in import ENDPOINTS
 
 PACKAGE = Path(wsserver.__file__).parent
 CONSOLE = PACKAGE / "static" / "console"
@@ -77,3 +78,12 @@ def test_the_chat_tester_has_all_texts_in_both_languages() -> None:
         r'\btext\("(\w+)"', modules
     )
     assert set(asked) <= set(english)
+
+
+def test_the_audit_page_suggests_every_action() -> None:
+    text = (CONSOLE / "pages" / "audit.js").read_text(encoding="utf-8")
+    listed = re.search(r"const ACTIONS = \[(.*?)\n\];", text, re.DOTALL)
+    assert listed is not None
+    signing = {"console_sign_in", "console_sign_out"}
+    actions = {each.action for each in ENDPOINTS if each.action} | signing
+    assert set(re.findall(r'"(\w+)"', listed[1])) == actions

@@ -8,26 +8,13 @@ import { pathTo } from "../parts/router.js";
 import { t } from "./record_texts.js";
 
 const ACTIONS = [
-  ...[
-    "disconnect",
-    "revoke",
-    "members",
-    "publish",
-    "broadcast",
-    "batch",
-    "notify",
-    "retry_notification",
-  ],
-  ...[
-    "cancel_notification",
-    "contacts",
-    "retry_webhooks",
-    "drain",
-    "session",
-    "holder",
-    "edit_message",
-  ],
-  ...["delete_message", "console_sign_in", "console_sign_out"],
+  ...["answer", "answer_cancel", "batch", "broadcast", "cancel_notification"],
+  ...["chaos", "chaos_end", "console_sign_in", "console_sign_out", "contacts"],
+  ...["create_task", "delete_file", "delete_message", "delete_quota", "disconnect"],
+  ...["drain", "edit_message", "erase", "export_user_data", "holder"],
+  ...["members", "notify", "preferences", "publish", "record"],
+  ...["record_stop", "report_usage", "retry_account", "retry_notification", "retry_webhooks"],
+  ...["revoke", "session", "set_quota", "update_task"],
 ];
 const LONG = 160;
 const LINKS = {
