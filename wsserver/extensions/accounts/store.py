@@ -265,11 +265,11 @@ class AccountOutbox(LeasedTable[ClaimedSend]):
         return None if row is None else OutboxState(*row)
 
     async def being_sent(self, session_id: str) -> list[tuple[str, bytes]]:
-        """The messages of a session that are being sent now: ids, and contents as stored."""
+        """The messages of a session that are being sent now, oldest first: ids, contents."""
         rows = await self._database.read(
             lambda db: db.execute(
                 "SELECT message_id, content FROM account_outbox WHERE session_id = ?"
-                " AND state = 'pending' AND owner IS NOT NULL",
+                " AND state = 'pending' AND owner IS NOT NULL ORDER BY id",
                 [session_id],
             ).fetchall()
         )

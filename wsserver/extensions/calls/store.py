@@ -235,7 +235,7 @@ def _of_connections(db: Connection, connection_ids: Collection[str]) -> list[Cal
     found = db.execute(
         "SELECT call FROM calls WHERE is_open = 1"
         " AND (caller_connection IN (SELECT value FROM json_each(?1))"
-        " OR callee_connection IN (SELECT value FROM json_each(?1)))",
+        " OR callee_connection IN (SELECT value FROM json_each(?1))) ORDER BY call_id",
         [db.listed(connection_ids)],
     )
     return [_call(row) for row in found]

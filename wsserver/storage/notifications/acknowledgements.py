@@ -177,7 +177,7 @@ def _concerned(db: Connection, one: Acknowledgement) -> list[_Row]:
         "SELECT d.id, d.delivery_id, d.channel, d.state, d.unless_acknowledged,"  # noqa: S608
         " coalesce(d.sent_at, n.at), d.acknowledged_at, n.notification_id"
         " FROM deliveries d JOIN notifications n ON n.id = d.notification"
-        f" WHERE d.notification IN (SELECT {which}) AND d.user_id = ?",
+        f" WHERE d.notification IN (SELECT {which}) AND d.user_id = ? ORDER BY d.id",
         [*values, one.user_id],
     ).fetchall()
     return rows
