@@ -27,7 +27,7 @@ export type TasksListener<T extends string> =
   | ((event: CustomEvent<DetailOf<T>>) => void)
   | { handleEvent(event: CustomEvent<DetailOf<T>>): void };
 
-/** Tasks as far as this page has heard of them. */
+/** Tasks as far as this page has heard of them: the 1,000 that have changed last. */
 export class Tasks extends EventTarget {
   constructor(client: WsClient);
 

@@ -8,7 +8,9 @@
  *   await tasks.update("task_1", { state: "running" });
  */
 
-/** Tasks as far as this page has heard of them; event `change`, with `{task, changed, by}`. */
+const HELD = 1000; // a page may stay open for weeks
+
+/** Tasks as far as this page has heard of them, those that have changed last; event `change`, with `{task, changed, by}`. */
 export class Tasks extends EventTarget {
   #client;
   #tasks = new Map(); // task id -> task
@@ -66,7 +68,9 @@ export class Tasks extends EventTarget {
   /** Of two versions the higher one counts: they may come in any order, and twice. */
   #take(task, changed, by) {
     if (task.version <= (this.#tasks.get(task.task_id)?.version ?? 0)) return;
+    this.#tasks.delete(task.task_id);
     this.#tasks.set(task.task_id, task);
+    if (this.#tasks.size > HELD) this.#tasks.delete(this.#tasks.keys().next().value);
     this.dispatchEvent(new CustomEvent("change", { detail: { task, changed, by } }));
   }
 }

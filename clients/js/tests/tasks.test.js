@@ -73,3 +73,15 @@ test("after close nothing is heard", async () => {
   assert.deepEqual(heard, []);
   client.close();
 });
+
+test("of many tasks those are held that have changed last", async () => {
+  const server = new FakeServer();
+  const { client, tasks } = await user(server);
+  for (let n = 1; n <= 1000; n++) told(server, task(1, { task_id: `task_${n}` }));
+  told(server, task(2));
+  told(server, task(1, { task_id: "task_1001" }));
+  await server.idle();
+  assert.equal(tasks.tasks.length, 1000);
+  assert.deepEqual([tasks.get("task_1").version, tasks.get("task_2")], [2, null]);
+  client.close();
+});
