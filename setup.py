@@ -26,14 +26,18 @@ COMPILED = [
     "wsserver/identity/extract.py",
     "wsserver/identity/origins.py",
     "wsserver/identity/tokens.py",
+    "wsserver/protocol/command_decoder.py",
     "wsserver/protocol/ids.py",
     "wsserver/protocol/strict_json.py",
     "wsserver/realtime/access/memberships.py",
+    "wsserver/realtime/commands/chat_commands.py",
     "wsserver/realtime/connecting.py",
     "wsserver/realtime/connections/connection_limit.py",
     "wsserver/realtime/connections/expiry.py",
     "wsserver/realtime/connections/hub.py",
+    "wsserver/realtime/connections/rate_limit.py",
     "wsserver/realtime/connections/timer_wheel.py",
+    "wsserver/realtime/dispatcher.py",
     "wsserver/realtime/observability/events.py",
     "wsserver/realtime/sessions/presence.py",
     "wsserver/redaction.py",
@@ -61,7 +65,8 @@ COMPILED = [
 """Modules that a compiled build has as extensions, made by mypyc from the same source.
 
 Left out are Protocols that other classes implement (``wire/interfaces.py``): one that is compiled
-could only be implemented by compiled classes.
+could only be implemented by compiled classes; and ``realtime/manager.py``, whose methods plugins
+may replace.
 """
 
 COMPILE = os.environ.get("WSSERVER_COMPILE") == "1"

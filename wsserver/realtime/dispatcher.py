@@ -127,26 +127,28 @@ class Dispatcher:
         text = error_reply(RateLimited(wait_ms), ref) if is_replied else None
         self._send(connection, text, reply_to)
 
-    def _run(self, connection: ConnectionInfo, payload: bytes, reply_to: ReplyTo | None) -> None:
+    def _run(self, connection: ConnectionInfo, payload: bytes, reply_to: ReplyTo | None) -> bool:
+        """Run a command; True: it is a slow one, behind which the connection's next ones wait."""
         decoder, handlers = self._monitor if connection.is_monitor else self._chat
         try:
             type_, command, ref = decoder.decode(payload)
         except RefusedCommand as refused:
             self._fail(connection, refused.error, refused.ref, reply_to)
-            return
+            return False
         try:
             outcome = handlers[type_](connection, command)
             if outcome is None or isinstance(outcome, tuple):
                 self._answer(connection, outcome, ref, reply_to)
-                return
+                return False
             if isinstance(outcome, Promise):
                 outcome.when_done(partial(self._settle, connection, ref, reply_to))
-                return
+                return False
         except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
             self._fail(connection, error, ref, reply_to)
-            return
+            return False
         connection.backlog = Backlog()
         self._tasks.spawn(self._finish(connection, outcome, ref, reply_to), name=f"command {type_}")
+        return True
 
     def _settle(
         self,
@@ -176,8 +178,7 @@ class Dispatcher:
             self._fail(connection, error, ref, reply_to)
         backlog, connection.backlog = connection.backlog, None
         while backlog and connection.is_alive:
-            self._run(connection, *backlog.take())
-            if connection.backlog is not None:  # another slow one: the rest waits for it
+            if self._run(connection, *backlog.take()):
                 connection.backlog = backlog
                 return
         if connection.is_alive:
