@@ -315,3 +315,21 @@ async def test_nothing_of_a_deleted_message_stays_in_the_index(
     await store.compact()
     assert b"xyz" not in await blocks()
     assert b"ple" in await blocks()
+
+
+@pytest.mark.parametrize("before", [0, 2])
+@pytest.mark.gen_test
+async def test_messages_that_come_while_the_index_begins_anew_are_enqueued_once(
+    streams: StreamStore, store: SearchStore, database: Database, before: int
+) -> None:
+    await streams.append([said(f"tea {n}") for n in range(before)])
+    await database.run(search_rows.begin_anew)
+    await streams.append([said("tea soon")])
+    await store.index()
+    await streams.append([said("tea then"), said("tea now", expires_at=NOW + 1)])
+    while await store.prepare():
+        pass
+    assert await store.waiting() == before + 2
+    await indexed(store)
+    stored = [f"tea {n}" for n in reversed(range(before))]
+    assert await found(store, "tea") == ["tea now", "tea then", "tea soon", *stored]

@@ -60,15 +60,21 @@ _SELECT_NEXT = (
     f" FROM messages m JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
     " WHERE (m.expires_at, m.key) > (?, ?) ORDER BY m.expires_at, m.key LIMIT ?"
 )
+_SELECT_LATER = (
+    "SELECT key FROM search_queue WHERE id >= ? AND key IN (SELECT value FROM json_each(?))"
+    " UNION SELECT key FROM search_docs WHERE key IN (SELECT value FROM json_each(?))"
+)
+"""Not by the key alone in the queue: it has no index for that."""
 _DEQUEUE = "DELETE FROM search_queue WHERE id IN (SELECT value FROM json_each(?))"
 
 
 class _Rebuild(Struct):
-    """The last message that was looked at, and the next id."""
+    """The last message that was looked at, the next id, and the first that is not reserved."""
 
     expires_at: float = 0.0
     key: int = 0
     id: int = 1
+    end: int = 1
 
 
 class Queued(NamedTuple):
@@ -174,7 +180,7 @@ def begin_anew(db: Connection) -> None:
     db.execute("DELETE FROM search_queue")
     db.grams.clear(db, count)
     _set_meta(db, VERSION_KEY, VERSION)
-    _set_meta(db, _REBUILD_KEY, encode(_Rebuild()).decode())
+    _set_meta(db, _REBUILD_KEY, encode(_Rebuild(end=count + 1)).decode())
 
 
 def rebuild(db: Connection, limit: int) -> bool:
@@ -184,14 +190,20 @@ def rebuild(db: Connection, limit: int) -> bool:
         return False
     place = decode(row[0], type=_Rebuild)
     rows = db.execute(_SELECT_NEXT, [place.expires_at, place.key, limit]).fetchall()
-    keys = [key for _, key, is_wanted in rows if is_wanted]
-    if keys:
-        db.insert("search_queue", "id, key", [(place.id + at, key) for at, key in enumerate(keys)])
+    # Messages that were stored since have been enqueued by themselves.
+    wanted = [key for _, key, is_wanted in rows if is_wanted]
+    listed = db.listed(wanted)
+    later = {key for (key,) in db.execute(_SELECT_LATER, [place.end, listed, listed])}
+    keys = [key for key in wanted if key not in later]
+    reserved = keys[: place.end - place.id]
+    db.insert("search_queue", "id, key", list(enumerate(reserved, place.id)))
+    enqueue(db, keys[len(reserved) :])  # one whose index entry was removed meanwhile
     if len(rows) < limit:
         db.execute("DELETE FROM meta WHERE key = ?", [_REBUILD_KEY])
         return False
     expires_at, key, _ = rows[-1]
-    _set_meta(db, _REBUILD_KEY, encode(_Rebuild(expires_at, key, place.id + len(keys))).decode())
+    place = _Rebuild(expires_at, key, place.id + len(reserved), place.end)
+    _set_meta(db, _REBUILD_KEY, encode(place).decode())
     return True
 
 
