@@ -124,6 +124,12 @@ async def test_what_the_server_refuses_is_taken_back(
         await page.get_by_role("checkbox", name="Quiet hours").check()
         zone = page.get_by_label("Time zone")
         await zone.fill("Mars/Base")
+        sms = page.get_by_role("checkbox", name="Device status: SMS")
+        for state in (False, True):  # saved while the user is typing: the focus stays
+            await sms.evaluate("box => box.click()")
+            await expect(sms).to_be_checked(checked=state)
+            await expect(page.locator(".ws-state")).to_have_text("Saved")
+        await expect(zone).to_have_value("Mars/Base")
         await zone.press("Tab")
         await expect(page.get_by_role("alert")).to_contain_text("Not saved")
         await expect(zone).to_have_value("Europe/Berlin")

@@ -32,6 +32,7 @@ export const WsNotificationPreferences = defineComponent({
     const { t: nameOf } = useTexts(TEMPLATE_NAMES);
     const id = useId();
     const progress = ref(null); // name of the text about the latest change
+    const typed = ref(null); // `{name, text}` of the field in which the user types
 
     /** Do a change of the user, and tell how far it is. */
     async function save(make, ...given) {
@@ -103,10 +104,18 @@ export const WsNotificationPreferences = defineComponent({
     function field(name, label, value, onValue, more = {}) {
       const input = {
         id: `${id}-${name}`,
-        value,
+        // What is stored meanwhile, as by the change before, does not replace what is typed.
+        value: typed.value?.name === name ? typed.value.text : value,
+        onInput({ target }) {
+          typed.value = { name, text: target.value };
+        },
         onChange({ target }) {
+          typed.value = null;
           if (target.value) save(onValue, target.value);
           else target.value = value;
+        },
+        onBlur() {
+          typed.value = null;
         },
         ...more,
       };
