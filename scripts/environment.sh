@@ -127,3 +127,25 @@ install_packages() {
         --editable "$packages" >&2 || die "$0: the installation failed; fix the error and run it again"
     printf '%s\n' "$2" >".venv/installed-$1"
 }
+
+# Compiles the modules of COMPILED in setup.py, in build/compiled, from the files of this tree, and
+# leaves the tree as it is. Returns 75 where there is no C compiler.
+build_compiled() {
+    if ! command -v cc >/dev/null; then
+        say "$0: no C compiler (cc) on PATH (apt-get install gcc)"
+        return 75
+    fi
+    scripts/test --version >/dev/null || return
+    rm -rf build/compiled
+    mkdir -p build/compiled
+    git ls-files -z --cached --others --exclude-standard |
+        tar -c --null --files-from - | tar -xC build/compiled || return
+    (
+        python=$PWD/.venv/bin/python
+        cd build/compiled
+        WSSERVER_COMPILE=1 "$python" setup.py -q build_ext --inplace >build.log 2>&1 || {
+            cat build.log >&2
+            exit 1
+        }
+    )
+}

@@ -92,6 +92,8 @@ def _wsserver(
 
 
 _MODULE = ("-m", "wsserver")
+_COMPILED = str(ROOT / "build" / "compiled")
+"""Where ``scripts/bench`` makes a compiled build."""
 _WITHOUT_UVLOOP = (
     "-c",
     "import sys; sys.modules['uvloop'] = None; from wsserver.cli import main; sys.exit(main())",
@@ -113,6 +115,14 @@ KINDS = {
     for kind in (
         _wsserver("wsserver", "as it is started by default", _MODULE),
         _wsserver("at-once", "wsserver with coalesce_ms=0", _MODULE, WSSERVER_COALESCE_MS="0"),
+        _wsserver("compiled", "wsserver with compiled modules", _MODULE, PYTHONPATH=_COMPILED),
+        _wsserver(
+            "compiled-at-once",
+            "wsserver with compiled modules and coalesce_ms=0",
+            _MODULE,
+            WSSERVER_COALESCE_MS="0",
+            PYTHONPATH=_COMPILED,
+        ),
         _wsserver("asyncio", "wsserver without uvloop", _WITHOUT_UVLOOP),
         _wsserver(
             "deflated",
