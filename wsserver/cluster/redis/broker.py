@@ -280,8 +280,13 @@ class RedisBroker:
         if others <= 0:
             return names
         heard = self._bus.heard
-        silent = sorted(self._others(pending.answered), key=lambda name: heard.get(name, 0.0))
-        return names + tuple(silent[:others])
+        living = self._others(pending.answered)
+        silent = sorted(living, key=lambda name: heard.get(name, 0.0))
+        # A node that has just started is heard before it is read that it lives.
+        known = {own, *living, *pending.answered}
+        new = [name for name in heard if name not in known]
+        new.sort(key=lambda name: heard[name], reverse=True)
+        return names + tuple([*silent, *new][:others])
 
     def _others(self, answered: Collection[str] = ()) -> tuple[str, ...]:
         """Names of the other living nodes without those that have answered."""
