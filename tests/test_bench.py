@@ -56,6 +56,7 @@ def test_a_small_run_delivers_everything_and_reports_it(tmp_path: Path) -> None:
 
 
 @needs_clients
+@pytest.mark.long
 def test_compressed_messages_arrive_and_are_smaller(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     words = ("--quick", "--only", "W2", "--servers", "wsserver,deflated", "--json", str(file))
@@ -91,6 +92,7 @@ def test_a_small_run_of_talkers_is_answered_stored_and_cut_off(tmp_path: Path) -
 
 
 @needs_clients
+@pytest.mark.long
 def test_a_small_run_of_answers_shows_every_append(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     done = run("--quick", "--only", "appends,answers", "--json", str(file))
@@ -105,6 +107,7 @@ def test_a_small_run_of_answers_shows_every_append(tmp_path: Path) -> None:
 
 
 @needs_clients
+@pytest.mark.long
 def test_a_small_run_of_readers_and_lists_is_answered(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     done = run("--quick", "--only", "mark_read,conversations", "--json", str(file))
@@ -118,6 +121,7 @@ def test_a_small_run_of_readers_and_lists_is_answered(tmp_path: Path) -> None:
 
 
 @needs_clients
+@pytest.mark.long
 def test_a_small_run_of_callbacks_is_stored_beside_clients(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     done = run("--quick", "--only", "callbacks", "--json", str(file))
@@ -131,6 +135,7 @@ def test_a_small_run_of_callbacks_is_stored_beside_clients(tmp_path: Path) -> No
 
 
 @needs_clients
+@pytest.mark.long
 def test_a_small_run_of_responders_shows_every_word(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     done = run("--quick", "--only", "responders", "--json", str(file))
@@ -144,6 +149,7 @@ def test_a_small_run_of_responders_shows_every_word(tmp_path: Path) -> None:
 
 
 @needs_clients
+@pytest.mark.long
 def test_a_small_run_of_event_streams_delivers_everything(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     done = run("--quick", "--only", "sse", "--json", str(file))
@@ -157,6 +163,7 @@ def test_a_small_run_of_event_streams_delivers_everything(tmp_path: Path) -> Non
 
 
 @needs_clients
+@pytest.mark.long
 def test_a_small_run_of_uploads_is_stored_beside_clients(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     done = run("--quick", "--only", "uploads", "--servers", "wsserver,tornado", "--json", str(file))

@@ -47,14 +47,16 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
             ["--only", "kill", "--rounds", "4"],
             ["kill: 4 times SIGKILL", "acknowledged and lost ", "stored twice"],
         ),
-        (
+        pytest.param(
             ["--only", "jitter"],
             ["jitter: 50 clients", "deliveries ", "connect and replay, ms, p99"],
+            marks=pytest.mark.long,
         ),
         (["--only", "resume"], ["resume: 50 clients", "one session, after a restart: ms"]),
-        (
+        pytest.param(
             ["--only", "reads"],
             ["reads: 30 messages of 1 MB", "a page of 1000 over REST: MiB more", "delayed by: ms"],
+            marks=pytest.mark.long,
         ),
     ],
     ids=["kill", "jitter", "resume", "reads"],

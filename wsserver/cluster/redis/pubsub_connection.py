@@ -115,7 +115,8 @@ class PubSubConnection(asyncio.Protocol):
                     if counted is not None:
                         counted(item)
                 else:
-                    self.abort(f"unexpected reply: {item!r}")
+                    is_error = isinstance(item, hiredis.ReplyError)
+                    self.abort(str(item) if is_error else f"unexpected reply: {item!r}")
                     return
         except hiredis.ProtocolError as error:
             self.abort(f"malformed reply: {error}")
