@@ -29,6 +29,14 @@ async def begin(server: Server, session_id: str, *texts: str) -> str:
     return message_id
 
 
+async def indexed(server: Server, query: str, count: int) -> None:
+    """Wait until messages are found: they are indexed soon after they were published."""
+    found: list[Any] = []
+    while len(found) < count:
+        answer = await server.get(f"/search?query={query}&limit=50")
+        found = answer.json()["messages"]
+
+
 def conversation(page: Page) -> Any:
     return page.locator(".panel", has=page.get_by_role("heading", name="Conversation"))
 
@@ -144,6 +152,7 @@ async def test_messages_are_found_by_words_also_chinese_ones(
 ) -> None:
     for text in ("请开发票，谢谢", f"invoice {HOSTILE}", "nothing"):
         await server.post("/sessions/c5/messages", type="new_message", content=text)
+    await indexed(server, "nothing", 1)
     async with console.page("/search?query=发票") as page:
         results = page.locator(".results li")
         await expect(results).to_have_count(1)
@@ -167,6 +176,7 @@ async def test_older_results_are_asked_for_again_after_a_failure(
         await server.post(
             "/sessions/c8/messages", type="new_message", content=f"parcel number {number}"
         )
+    await indexed(server, "parcel", 31)
     async with console.page("/search?query=parcel", requests_fail=True) as page:
         await expect(page.locator(".results li")).to_have_count(30)
         older = page.get_by_role("button", name="Older results")
