@@ -56,9 +56,12 @@ async def test_a_token_is_asked_for_until_one_is_accepted(console: Console, serv
         await expect(page.get_by_label("Token")).to_be_focused()
         for _ in range(3):
             await page.keyboard.press("Escape")
-        await expect(page.get_by_label("Token")).to_be_focused()
-        await page.keyboard.type(token("ops"))
-        await page.keyboard.press("Enter")
+        # The browser has closed the dialog, and the page shows it again.
+        await page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+        field = page.get_by_label("Token")
+        await expect(field).to_be_focused()
+        await field.fill(token("ops"))
+        await field.press("Enter")
         await expect(page.locator("#account summary")).to_have_text("ops")
         assert page.url.endswith("/console/trace")
 
