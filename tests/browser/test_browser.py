@@ -135,19 +135,54 @@ async def test_the_chat_tester_says_why_it_was_put_out(chromium: Browser, server
 
 
 @pytest.mark.gen_test
-async def test_the_chat_tester_asks_for_a_token_once_its_ticket_is_used(
+async def test_a_ticket_in_the_address_lasts_for_further_connections(
+    chromium: Browser, server: Server
+) -> None:
+    async with page_of(chromium, server) as page, program(server, "s1") as socket:
+        await use_ticket(page, server)
+        await page.fill("#join-session", "s1")
+        await page.press("#join-session", "Enter")
+        assert (await hear(socket, "session_joined"))["user_id"] == "dev-admin"
+        connection = only_connection(server, "dev-admin")
+        reason = "server restarts; reconnect_after_ms=1"
+        server.system.manager.close(connection, CloseCode.RESTART, reason)
+        await socket.send('{"type": "send_message", "session_id": "s1", "content": "missed?"}')
+        await expect(page.locator("#messages li p")).to_have_text(["missed?"])
+        await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+        assert only_connection(server, "dev-admin") is not connection
+
+
+@pytest.mark.gen_test
+async def test_a_ticket_of_another_user_leaves_the_sign_in_alone_and_serves_once(
     chromium: Browser, server: Server
 ) -> None:
     async with page_of(chromium, server) as page:
+        ticket, _ = server.system.tickets.issue(parse_claims({"sub": "dana", "exp": 4e9}))
+        await page.goto(f"{url_of(server)}/console#ticket={ticket}")
+        await expect(page.get_by_role("link", name="Chat tester")).to_be_visible()
         await use_ticket(page, server)
+        await expect(page.locator("#who")).to_have_text("dev-admin")
         connection = only_connection(server, "dev-admin")
         reason = "server restarts; reconnect_after_ms=1"
         server.system.manager.close(connection, CloseCode.RESTART, reason)
         await expect(page.locator("#access")).to_be_visible()
-        await expect(page.locator(".toast p")).to_contain_text("Paste a token")
+        await expect(page.locator(".toast p")).to_contain_text("dev-admin is not signed in")
         await page.fill("#token", token("ops", "admin"))
         await page.press("#token", "Enter")
         await expect(page.locator("#who")).to_have_text("ops")
+
+
+@pytest.mark.gen_test
+async def test_a_used_ticket_in_the_address_is_refused_in_words(
+    chromium: Browser, server: Server
+) -> None:
+    async with page_of(chromium, server, requests_fail=True) as page:
+        ticket, _ = server.system.tickets.issue(parse_claims({"sub": "dana", "exp": 4e9}))
+        server.system.tickets.redeem(ticket)
+        await page.goto("about:blank")
+        await page.goto(f"{url_of(server)}/console/chat#ticket={ticket}")
+        await expect(page.locator(".toast p")).to_contain_text("works only once")
+        await expect(page.locator("#token")).to_be_visible()
 
 
 @pytest.mark.gen_test

@@ -1,13 +1,13 @@
 /** The chat tester: signs in, keeps one connection, shows its state. */
 
 import { NO_CREDENTIAL, WsClient } from "../../client.js";
-import { get, post } from "../parts/api.js";
 import { byId, h } from "../parts/dom.js";
 import { applyTheme } from "../parts/preferences.js";
 import { Inbox } from "./inbox.js";
 import { Live } from "./live.js";
 import { Talk } from "./talk.js";
 import { LANGUAGE, text, translate } from "./texts.js";
+import { signIn, signedInUser, ticketsOf } from "./tickets.js";
 import { notify, toast } from "./toasts.js";
 
 const MONITOR = "/ws/admin/monitor";
@@ -26,6 +26,7 @@ const live = new Live();
 const talk = new Talk();
 const inbox = new Inbox();
 let client = null;
+let user = null; // of the last connection
 let countdown = 0;
 let closed = null; // the notice that says why there is no connection
 
@@ -40,39 +41,50 @@ byId("endpoint").addEventListener("change", showBound);
 byId("disconnect").addEventListener("click", () => client?.close());
 showBound();
 showState("idle");
-useTicket();
-offerSignIn();
+useTicket().finally(offerSignIn);
 
-/** `/console/chat#ticket=…` signs in at once; `&endpoint=monitor` as a monitor. */
-function useTicket() {
+/**
+ * `/console/chat#ticket=…` connects at once; `&endpoint=monitor` as a monitor.
+ *
+ * The ticket serves once, but connections get lost. So where nobody is signed in at the console, its
+ * user is, as by `/console#ticket=…`, and gets a new ticket for each connection.
+ */
+async function useTicket() {
   const fragment = new URLSearchParams(location.hash.slice(1));
-  let ticket = fragment.get("ticket");
+  const ticket = fragment.get("ticket");
   // Before anything else: the URL is visible on the screen, and kept in the browser's history.
   history.replaceState(null, "", location.pathname + location.search);
   if (!ticket) return;
   if (["chat", "monitor"].includes(fragment.get("endpoint"))) {
     byId("endpoint").value = fragment.get("endpoint");
   }
-  connect({
-    ticketProvider() {
-      const only = ticket;
-      ticket = null;
-      if (!only) toast(text("ticket_used"), { kind: "warning", stays: true });
-      return only;
-    },
-  });
+  try {
+    if ((await signedInUser()) === null) return connectAs(await signIn(ticket));
+  } catch (error) {
+    const reason = error.status === 401 ? text("ticket_used") : error.message;
+    return toast(reason, { kind: "warning", stays: true });
+  }
+  // Somebody else may be signed in: they stay so.
+  connect({ ticketProvider: ticketsOf(() => user, { first: ticket, onEnded: askForToken }) });
 }
 
 /** Who is signed in at the console can connect without a token. */
 async function offerSignIn() {
-  const session = await get("/console/session").catch(() => null);
-  if (!session?.user_id) return;
+  const signedIn = await signedInUser().catch(() => null);
+  if (signedIn === null) return;
   const button = byId("as-signed-in");
-  button.textContent = text("connect_as", { user: session.user_id });
+  button.textContent = text("connect_as", { user: signedIn });
   button.hidden = false;
-  button.addEventListener("click", () =>
-    connect({ ticketProvider: async () => (await post("/tickets")).ticket }),
-  );
+  button.addEventListener("click", () => connectAs(signedIn));
+}
+
+function connectAs(signedIn) {
+  connect({ ticketProvider: ticketsOf(() => signedIn, { onEnded: askForToken }) });
+}
+
+/** There are no more tickets for this user. */
+function askForToken(user) {
+  toast(text("sign_in_ended", { user: user ?? "…" }), { kind: "warning", stays: true });
 }
 
 function connect(credential) {
@@ -99,7 +111,8 @@ function listen(mine) {
   on("ws:state", ({ state }) => showState(state));
   on("ws:open", (push) => {
     closed?.remove();
-    byId("who").textContent = push.user_id;
+    user = push.user_id;
+    byId("who").textContent = user;
     inbox.greet(push);
     if (byId("endpoint").value === "monitor") {
       const args = { events: ["*"], interval_s: 2 };
