@@ -170,8 +170,10 @@ def of_version_6(server: ValkeyProcess) -> Iterator[str]:
         while data := connection.recv(4096):
             for _ in range(data.count(b"SETINFO")):
                 connection.sendall(b"-ERR unknown subcommand\r\n")
-            if b"INFO\r\n" in data.replace(b"SETINFO", b""):
+            if b"*1\r\n$4\r\nINFO\r\n" in data:
                 connection.sendall(b"$%d\r\n%s\r\n" % (len(info), info))
+            elif b"$4\r\nINFO\r\n" in data:  # with several sections
+                connection.sendall(b"-ERR syntax error\r\n")
 
     with answering(answer) as port:
         yield f"redis://127.0.0.1:{port}"

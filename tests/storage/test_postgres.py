@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from scripts.backends.postgres import PASSWORD, PostgresServer
 from tests.support.fake_clock import FakeClock
@@ -19,6 +20,7 @@ from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable
 from wsserver.storage.engine.postgres import writer as writing
+from wsserver.storage.engine.postgres.connecting import with_timeout
 from wsserver.storage.engine.postgres.connection import PostgresConnection
 from wsserver.storage.engine.postgres.database import PostgresDatabase
 from wsserver.storage.engine.postgres.dialect import translate
@@ -84,6 +86,20 @@ async def test_a_server_that_is_not_there_may_come(
 ) -> None:
     url = postgres.url("x").replace(f":{postgres.port}/", ":1/")
     await refused(url, clock, StorageUnavailable, "cannot connect to postgresql://127.0.0.1:1/x")
+
+
+@pytest.mark.parametrize(
+    ("url", "timeout_s"),
+    [
+        ("postgresql://a/x", 10),
+        ("postgresql:///x", 10),
+        ("postgresql://a,b/x", 5),
+        ("postgresql://a,b,c,d,e,f,g,h,i,j,k/x", 2),
+        ("postgresql://a,b/x?connect_timeout=7", 7),
+    ],
+)
+def test_all_hosts_of_a_url_are_tried_within_one_timeout(url: str, timeout_s: int) -> None:
+    assert int(with_timeout(conninfo_to_dict(url), 10)["connect_timeout"]) == timeout_s
 
 
 @pytest.mark.gen_test

@@ -208,9 +208,8 @@ class RedisLink:
         Errors of an unreachable server propagate: it may be reachable later.
         """
         try:
-            info: dict[str, Any] = await self.unchecked.info(
-                "server", "clients", "memory", "replication", "cluster"
-            )
+            # Without sections: versions before 7 refuse a list of them.
+            info: dict[str, Any] = await self.unchecked.info()
             _check_info(info)
             if with_rights:
                 await self._check_rights()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ from wsserver.storage.engine.postgres.errors import may_pass, one_line
 CONNECT_TIMEOUT_S = 10
 RECONNECT_TIMEOUT_S = 3
 """Jobs wait for it, before they are refused."""
+SHORTEST_TIMEOUT_S = 2
+"""libpq waits so long even if it is told less, and without limit for 0."""
 OLDEST_VERSION = 14
 _DEFAULTS: dict[str, Any] = {
     "application_name": "wsserver",
@@ -48,6 +51,12 @@ def location_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def with_timeout(parameters: Mapping[str, Any], timeout_s: int) -> dict[str, Any]:
+    """Parameters of libpq with a ``connect_timeout``, which libpq grants to each of the hosts."""
+    hosts = str(parameters.get("host", "")).count(",") + 1
+    return {"connect_timeout": max(SHORTEST_TIMEOUT_S, timeout_s // hosts), **parameters}
+
+
 class Server:
     """Where the database is, and how to log in. Its errors name no password."""
 
@@ -59,12 +68,15 @@ class Server:
         """When the latest attempt to connect, of any thread, failed (monotonic)."""
 
     def connect(self, timeout_s: int = CONNECT_TIMEOUT_S) -> PostgresConnection:
-        """Connect. Raises ``StorageUnavailable`` or, if it cannot pass, ``DatabaseUnusable``."""
+        """Connect. Raises ``StorageUnavailable`` or, if it cannot pass, ``DatabaseUnusable``.
+
+        ``timeout_s``: for all hosts of the URL together, unless it has a ``connect_timeout``.
+        """
         try:
-            parameters = self._parameters
+            parameters = with_timeout(self._parameters, timeout_s)
             if self._password_file is not None:
                 parameters = {**parameters, "password": self._password()}
-            raw = psycopg.connect(**{"connect_timeout": timeout_s, **parameters}, autocommit=True)
+            raw = psycopg.connect(**parameters, autocommit=True)
             try:
                 raw.execute(_SESSION)
             except BaseException:
