@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -354,3 +357,24 @@ async def test_the_console_shows_ticks_older_messages_and_what_waits(
         for command, ticks in (("ack", "delivered"), ("read", "read")):
             await socket.send(json.dumps({"type": command, "ids": [message_id]}))
             await expect(mine.locator(".ticks")).to_have_attribute("data-status", ticks)
+
+
+@pytest.mark.gen_test
+async def test_the_chat_tester_says_how_many_messages_wait_while_nothing_can_be_stored(
+    chromium: Browser, server: Server, tmp_path: Path
+) -> None:
+    async with page_of(chromium, server) as page:
+        await use_ticket(page, server)
+        await page.fill("#join-session", "s1")
+        await page.press("#join-session", "Enter")
+        other = sqlite3.connect(tmp_path / "0" / "wsserver.sqlite3", isolation_level=None)
+        with contextlib.closing(other):
+            other.execute("BEGIN EXCLUSIVE")
+            for text in ("one", "two"):
+                await page.fill("#draft", text)
+                await page.press("#draft", "Enter")
+            await expect(page.locator("#unsent")).to_contain_text("waiting: 2")
+            await expect(page.locator("#messages li")).to_have_count(0)
+            other.execute("ROLLBACK")
+        await expect(page.locator("#messages li p")).to_have_text(["one", "two"])
+        await expect(page.locator("#unsent")).to_be_hidden()

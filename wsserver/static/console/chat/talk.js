@@ -9,6 +9,7 @@ const MESSAGES_LIMIT = 500;
 const PAGE = 50; // messages of one page of history
 const TYPING_LASTS_MS = 6000; // without a timeout, a disconnected user would type for ever
 const TYPING_REPEATS_MS = 3000;
+const SLOW_MS = 300; // an answer that takes longer is one that a user waits for
 
 export class Talk {
   #client = null;
@@ -41,6 +42,7 @@ export class Talk {
     this.#client = client;
     this.#sessions.clear();
     this.#current = null;
+    this.#renderUnsent(client);
     const on = (name, handle) =>
       client.addEventListener(name, ({ detail }) => client === this.#client && handle(detail));
     on("ws:open", (push) => push.session_id && this.#add(push.session_id));
@@ -190,14 +192,24 @@ export class Talk {
     const session = this.#current;
     draft.value = "";
     this.#stopTyping();
-    const sent = this.#client.sendMessage(session, content);
-    if (this.#client.state !== "open") toast(text("waits", { n: this.#client.unsent }));
+    const client = this.#client;
+    const sent = client.sendMessage(session, content);
+    const timer = setTimeout(() => this.#renderUnsent(client), SLOW_MS);
     try {
       await sent;
     } catch (error) {
       toast(text("not_sent", { reason: error.message }), { kind: "error" });
       if (draft.value === "" && this.#current === session) draft.value = content;
+    } finally {
+      clearTimeout(timer);
+      if (client.unsent === 0) this.#renderUnsent(client);
     }
+  }
+
+  /** How many messages wait, without a connection or as the server cannot store them yet. */
+  #renderUnsent(client) {
+    if (client !== this.#client) return;
+    byId("unsent").textContent = client.unsent ? text("waits", { n: client.unsent }) : "";
   }
 
   #onInput() {

@@ -65,7 +65,7 @@ const EN = {
   not_sent: "Not sent: {reason}",
   not_joined: "Cannot join {session}: {reason}",
   lost: "No longer in {session}: {reason}",
-  waits: "Sent as soon as there is a connection; waiting: {n}",
+  waits: "Sent as soon as the server takes them; waiting: {n}",
   recovered: "{session}: {n} messages that were missed have come",
   gap: "{stream}: not all that was missed can be given ({reason})",
 
@@ -158,7 +158,7 @@ const ZH = {
   not_sent: "未发送：{reason}",
   not_joined: "无法加入 {session}：{reason}",
   lost: "已不在 {session} 中：{reason}",
-  waits: "连接恢复后发送；待发 {n} 条",
+  waits: "服务器可以接收后即发送；待发 {n} 条",
   recovered: "{session}：已补收 {n} 条错过的消息",
   gap: "{stream}：错过的消息无法全部补齐（{reason}）",
 
