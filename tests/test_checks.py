@@ -114,6 +114,47 @@ def test_a_check_that_cannot_be_made_is_named_and_fails_nothing(tools: Path) -> 
     assert results(done.stdout) == PASSED | {"audit": "skipped"}
 
 
+@pytest.fixture
+def compiler(tools: Path) -> Path:
+    """The machine with a C compiler; ``no-build`` in the root lets the compiled build fail.
+
+    Its type checker ends only when the build has begun.
+    """
+    for name in ("cc", "git"):
+        program(tools / "bin" / name, "")
+    program(tools / "bin" / "tar", "cat >/dev/null")
+    found = shutil.which("sleep")
+    assert found is not None
+    (tools / "bin" / "sleep").symlink_to(found)
+    fake = (tools / "bin" / "python3.12").read_text(encoding="utf-8")
+    fake += """
+case "$*" in
+    "setup.py -q build_ext"*)
+        touch ../begun
+        [ ! -e ../../no-build ] || { echo "error: no such type"; exit 1; }
+        ;;
+    "-m mypy"*) for i in $(seq 600); do [ ! -e build/begun ] || exit 0; sleep 0.1; done; exit 1 ;;
+esac"""
+    (tools / "bin" / "python3.12").write_text(fake, encoding="utf-8")
+    for name in ("touch", "seq"):
+        program(tools / "bin" / name, f'exec {shutil.which(name)} "$@"')
+    return tools
+
+
+def test_the_compiled_build_is_made_during_the_checks_before_it(compiler: Path) -> None:
+    done = run_script(compiler, "check", "types", "compiled")
+    assert results(done.stdout) == {"types": "passed", "compiled": "passed"}
+    assert f"in {compiler}/build/compiled: -m pytest" in done.stdout
+
+
+def test_a_build_that_fails_is_shown_and_not_tested(compiler: Path) -> None:
+    (compiler / "no-build").touch()
+    done = run_script(compiler, "check", "compiled")
+    assert results(done.stdout) == {"compiled": "FAILED"}
+    assert "error: no such type" in done.stdout
+    assert "-m pytest" not in done.stdout
+
+
 def test_an_unknown_check_is_refused_before_anything_is_installed(tools: Path) -> None:
     done = run_script(tools, "check", "lint", "typos")
     assert (done.returncode, done.stdout) == (2, "")
