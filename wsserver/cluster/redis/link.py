@@ -12,13 +12,18 @@ from typing import Any
 
 from redis.asyncio import Redis, Sentinel
 from redis.asyncio.connection import (
+    AbstractConnection,
     Connection,
     ConnectionPool,
     SSLConnection,
     UnixDomainSocketConnection,
 )
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.asyncio.sentinel import (
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import (
@@ -78,6 +83,31 @@ class Gate:
         """Raise ``ConnectionError`` if it is closed."""
         if self.reason is not None:
             raise ConnectionError(self.reason)
+
+
+class _MayBeClosed(AbstractConnection):
+    """Raises ``ConnectionError`` for a transport that uvloop has closed, by itself or after RST."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            raise ConnectionError(str(error)) from error
+
+
+class _Tcp(_MayBeClosed, Connection): ...
+
+
+class _Tls(_MayBeClosed, SSLConnection): ...
+
+
+class _Unix(_MayBeClosed, UnixDomainSocketConnection): ...
+
+
+class _Primary(_MayBeClosed, SentinelManagedConnection): ...
+
+
+class _PrimaryTls(_MayBeClosed, SentinelManagedSSLConnection): ...
 
 
 class _GatedPool(ConnectionPool):
@@ -210,6 +240,7 @@ class RedisLink:
         try:
             # Without sections: versions before 7 refuse a list of them.
             info: dict[str, Any] = await self.unchecked.info()
+            self._check_role(info)
             _check_info(info)
             if with_rights:
                 await self._check_rights()
@@ -229,6 +260,14 @@ class RedisLink:
             raise RedisUnusable(f"the server answers: {error}") from None
         except RedisError as error:
             raise RedisUnusable(f"does not answer as Redis does: {error!r}") from None
+
+    def _check_role(self, info: dict[str, Any]) -> None:
+        """Raise for a replica; if Sentinels have named it, it passes: a failover is under way."""
+        if info.get("role") != "slave":
+            return
+        if self._address.primary is not None:
+            raise ReadOnlyError("the server that the Sentinels name is a replica as yet")
+        raise RedisUnusable("the server is a read-only replica; name its primary")
 
     async def _check_rights(self) -> None:
         """Try each command that the seams use, on keys of its own."""
@@ -300,10 +339,10 @@ class RedisLink:
         if address.primary is not None:
             return self._primary_of(address, address.primary, options, gate)
         if address.path is not None:
-            options |= {"connection_class": UnixDomainSocketConnection, "path": address.path}
+            options |= {"connection_class": _Unix, "path": address.path}
         else:
             host, port = address.hosts[0]
-            kind = Connection if address.tls is None else SSLConnection
+            kind = _Tcp if address.tls is None else _Tls
             options |= {"connection_class": kind, "host": host, "port": port}
         return Redis.from_pool(_GatedPool(gate, **options))
 
@@ -318,8 +357,8 @@ class RedisLink:
             "username": address.sentinel_username,
             "password": address.sentinel_password,
         }
+        options["connection_class"] = _Primary if address.tls is None else _PrimaryTls
         if address.tls is not None:
-            options["ssl"] = True
             asking |= {"ssl": True, **address.tls}
         found = Sentinel(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
         self._sentinels += found.sentinels
@@ -347,8 +386,6 @@ def _check_info(info: dict[str, Any]) -> None:
             f"maxmemory-policy is {policy}, which deletes keys that are in use;"
             " set it to noeviction"
         )
-    if info.get("role") == "slave":
-        raise RedisUnusable("the server is a read-only replica; name its primary")
     if info.get("cluster_enabled"):
         raise RedisUnusable("the server is in cluster mode; use one without it, or Sentinel")
 
