@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError, ReadOnlyError
 
 from scripts.backends.valkey import ValkeyProcess
 from tests.support.certificates import Authority
@@ -20,7 +21,7 @@ from wsserver.cluster.control import Request
 from wsserver.cluster.directory import Change, LostConnection
 from wsserver.cluster.errors import NodeNameTaken
 from wsserver.cluster.redis import bus
-from wsserver.cluster.redis.link import TIMEOUT_S, RedisLink, RedisUnusable
+from wsserver.cluster.redis.link import TIMEOUT_S, UNREACHABLE, RedisLink, RedisUnusable
 from wsserver.protocol.targets import EVERYONE, session, user
 
 
@@ -180,6 +181,23 @@ async def test_what_exceeds_the_queue_is_dropped_and_answered(
         assert one.receiver.ids == [f"m{number}" for number in range(20)]
 
 
+def test_a_connection_that_uvloop_has_closed_is_an_outage(valkey: ValkeyProcess) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def close_and_use() -> None:
+        link = RedisLink(valkey.url)
+        pool: Any = link.commands.connection_pool
+        connection = await pool.get_connection()
+        connection._writer.transport.abort()
+        with pytest.raises(ConnectionError):
+            await connection.send_command("PING")
+        assert await link.commands.ping()  # on a new one
+        await link.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(close_and_use())
+
+
 @pytest.mark.gen_test(timeout=30)
 async def test_a_server_that_hangs_is_noticed_and_found_again(valkey: ValkeyProcess) -> None:
     async with two_nodes(valkey) as (one, two):
@@ -218,6 +236,34 @@ async def test_a_lost_node_refuses_nobody_and_its_connections_end(valkey: Valkey
         assert states == {"a": "up", "b": "up", "c": "lost"}
         await asyncio.sleep(2.5)
         assert len(lost) == 5  # by one node, once
+
+
+@pytest.mark.gen_test(timeout=40)
+async def test_connects_in_progress_count_while_their_node_lives(valkey: ValkeyProcess) -> None:
+    cluster = RedisCluster(valkey.url)
+    async with cluster.nodes(1) as (one,):
+        async with cluster.vanishing("n2") as two:
+            await eventually(lambda: len(one.directory._registry.last_living), 2)  # type: ignore[attr-defined]
+            held = [await two.reserve("u1", 5) for _ in range(5)]
+            assert all(held)
+            assert await one.reserve("u1", 5) is None
+            await two.open("c1", "u1", reservation=held.pop())
+            assert await one.reserve("u1", 5) is None
+        # Killed while it admitted the others: nobody confirms them, nor the one that was admitted.
+        reserved = [await one.reserve("u1", 5) for _ in range(6)]
+        assert [each is not None for each in reserved] == [True] * 5 + [False]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_connect_that_is_given_up_leaves_nothing(valkey: ValkeyProcess) -> None:
+    async with RedisCluster(valkey.url).nodes(1) as (one,):
+        for _ in range(5):
+            waiting = asyncio.ensure_future(one.reserve("u1", 5))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the command is under way
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        assert await one.reserve("u1", 1) is not None
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -358,6 +404,28 @@ async def test_versions(info: dict[str, str], fault: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(link.unchecked, "info", answer)
     with pytest.raises(RedisUnusable, match=fault) if fault else nullcontext():
         await link.check(with_rights=False)
+    await link.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://127.0.0.1:1", RedisUnusable),
+        ("redis+sentinel://127.0.0.1:1/main", ReadOnlyError),  # a failover may be under way
+    ],
+)
+@pytest.mark.gen_test
+async def test_only_a_replica_that_the_settings_name_cannot_work(
+    url: str, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(*sections: str) -> dict[str, str]:
+        return {"redis_version": "7.2.4", "role": "slave"}
+
+    link = RedisLink(url)
+    monkeypatch.setattr(link.unchecked, "info", answer)
+    with pytest.raises(expected, match="replica"):
+        await link.check()
+    assert issubclass(ReadOnlyError, UNREACHABLE)
     await link.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +27,7 @@ from wsserver.cluster.redis.directory_records import (
     matches,
     session_users,
 )
+from wsserver.cluster.redis.directory_reservations import PendingReservations
 from wsserver.cluster.redis.directory_scripts import (
     COUNT,
     DEPART,
@@ -59,7 +59,7 @@ FLUSH_S = 2.0
 
 
 class ConfirmConnections(Request[list[str]], frozen=True):
-    """The ids of a user's connections on a node."""
+    """The ids of a user's connections on a node; ``r:`` + token for connects in progress."""
 
     user_id: str
 
@@ -85,6 +85,7 @@ class RedisDirectory(DirectoryUpkeep):
         super().__init__(link, registry, control, local)
         self._checks: dict[str, asyncio.Task[bool]] = {}
         """By user: the running check of the owners of its connections."""
+        self._pending = PendingReservations(registry.node)
         self._tasks = Tasks()
         control.add_handler(ConfirmConnections, self._confirm)
 
@@ -163,7 +164,7 @@ class RedisDirectory(DirectoryUpkeep):
 
     async def _reserve(self, user_id: str, limit: int) -> Reservation | None:
         await asyncio.sleep(0)  # callers that must not wait give up here, before a command is sent
-        token = secrets.token_hex(8)
+        token = self._pending.begin(user_id)
         args: list[str | bytes | int] = [
             limit,
             token,
@@ -176,11 +177,17 @@ class RedisDirectory(DirectoryUpkeep):
             owned = await self._queued(command)
             if isinstance(owned, list) and await self._has_unconfirmed(user_id, owned):
                 owned = await self._queued(command)
-            if owned is None:  # Redis is away
-                return self._local_reservation(user_id, limit)
-            return Reservation(user_id, token) if owned == 1 else None
+            if owned == 1:
+                return Reservation(user_id, token)
+            self._pending.end(token)
+            # None: Redis is away
+            return self._local_reservation(user_id, limit) if owned is None else None
 
-        found = await self._or(run, _AWAY)
+        try:
+            found = await self._or(run, _AWAY)
+        except BaseException:  # the client may have gone, and Redis has it all the same
+            self.cancel(Reservation(user_id, token))
+            raise
         return self._local_reservation(user_id, limit) if found is _AWAY else found
 
     async def _queued(self, command: Command) -> Any:
@@ -198,12 +205,13 @@ class RedisDirectory(DirectoryUpkeep):
 
     def cancel(self, reservation: Reservation) -> None:
         """Release a reservation."""
+        self._pending.end(reservation.token)
         if reservation.token and self._is_reachable:
             key = self._user_key(reservation.user_id)
             self._writes.add(("HDEL", key, f"r:{reservation.token}"))
 
     async def _has_unconfirmed(self, user_id: str, owned: Sequence[bytes]) -> bool:
-        """Whether connections were removed by a check, which serves all connects of the user."""
+        """Whether a check has removed something; it serves all connects of the user."""
         check = self._checks.get(user_id)
         if check is None:
             check = asyncio.create_task(
@@ -214,18 +222,19 @@ class RedisDirectory(DirectoryUpkeep):
         return await asyncio.shield(check)
 
     async def _remove_unconfirmed(self, user_id: str, owned: Sequence[bytes]) -> bool:
-        """Remove connections that their nodes do not have, or whose nodes do not answer."""
+        """Remove what its nodes do not have, or whose nodes do not answer."""
         by_node: dict[str, set[str]] = {}
-        for id_, node in zip(owned[::2], owned[1::2], strict=True):
-            by_node.setdefault(node.decode(), set()).add(id_.decode())
+        for name, node in zip(owned[::2], owned[1::2], strict=True):
+            by_node.setdefault(node.decode(), set()).add(name.decode())
         asked = ConfirmConnections(user_id)
         answers = await asyncio.gather(*(self._ask_owner(node, asked) for node in by_node))
         gone: list[str] = []
-        for (owner, ids), answer in zip(by_node.items(), answers, strict=True):
+        for (owner, names), answer in zip(by_node.items(), answers, strict=True):
             if answer is not None:
-                gone += ids - set(answer.by_node.get(owner, ()))
+                gone += names - set(answer.by_node.get(owner, ()))
         if gone:
-            await self._link.commands.hdel(self._user_key(user_id), *[f"c:{id_}" for id_ in gone])
+            fields = [name if name.startswith("r:") else f"c:{name}" for name in gone]
+            await self._link.commands.hdel(self._user_key(user_id), *fields)
         return bool(gone)
 
     async def _ask_owner(self, node: str, request: ConfirmConnections) -> Answers[list[str]] | None:
@@ -241,7 +250,7 @@ class RedisDirectory(DirectoryUpkeep):
         if self._is_reachable and not self._writes.is_full:
             for id_ in ids:
                 self._writes.add(self._change(QUIET, request.user_id, id_, self._node))
-        return ids
+        return ids + [f"r:{token}" for token in self._pending.of(request.user_id)]
 
     # This node's connections
 
@@ -294,6 +303,7 @@ class RedisDirectory(DirectoryUpkeep):
         was_here = not node or self._local.count_of(user_id) > 1
 
         def done(result: Any, is_kept: bool) -> None:
+            self._pending.end(token)
             is_known = result is not None and is_kept
             if mode == OPEN and not (is_settled and is_known):
                 self._note_unsettled(user_id, was_here)

@@ -1,8 +1,9 @@
 """The Lua scripts of ``RedisDirectory``: each one step on the hash of a user or on a session.
 
 A user's hash has ``c:`` + connection id → node, ``r:`` + token → end of a reservation, ``n`` → the
-number of the last change, ``s`` → ``1`` or ``0``: the status that was announced last. A session is
-a sorted set of members ``user\\0node\\0connection\\0username``, in the order of bytes.
+number of the last change, ``s`` → ``1`` or ``0``: the status that was announced last. A token is
+hexadecimal digits, ``:`` and the node. A session is a sorted set of members
+``user\\0node\\0connection\\0username``, in the order of bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 _COUNT = """
-local count, reserved, owned = 0, 0, {}
+local count, reserved, owned, pending = 0, 0, {}, {}
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   local kind = string.sub(all[i], 1, 2)
@@ -27,8 +28,15 @@ for i = 1, #all, 2 do
     owned[#owned + 1] = string.sub(all[i], 3)
     owned[#owned + 1] = all[i + 1]
   elseif kind == 'r:' then
+    local node = string.match(all[i], '^r:%x+:(.*)$')
     if tonumber(all[i + 1]) <= now then redis.call('HDEL', KEYS[1], all[i])
-    else reserved = reserved + 1 end
+    elseif not (node and lost[node]) then
+      reserved = reserved + 1
+      if node then
+        pending[#pending + 1] = all[i]
+        pending[#pending + 1] = node
+      end
+    end
   end
 end
 """
@@ -44,7 +52,10 @@ RESERVE = (
     + _lost_from(4)
     + _COUNT
     + """
-if count + reserved >= tonumber(ARGV[1]) then return owned end
+if count + reserved >= tonumber(ARGV[1]) then
+  for i = 1, #pending do owned[#owned + 1] = pending[i] end
+  return owned
+end
 redis.call('HSET', KEYS[1], 'r:' .. ARGV[2], string.format('%d', now + ARGV[3]))
 redis.call('PERSIST', KEYS[1])
 return 1
