@@ -156,6 +156,22 @@ def test_what_a_killed_node_leaves_behind(nodes: ClusterServers) -> None:
         client.close()
 
 
+def test_a_killed_node_that_is_back_at_once_reports_whom_it_took_along(
+    nodes: ClusterServers,
+) -> None:
+    one, doomed = nodes.nodes["n1"], nodes.start("n8")
+    watching = monitor(one, "user_*")
+    taken = connect(doomed, "taken")
+    next_event(watching, "user_connected", "taken")
+    doomed.kill()
+    nodes.start("n8")  # it waits for the end of its former lease, and is the first to know then
+    event = next_event(watching, "user_disconnected", "taken")
+    assert (event["reason"], event["connections"]) == ("node n8 was lost", 0)
+    assert next_status(watching, "taken") == ("offline", 0)
+    for client in (taken, watching):
+        client.close()
+
+
 def test_a_paused_node_enters_its_connections_again(nodes: ClusterServers) -> None:
     one, paused = nodes.nodes["n1"], nodes.start("n6")
     paused.expects_faults = True  # PostgreSQL ends its connection if it stops in a transaction

@@ -56,7 +56,7 @@ class Control(Protocol):
         """Register the listener of a kind of notice."""
 
     def add_gap_listener(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` when notices of other nodes may have been missed, e.g. a reconnect."""
+        """Call ``listener`` when notices of other nodes may have been missed: start, reconnect."""
 
     async def start(self) -> None:
         """Begin to receive; all handlers are registered."""

@@ -175,6 +175,7 @@ def build_live(
         access.shows_contents,
     )
     control.add_listener(MonitorInterest, monitors.interested)
+    control.add_gap_listener(monitors.interest_missed)
 
     # Writing to connections, and tracking what they have received
     writer = ConnectionWriter(poller, statistics, clock)

@@ -338,9 +338,9 @@ class Bus:
         self._has_risen.set()
         if self._was_up:
             log.info("redis is back")
-            for listener in self._gap_listeners:
-                listener()
         self._was_up = True
+        for listener in self._gap_listeners:
+            listener()
 
     def _fall(self, reason: str) -> None:
         if not self._is_reported:

@@ -33,6 +33,8 @@ INTEREST_S = 2.0
 """Period at which a node with monitors notifies the others of what they have subscribed to."""
 FORGOTTEN_S = 6.0
 """Without such a notice for this long, a node has no monitors any more."""
+_ANY_NODE = ""
+"""Stands for nodes whose notices may have been missed."""
 
 
 class MonitorInterest(Notice, frozen=True):
@@ -165,6 +167,13 @@ class Monitors:
             self._elsewhere[notice.node] = frozenset(notice.globs), self._clock.monotonic()
         self._update_counting()
         self._update_listening()
+
+    def interest_missed(self) -> None:
+        """Notices of other nodes were missed: until they are repeated, all events are wanted.
+
+        A node that starts again reports at once which connections have ended with its former run.
+        """
+        self.interested(MonitorInterest(_ANY_NODE, ("*",)))
 
     def _share_interest(self, now: float) -> None:
         """Repeat this node's interest, and forget that of nodes which have stopped doing so."""
