@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -116,9 +117,9 @@ async def test_what_comes_before_a_refused_resume_is_no_gap(
     subscriber = clients.Subscriber("listener", cluster, journal, random.Random(1))
     if is_refused:
         with pytest.raises(Gone):
-            await subscriber._follow("ws://node")
+            await subscriber._follow(cast("Any", SimpleNamespace(socket_url="ws://node")))
     else:
-        await subscriber._follow("ws://node")
+        await subscriber._follow(cast("Any", SimpleNamespace(socket_url="ws://node")))
     assert len(journal.findings.other) == (0 if is_refused else 1)
 
 

@@ -167,6 +167,7 @@ async def on_cluster(
         verdict = await cluster.torment(servers, settings, chance, say)
     finally:
         await servers.stop()
+    verdict.judges_times = not arguments.quick
     if verdict.is_good:
         shutil.rmtree(folder, ignore_errors=True)
     else:

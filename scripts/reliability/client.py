@@ -9,18 +9,28 @@ from typing import Any
 
 import msgspec
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows.common import WSHandshakeError, WSInvalidStatusError
 
 from scripts.benchmark.tokens import make_token
 
 REPLY_TIMEOUT_S = 60.0
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 _REF = b'"ref":'
+_GREETING = b'"connection_established"'
 
 OnPush = Callable[[bytes], None]
 
 
 class Gone(ConnectionError):
     """The connection ended before the answer came."""
+
+
+class Refused(Gone):
+    """The server has answered the handshake with an error."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the handshake was answered with {status}")
+        self.status = status
 
 
 class Connection(WSListener):
@@ -34,18 +44,30 @@ class Connection(WSListener):
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._ref = 0
         self.ended: asyncio.Event = asyncio.Event()
+        self.connection_id = ""
+        """As the server names it in its greeting."""
 
     @classmethod
-    async def open(cls, url: str, user_id: str, on_push: OnPush | None = None) -> Connection:
-        """Connect as a user who may enter every session. Raises what connecting raises."""
+    async def open(
+        cls, url: str, user_id: str, on_push: OnPush | None = None, *, role: str = "user"
+    ) -> Connection:
+        """Connect as a user who may enter every session.
+
+        Raises ``OSError``, ``TimeoutError`` and ``Gone``, which may be ``Refused``.
+        """
         connection = cls(on_push)
-        await ws_connect(
-            lambda: connection,
-            url,
-            extra_headers={"Authorization": f"Bearer {make_token(user_id)}"},
-            websocket_handshake_timeout=REPLY_TIMEOUT_S,
-            max_frame_size=MAX_FRAME_BYTES,
-        )
+        try:
+            await ws_connect(
+                lambda: connection,
+                url,
+                extra_headers={"Authorization": f"Bearer {make_token(user_id, role)}"},
+                websocket_handshake_timeout=REPLY_TIMEOUT_S,
+                max_frame_size=MAX_FRAME_BYTES,
+            )
+        except WSInvalidStatusError as error:
+            raise Refused(int(error.response.status) if error.response else 0) from None
+        except WSHandshakeError as error:
+            raise Gone(str(error)) from None
         return connection
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -70,6 +92,8 @@ class Connection(WSListener):
             # Pushes are the many: they carry no ref, and replies have it near their beginning.
             start = payload.find(_REF, 0, 64)
             if start < 0:
+                if not self.connection_id and _GREETING in payload:
+                    self.connection_id = msgspec.json.decode(payload)["connection_id"]
                 self._pushed(payload)
                 return
             ref = int(

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from scripts.reliability.cluster_clients import Publisher, Subscriber
 from scripts.reliability.cluster_faults import FAULTS
 from scripts.reliability.cluster_nodes import HEALTHY_S, Cluster, until
+from scripts.reliability.cluster_presence import GUEST, GUESTS, Guest, Lists
+from scripts.reliability.cluster_resumes import Resumes
 from scripts.reliability.cluster_times import Times
 from scripts.reliability.journal import Journal, PostgresRows
-from scripts.reliability.report import Verdict
+from scripts.reliability.report import Verdict, percentile
 
 ENVIRONMENT = {
     # Nothing may go for its number: everything acknowledged is looked for.
@@ -55,9 +57,19 @@ async def torment(
         for number in range(settings.publishers)
     ]
     subscribers = [Subscriber(name, cluster, journal, own()) for name in names]
+    guests = [Guest(cluster, own()) for _ in range(GUESTS)]
+    clients: list[Subscriber | Guest] = [*subscribers, *guests]
+    lists = Lists(
+        cluster,
+        [*names, GUEST],
+        lambda: {each.connection.connection_id for each in clients if each.connection},
+    )
+    resumes = Resumes(cluster, own())
     await cluster.start()
     publishing = [asyncio.ensure_future(each.run()) for each in publishers]
-    following = [asyncio.ensure_future(each.run()) for each in subscribers]
+    following = [asyncio.ensure_future(each.run()) for each in clients]
+    misled: list[str] = []
+    """What was wrong about who is connected."""
     try:
         for number in range(1, settings.rounds + 1):
             name = chance.choice(settings.faults)
@@ -70,13 +82,22 @@ async def torment(
                 journal.findings.other.append(
                     f"round {number}, {name}: not well after {HEALTHY_S:.0f} s: {unhealthy}"
                 )
+            if differing := await lists.until_right():
+                cluster.noted.append(differing)
+            times.listed(time.monotonic() - cluster.mended_at)
+            cluster.noted += [fault for check in cluster.checks if (fault := await check)]
+            cluster.checks.clear()
+            if cluster.noted:
+                misled += [f"round {number}, {name}: {each}" for each in cluster.noted]
+                cluster.noted.clear()
             _raise_failures([*publishing, *following])
-            if number % 10 == 0 or journal.findings.all:
+            faults = [*journal.findings.all, *misled]
+            if number % 10 == 0 or faults:
                 say(
                     f"round {number} ({name}): {journal.acknowledged:,} acknowledged,"
-                    f" {len(journal.findings.all)} faults"
+                    f" {len(faults)} faults"
                 )
-            if journal.findings.all:
+            if faults:
                 break
         for publisher in publishers:
             publisher.ends = True
@@ -91,6 +112,7 @@ async def torment(
         late = [each for each in subscribers if not each.is_at(ends)]
         for subscriber in subscribers:
             subscriber.check()
+        await resumes.measure(journal)
     finally:
         for task in (*publishing, *following):
             task.cancel()
@@ -101,11 +123,7 @@ async def torment(
     kind = "with Sentinels" if settings.with_sentinels else "one Valkey"
     total = sum(each.times for each in times.by_fault.values())
     verdict = Verdict(f"cluster: {settings.nodes} nodes, {kind}, {total} faults under load")
-    for name, of in sorted(times.by_fault.items()):
-        verdict.figure(f"{name}: times", of.times)
-        verdict.figure(f"{name}: well again, ms", of.until_well_s * 1000)
-        verdict.figure(f"{name}: no acknowledgement, ms", of.outage_s * 1000)
-        verdict.figure(f"{name}: one publisher waits, ms", of.waited_s * 1000)
+    verdict.table = times.rows()
     verdict.figure("messages acknowledged", journal.acknowledged)
     verdict.figure("in the database", journal.rows)
     verdict.figure("sent again with the same key", sum(each.retried for each in publishers))
@@ -118,11 +136,19 @@ async def torment(
     verdict.limit("never acknowledged in the end", len(journal.unknown()), 0)
     verdict.limit("subscribers that were not brought up to date", len(late), 0)
     verdict.limit("gaps, repetitions and other faults", len(findings.other), 0)
+    verdict.limit("false refusals, lists, missing ends", len(misled), 0)
+    verdict.limit("resumes at a node with another content", len(resumes.wrong), 0)
+    verdict.time("resume of 100 messages, ms, p99", percentile(resumes.took_ms, 99), 100)
     verdict.limit(
         "nodes that did not stop in order", sum(each != 0 for each in cluster.statuses), 0
     )
     verdict.limit("tracebacks in logs", sum("Traceback" in node.log for node in cluster.nodes), 0)
-    verdict.notes = [*findings.all[:10], *(each.behind(ends) for each in late)]
+    verdict.notes = [
+        *findings.all[:10],
+        *misled,
+        *resumes.wrong[:10],
+        *(each.behind(ends) for each in late),
+    ]
     return verdict
 
 

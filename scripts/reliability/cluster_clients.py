@@ -10,13 +10,14 @@ from typing import Any
 
 import msgspec
 
-from scripts.benchmark.http_client import HttpClient, RequestError
+from scripts.benchmark.http_client import HttpClient
 from scripts.benchmark.tokens import make_token
 from scripts.reliability.client import Connection, Gone
-from scripts.reliability.cluster_nodes import Cluster
+from scripts.reliability.cluster_nodes import FAULTS_OF_CLIENTS, Cluster
+from scripts.reliability.cluster_presence import opened
 from scripts.reliability.cluster_times import Times
 from scripts.reliability.journal import Journal, JournalEntry, Position, position_of
-from scripts.reliability.server import API
+from scripts.reliability.server import API, Server
 
 SESSIONS = ("s1", "s2", "s3")
 PAUSE_S = 0.02
@@ -26,7 +27,6 @@ AGAIN_S = 0.1
 ANSWER_S = 20.0
 """Without an answer for so long, a client tries another node."""
 SILENT_S = 3.0
-FAULTS = (OSError, EOFError, Gone, TimeoutError, RequestError)
 
 
 class Publisher:
@@ -59,7 +59,7 @@ class Publisher:
             if node is None:
                 await asyncio.sleep(PAUSE_S)
                 continue
-            with suppress(*FAULTS):
+            with suppress(*FAULTS_OF_CLIENTS):
                 async with (
                     asyncio.timeout(ANSWER_S),
                     HttpClient(node.port, make_token(self._name, "service")) as http,
@@ -111,7 +111,8 @@ class Subscriber:
         self.inbox: set[int] = set()
         """Offsets of the inbox that have come, in whatever order."""
         self.connects = 0
-        self._connection: Connection | None = None
+        self.connection: Connection | None = None
+        """The one that it has now."""
         self._ended_by = ""
         """Why its last connection ended."""
         self._is_refused = False
@@ -125,18 +126,17 @@ class Subscriber:
             node = self._cluster.any_node(self._chance)
             if node is not None:
                 try:
-                    await self._follow(node.socket_url)
-                except FAULTS as error:
+                    await self._follow(node)
+                except FAULTS_OF_CLIENTS as error:
                     self._ended_by = repr(error)
             await asyncio.sleep(self._chance.uniform(0.01, 0.2))
 
-    async def _follow(self, url: str) -> None:
-        async with asyncio.timeout(ANSWER_S):
-            connection = await Connection.open(url, self._user, self._take)
-        self._connection = connection
+    async def _follow(self, node: Server) -> None:
+        connection = await opened(self._cluster, node, self._user, self._take)
+        self.connection = connection
         try:
             async with asyncio.timeout(ANSWER_S):
-                self._is_strict = False
+                self._is_strict = True
                 self._is_refused = False
                 with connection.holding():
                     try:
@@ -153,6 +153,7 @@ class Subscriber:
                 if not connection.ended.is_set():
                     await asyncio.wait_for(connection.ask("ping"), SILENT_S)
         finally:
+            self.connection = None
             connection.cut()
 
     async def _resume(self, connection: Connection) -> None:
@@ -161,6 +162,7 @@ class Subscriber:
             kind, _, id_ = name.partition(":")
             position = {"epoch": seen[-1].epoch, "offset": seen[-1].offset} if seen else None
             if kind == "session" and position is None:
+                self._is_strict = False
                 joined = await connection.call("join_session", session_id=id_)
                 if "epoch" not in joined:
                     raise Gone(str(joined))
@@ -182,9 +184,9 @@ class Subscriber:
         push = msgspec.json.decode(payload)
         if "offset" in push and push["type"] != "ack":
             self._note(push)
-            if push.get("stream") == "user:reader" and self._connection is not None:
+            if push.get("stream") == "user:reader" and self.connection is not None:
                 with suppress(Gone):
-                    self._connection.ask("ack", ids=[push["id"]])
+                    self.connection.ask("ack", ids=[push["id"]])
 
     def _note(self, push: dict[str, Any]) -> None:
         seen = self.seen.get(push.get("stream", ""))

@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import time
 from collections.abc import Awaitable, Callable
 
-from scripts.reliability.cluster_nodes import Cluster
+from scripts.reliability.cluster_network import Link
+from scripts.reliability.cluster_nodes import FAULTS_OF_CLIENTS, Cluster
+from scripts.reliability.cluster_presence import Visit, admission, crowding, new_user
 
 Fault = Callable[[Cluster, random.Random], Awaitable[None]]
 
@@ -20,10 +23,29 @@ def _index(cluster: Cluster, chance: random.Random) -> int:
 
 
 async def kill_node(cluster: Cluster, chance: random.Random) -> None:
-    """SIGKILL of a node, which is started again."""
+    """SIGKILL of a node, which is started again; the others report whom it takes along."""
     index = _index(cluster, chance)
+    try:
+        visit = await Visit.begin(cluster, index)
+    except FAULTS_OF_CLIENTS as error:
+        cluster.noted.append(f"nobody could visit n{index + 1}: {error!r}")
+        return
     await cluster.kill_node(index)
+    cluster.checks.append(visit.ended(time.monotonic()))
     await asyncio.sleep(chance.uniform(0.0, 3.0))
+    cluster.mend()
+    await cluster.start_node(index)
+
+
+async def kill_admitting(cluster: Cluster, chance: random.Random) -> None:
+    """SIGKILL of a node that admits a crowd of one user, whom the others then have to admit."""
+    index = _index(cluster, chance)
+    user_id = new_user("crowd")
+    async with crowding(cluster.nodes[index].socket_url, user_id):
+        await asyncio.sleep(chance.uniform(0.0, 0.15))
+        await cluster.kill_node(index)
+    if fault := await admission(cluster, chance, user_id):
+        cluster.noted.append(fault)
     cluster.mend()
     await cluster.start_node(index)
 
@@ -109,8 +131,60 @@ async def restart_postgres(cluster: Cluster, chance: random.Random) -> None:
     await asyncio.to_thread(cluster.postgres.start)
 
 
+def _link(cluster: Cluster, chance: random.Random) -> Link:
+    """The network of one node to PostgreSQL or Valkey."""
+    return chance.choice(cluster.links[_index(cluster, chance)])
+
+
+async def delay_network(cluster: Cluster, chance: random.Random) -> None:
+    """Everything takes longer between a node and PostgreSQL or Valkey."""
+    link = _link(cluster, chance)
+    link.delay_s = chance.uniform(0.01, 0.2)
+    await asyncio.sleep(chance.uniform(1.0, 4.0))
+    cluster.mend()
+    link.mend()
+
+
+async def cut_network(cluster: Cluster, chance: random.Random) -> None:
+    """Nothing arrives between a node and PostgreSQL or Valkey, up to beyond its lease."""
+    link = _link(cluster, chance)
+    link.cut()
+    await asyncio.sleep(chance.uniform(0.5, 9.0))
+    cluster.mend()
+    link.mend()
+
+
+async def reset_network(cluster: Cluster, chance: random.Random) -> None:
+    """RST of all connections between a node and PostgreSQL or Valkey."""
+    link = _link(cluster, chance)
+    for _ in range(chance.randrange(1, 5)):
+        link.reset()
+        await asyncio.sleep(chance.uniform(0.0, 0.5))
+    cluster.mend()
+
+
+async def abandon_network(cluster: Cluster, chance: random.Random) -> None:
+    """Connections of a node whose other end is gone without its noticing."""
+    link = _link(cluster, chance)
+    link.abandon()
+    await asyncio.sleep(chance.uniform(0.0, 1.0))
+    cluster.mend()
+
+
+async def wrong_clock(cluster: Cluster, chance: random.Random) -> None:
+    """A node runs for a while with a clock that is an hour ahead, or behind."""
+    index = _index(cluster, chance)
+    await cluster.stop_node(index)
+    await cluster.start_node(index, wrong_s=chance.choice((-3600.0, 3600.0)))
+    await asyncio.sleep(chance.uniform(1.0, 4.0))
+    await cluster.stop_node(index)
+    cluster.mend()
+    await cluster.start_node(index)
+
+
 FAULTS: dict[str, Fault] = {
     "kill-node": kill_node,
+    "kill-admitting": kill_admitting,
     "stop-node": stop_node,
     "stop-killed-node": stop_killed_node,
     "pause-node": pause_node,
@@ -120,4 +194,9 @@ FAULTS: dict[str, Fault] = {
     "block-valkey": block_valkey,
     "cut-subscribers": cut_subscribers,
     "restart-postgres": restart_postgres,
+    "delay-network": delay_network,
+    "cut-network": cut_network,
+    "reset-network": reset_network,
+    "half-open-network": abandon_network,
+    "wrong-clock": wrong_clock,
 }

@@ -6,20 +6,25 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from scripts.backends.postgres import PostgresServer
 from scripts.backends.valkey import ValkeyProcess
 from scripts.benchmark.http_client import HttpClient, RequestError
 from scripts.benchmark.tokens import make_token
+from scripts.reliability.client import Gone
+from scripts.reliability.cluster_network import Link
 from scripts.reliability.server import API, Server
 
 HEALTHY_S = 40.0
 """Within which everything is well again after the end of a fault."""
 SENTINELS = 3
 DOWN_AFTER_MS = 1000
+FAULTS_OF_CLIENTS = (OSError, EOFError, Gone, TimeoutError, RequestError)
+"""What a client of a node may meet while the cluster is tormented."""
 
 
 class Valkey:
@@ -132,6 +137,12 @@ class Cluster:
         """Exit statuses of the nodes that were stopped in order."""
         self.mended_at = 0.0
         """When the last fault ended."""
+        self.links: list[list[Link]] = []
+        """By node: its networks to PostgreSQL and, without Sentinels, to Valkey."""
+        self.checks: list[Awaitable[str]] = []
+        """What is to be waited for before the next fault; each says what was wrong."""
+        self.noted: list[str] = []
+        """What was wrong, as clients have noticed."""
 
     def mend(self) -> None:
         """Note that a fault ends now: what was killed is started, what stood still goes on."""
@@ -150,20 +161,38 @@ class Cluster:
         )
         await self.valkey.start()
         for number in range(1, self._count + 1):
+            database, valkey = await self._linked(self._database, self.valkey.url)
             node = Server(
                 _made(self._folder / f"n{number}"),
                 self._cores,
-                WSSERVER_DATABASE_URL=self._database,
-                WSSERVER_REDIS_URL=self.valkey.url,
+                WSSERVER_DATABASE_URL=database,
+                WSSERVER_REDIS_URL=valkey,
                 WSSERVER_NODE=f"n{number}",
                 **self._environment,
             )
             self.nodes.append(node)
             await self.start_node(number - 1)
 
-    async def start_node(self, index: int) -> None:
-        """Start a node, again after it was killed or stopped."""
-        await self.nodes[index].start()
+    async def _linked(self, *urls: str) -> list[str]:
+        """The same addresses through links of a new node. The Sentinels name theirs directly."""
+        links: list[Link] = []
+        linked = []
+        for url in urls:
+            parts = urlsplit(url)
+            if parts.scheme == "redis+sentinel":
+                linked.append(url)
+                continue
+            link = Link(int(parts.port or 0))
+            await link.start()
+            links.append(link)
+            netloc = parts.netloc.replace(f":{parts.port}", f":{link.port}")
+            linked.append(urlunsplit(parts._replace(netloc=netloc)))
+        self.links.append(links)
+        return linked
+
+    async def start_node(self, index: int, *, wrong_s: float = 0.0) -> None:
+        """Start a node, again after it was killed or stopped; with a wrong clock, if told."""
+        await self.nodes[index].start(wrong_s=wrong_s)
         self.running.add(index)
 
     async def kill_node(self, index: int) -> None:
@@ -190,7 +219,7 @@ class Cluster:
                     while True:
                         try:
                             said = await _health(self.nodes[index])
-                        except (OSError, EOFError, RequestError, TimeoutError) as error:
+                        except FAULTS_OF_CLIENTS as error:
                             said = repr(error)
                         if '"status":"ok"' in said.replace(" ", ""):
                             break
@@ -204,6 +233,8 @@ class Cluster:
         for node in self.nodes:
             node.send_signal(signal.SIGCONT)
             await node.kill()
+        for link in (link for links in self.links for link in links):
+            await link.stop()
         await self.valkey.stop()
         await asyncio.to_thread(self.postgres.remove)
 

@@ -15,6 +15,8 @@ class FaultTimes:
     times: int = 0
     until_well_s: float = 0.0
     """From the end of the fault until all nodes say ``ok``."""
+    until_listed_s: float = 0.0
+    """From the end of the fault until all nodes list the connections that there are."""
     outage_s: float = 0.0
     """Between two acknowledgements, of whichever publisher."""
     waited_s: float = 0.0
@@ -40,6 +42,21 @@ class Times:
         if self._begins:
             of = self.by_fault[self._begins[-1][1]]
             of.until_well_s = max(of.until_well_s, seconds)
+
+    def listed(self, seconds: float) -> None:
+        """The lists were right again so long after the end of the last fault."""
+        if self._begins:
+            of = self.by_fault[self._begins[-1][1]]
+            of.until_listed_s = max(of.until_listed_s, seconds)
+
+    def rows(self) -> list[str]:
+        """A table, one line a kind of fault."""
+        lines = [f"{'':<20} times    well  listed  outage  waited   (ms, the longest)"]
+        for name, of in sorted(self.by_fault.items()):
+            spans = (of.until_well_s, of.until_listed_s, of.outage_s, of.waited_s)
+            cells = "".join(f"{span * 1000:>8,.0f}" for span in spans)
+            lines.append(f"{name:<20} {of.times:>5}{cells}")
+        return lines
 
     def began(self) -> float:
         """The time at which a message is published for the first time."""

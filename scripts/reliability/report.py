@@ -28,6 +28,8 @@ class Verdict:
 
     title: str
     lines: list[Line] = field(default_factory=list)
+    table: list[str] = field(default_factory=list)
+    """Lines of figures that are only told."""
     notes: list[str] = field(default_factory=list)
     judges_times: bool = True
     """False: times are told, and do not count; other programs may be busy."""
@@ -51,7 +53,7 @@ class Verdict:
 
     def text(self) -> str:
         """As people read it."""
-        rows = [self.title]
+        rows = [self.title, *(f"  {line}" for line in self.table)]
         for line in self.lines:
             limit = "" if line.limit is None else f"   at most {line.limit:,.0f}"
             mark = "" if line.is_kept else "   NOT KEPT"

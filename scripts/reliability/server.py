@@ -19,6 +19,11 @@ STOP_TIMEOUT_S = 15.0
 API = "/api/v1/websocket"
 
 
+def _wrong_clock(seconds: float) -> dict[str, str]:
+    folder = Path(__file__).with_name("wrong_clock")
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "TORTURE_CLOCK_S": str(seconds)}
+
+
 class StartError(Exception):
     """A server that did not get ready; says what it printed."""
 
@@ -67,8 +72,11 @@ class Server:
         path = self.folder / "log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
-    async def start(self) -> float:
-        """Start a process; returns the seconds until it was ready. Raises ``StartError``."""
+    async def start(self, *, wrong_s: float = 0.0) -> float:
+        """Start a process; returns the seconds until it was ready. Raises ``StartError``.
+
+        ``wrong_s``: its wall clock is ahead by so many seconds.
+        """
         said = len(self.log)
         command = ("-m", "wsserver", "serve", "--host", "127.0.0.1", "--port", str(self.port))
         began = time.monotonic()
@@ -77,7 +85,7 @@ class Server:
                 sys.executable,
                 *command,
                 cwd=self.folder,
-                env=self._environment,
+                env=self._environment | (_wrong_clock(wrong_s) if wrong_s else {}),
                 stdin=asyncio.subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
