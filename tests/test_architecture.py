@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,16 +117,20 @@ ALLOWED_NEVERTHELESS = {("wire", "tornado.speedups.websocket_mask")}
 WSCTL_FORBIDDEN = {"wsserver", "tornado", "sqlite_utils"}
 
 
-def imports_of(source: str) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of everything imported, also inside functions and TYPE_CHECKING."""
+@functools.cache
+def imports_of(source: str) -> list[tuple[int, str]]:
+    """Line and dotted name of everything imported, also inside functions and TYPE_CHECKING.
+
+    Each module is asked about several times, and to parse all takes seconds.
+    """
+    found: list[tuple[int, str]] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, alias.name
+            found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import"
-            for alias in node.names:
-                yield node.lineno, f"{node.module}.{alias.name}"
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return found
 
 
 def faults_of(module: str, source: str) -> list[str]:

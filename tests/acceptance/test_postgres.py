@@ -138,7 +138,7 @@ def test_nothing_acknowledged_is_lost_or_stored_twice(
     publishers = Publishers()
     env = {"WSSERVER_DATABASE_URL": url, "WSSERVER_STREAM_LIMIT": "1000000"}
     try:
-        with ServerProcess(tmp_path, "--dev", env=env) as server:
+        with ServerProcess(tmp_path, "--dev", env=env, is_preloaded=True) as server:
             publishers.start(server)
             publishers.wait_for(50)
             assert database_check(server)["kind"] == "postgresql"
@@ -151,7 +151,7 @@ def test_nothing_acknowledged_is_lost_or_stored_twice(
                 wait_until_ok(server)
             server.stop(signal.SIGKILL)
             assert PASSWORD not in "\n".join(server.lines)
-        with ServerProcess(tmp_path, "--dev", env=env) as again:
+        with ServerProcess(tmp_path, "--dev", env=env, is_preloaded=True) as again:
             publishers.server = again
             publishers.wait_for(50)
             publishers.stop()
@@ -203,7 +203,7 @@ def test_a_second_server_is_refused_and_the_first_one_goes_on(
     url: str, tmp_path: Path, postgres: PostgresServer
 ) -> None:
     env = {"WSSERVER_DATABASE_URL": url}
-    with ServerProcess(tmp_path, "--dev", env=env) as server:
+    with ServerProcess(tmp_path, "--dev", env=env, is_preloaded=True) as server:
         status, text = start(url, tmp_path)
         assert status == 78
         assert "another server is using it" in text

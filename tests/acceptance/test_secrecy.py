@@ -99,6 +99,7 @@ def test_no_token_is_ever_given_away(start: Start, raw: OpenRaw, log_format: str
         log_format=log_format,
         log_level="debug",
         max_connections_per_user=100,
+        has_own_command=True,
     )
     server.expects_faults = True
     good = canary("boss", role="admin", sessions="*")

@@ -18,7 +18,8 @@ Run = Callable[..., Result]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A development server that takes a snapshot five times a second."""
     env = {"WSSERVER_SNAPSHOT_INTERVAL_S": "0.2", "WSSERVER_NODE": "n1"}
-    with ServerProcess(tmp_path_factory.mktemp("server"), "--dev", env=env) as running:
+    folder = tmp_path_factory.mktemp("server")
+    with ServerProcess(folder, "--dev", env=env, is_preloaded=True) as running:
         yield running
 
 

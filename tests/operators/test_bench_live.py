@@ -173,7 +173,7 @@ def test_no_server_at_all(run: Run) -> None:
 
 def test_a_server_that_ends_meanwhile(tmp_path: Path) -> None:
     with (
-        ServerProcess(tmp_path, "--dev") as server,
+        ServerProcess(tmp_path, "--dev", is_preloaded=True) as server,
         bench(server, "--duration", "1h", "--connections", "1") as process,
     ):
         server.wait_for('"path": "/ws/chat/session/.*"status": 101')

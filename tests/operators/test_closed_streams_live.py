@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.server_process import ServerProcess, environment
+from tests.support.waiting import poll
 
 CLOSED = "standard output is closed"
 
@@ -121,8 +122,7 @@ def test_a_server_serves_without_any_stream(tmp_path: Path) -> None:
     )
     try:
         found = tmp_path / "var" / "dev-server.json"
-        while not found.exists() or not found.read_text():
-            assert process.poll() is None
+        poll(lambda: found.exists() and found.read_text(), bool)
         health = subprocess.run(
             [sys.executable, "-m", "wsctl", "health", "-o", "json"],
             cwd=tmp_path,

@@ -212,7 +212,7 @@ def test_what_is_not_well_is_named_once_more_at_the_end(run: Run) -> None:
 
 def test_a_connection_is_kept_over_the_heartbeat(tmp_path: Path, run: Run) -> None:
     env = {"WSSERVER_HEARTBEAT_INTERVAL_S": "0.3", "WSSERVER_HEARTBEAT_TIMEOUT_S": "5"}
-    with ServerProcess(tmp_path, "--dev", env=env) as server:
+    with ServerProcess(tmp_path, "--dev", env=env, is_preloaded=True) as server:
         args = ("--url", server.url, "--token", server.token(), "doctor", "--idle", "1s")
         report = Report(run(*args, "-o", "json"))
     assert report.state("proxy.idle") == "ok"
@@ -387,7 +387,7 @@ def test_descriptors_that_are_used_up(doctor: Doctor, server: ServerProcess) -> 
 
 
 def test_a_dead_database(tmp_path: Path, run: Run) -> None:
-    with ServerProcess(tmp_path, "--dev") as server:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         here = ("--url", server.url, "--token", server.token())
         server.wait_for("websocket ")  # its own files are written
         # Every write to a file fails from now on.

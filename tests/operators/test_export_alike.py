@@ -110,7 +110,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("filled")
     asyncio.run(fill(folder / "history.db"))
     env = {"WSSERVER_SNAPSHOT_INTERVAL_S": "86400", "WSSERVER_NOTIFICATION_RETENTION_DAYS": "9999"}
-    with ServerProcess(folder, "--dev", "--database", "history.db", env=env) as server:
+    with ServerProcess(
+        folder, "--dev", "--database", "history.db", env=env, is_preloaded=True
+    ) as server:
         yield server
 
 

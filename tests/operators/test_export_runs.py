@@ -96,7 +96,7 @@ def test_a_run_that_is_ended_half_way_has_exported_nothing_and_frees_its_lock(
 
 
 def test_concurrent_runs_export_each_row_once(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--dev") as server:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         database = tmp_path / "var/wsserver.sqlite3"
         target = ("--url", server.url, "--token", server.token())
         export = ("export", "audit", "--since-last", "state", "--out", "audit-{time}.csv")
@@ -133,7 +133,7 @@ def test_memory_stays_flat_however_many_rows_there_are(tmp_path: Path, source: s
     )
     peaks = []
     env = {"WSSERVER_SNAPSHOT_INTERVAL_S": "86400"}
-    with ServerProcess(tmp_path, "--dev", "--database", "db", env=env) as server:
+    with ServerProcess(tmp_path, "--dev", "--database", "db", env=env, is_preloaded=True) as server:
         target = ("--url", server.url, "--token", server.token())
         for rows in (1500, 30_000):
             until = f"2023-11-1{4 if rows < 30_000 else 6}T22:38:20Z"  # START + 1500

@@ -38,7 +38,9 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
     program.chmod(0o755)
     database = tmp_path / "data/wsserver.sqlite3"
     env = {"WSSERVER_SNAPSHOT_INTERVAL_S": "86400"}
-    with ServerProcess(tmp_path, "--dev", "--database", str(database), env=env) as running:
+    with ServerProcess(
+        tmp_path, "--dev", "--database", str(database), env=env, is_preloaded=True
+    ) as running:
         add_entries(database, 1, 2)
         add_snapshots(database, *range(12))
         add_deliveries(database, "a", "b")

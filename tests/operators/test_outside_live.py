@@ -46,7 +46,7 @@ def test_a_mail_outlives_the_mail_server_and_a_restart_and_comes_once(
         "WSSERVER_DELIVERY_ATTEMPTS": "1000",
     }
     monkeypatch.chdir(tmp_path)
-    with ServerProcess(tmp_path, "--dev", env=env) as server:
+    with ServerProcess(tmp_path, "--dev", env=env, is_preloaded=True) as server:
         enter_address(server, "zoe", email="zoe@example.com")
         text = ("--title", "着火了", "--message", "快跑", "--type", "error")
         name = document(run, "notify", "zoe", *text)["notification_id"]
@@ -54,7 +54,7 @@ def test_a_mail_outlives_the_mail_server_and_a_restart_and_comes_once(
         poll(lambda: document(run, *show), lambda shown: len(attempts(shown, "email")) >= 2)
         assert server.stop(signal.SIGTERM) == 0
     assert providers.sink.mails == []
-    with ServerProcess(tmp_path, "--dev", env=env):
+    with ServerProcess(tmp_path, "--dev", env=env, is_preloaded=True):
         providers.run(providers.mail.start())
         shown = poll(lambda: document(run, *show), lambda shown: shown["states"] == {"sent": 2})
         (mail,) = providers.sink.mails
@@ -79,7 +79,7 @@ def test_what_a_webhook_did_not_take(
         "WSSERVER_WEBHOOK_URLS": providers.provider.url("/s3cret#user_connected"),
         "WSSERVER_WEBHOOK_SECRET": "hook-secret",
     }
-    with ServerProcess(tmp_path, "--dev", env=env) as server:
+    with ServerProcess(tmp_path, "--dev", env=env, is_preloaded=True) as server:
         address = ("--url", server.url, "--token", server.token())
         assert "no undelivered events" in run(*address, "webhooks", "list").stderr
         for user in ("ann", "bob"):

@@ -181,13 +181,13 @@ def test_an_exception_leaves_the_terminal_as_it_was(server: ServerProcess) -> No
 
 
 def test_it_outlives_a_restart_and_says_so(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--dev") as server:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         port = server.url.rpartition(":")[2]
         with on_top(server) as terminal:
             terminal.until("live")
             assert server.stop() == 0
             terminal.until("NOT CONNECTED", "no connection for", "next attempt in")
-            with ServerProcess(tmp_path, "--dev", "--port", port) as again:
+            with ServerProcess(tmp_path, "--dev", "--port", port, is_preloaded=True) as again:
                 terminal.until("live", "reconnected", "server_restarted")
                 terminal.type("q")
                 assert terminal.end() == 0

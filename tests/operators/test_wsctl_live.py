@@ -328,7 +328,7 @@ def test_stats_watch_writes_line_after_line(server: ServerProcess) -> None:
 
 
 def test_a_monitor_comes_back_after_a_restart(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--dev") as server:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         port = server.url.rpartition(":")[2]
         monitor = start(server, "monitor", "--events", "user_*")
         try:
@@ -336,7 +336,7 @@ def test_a_monitor_comes_back_after_a_restart(tmp_path: Path) -> None:
             assert "watching" in monitor.stderr.readline()
             assert server.stop() == 0
             assert "closed with 1012" in monitor.stderr.readline()
-            with ServerProcess(tmp_path, "--dev", "--port", port) as again:
+            with ServerProcess(tmp_path, "--dev", "--port", port, is_preloaded=True) as again:
                 while "watching" not in monitor.stderr.readline():
                     assert monitor.poll() is None
                 assert again.stop() == 0
@@ -380,7 +380,7 @@ def test_export_gives_the_same_from_the_server_and_from_its_file(
 
 
 def test_export_works_while_the_server_is_down(run: Run, tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--dev") as server:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         url = server.url
         assert server.stop() == 0
     database = tmp_path / "var/wsserver.sqlite3"
@@ -446,7 +446,7 @@ def test_a_token_that_is_made_is_taken(ctl: Run, server: ServerProcess, tmp_path
 def test_a_token_of_the_environment_s_secret(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with ServerProcess(tmp_path, env={"WSSERVER_JWT_SECRET": SECRET}) as server:
+    with ServerProcess(tmp_path, env={"WSSERVER_JWT_SECRET": SECRET}, is_preloaded=True) as server:
         monkeypatch.setenv("WSSERVER_JWT_SECRET", SECRET)
         made = run("token", "create", "--user", "boss", "--role", "admin").stdout.strip()
         assert run("--url", server.url, "--token", made, "stats").exit_code == 0
@@ -456,7 +456,9 @@ def test_a_token_of_the_environment_s_secret(
 def test_a_server_with_a_secret_of_its_own_is_found_in_var(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with ServerProcess(tmp_path, "--dev", env={"WSSERVER_JWT_SECRET": SECRET}) as server:
+    with ServerProcess(
+        tmp_path, "--dev", env={"WSSERVER_JWT_SECRET": SECRET}, is_preloaded=True
+    ) as server:
         server.wait_for("websocket")
         monkeypatch.chdir(tmp_path)
         assert run("stats").exit_code == 0
@@ -496,7 +498,10 @@ def test_exit_codes(
 def test_health_of_a_server_that_drains_is_1_and_of_one_that_is_gone_3(
     run: Run, tmp_path: Path
 ) -> None:
-    with ServerProcess(tmp_path, "--dev") as server, silent_client(server):
+    with (
+        ServerProcess(tmp_path, "--dev", is_preloaded=True) as server,
+        silent_client(server),
+    ):
         assert run("--url", server.url, "health").exit_code == 0
         server.send_signal(signal.SIGTERM)
         server.wait_for("stopping")

@@ -20,9 +20,19 @@ _FAULTS = ("Traceback", '"level": "error"', '"level": "critical"', "Exception ig
 
 
 class RunningServer(ServerProcess):
-    """``wsserver serve`` with settings, given by the environment; it is started already."""
+    """``wsserver serve`` with settings, given by the environment; it is started already.
 
-    def __init__(self, folder: Path, *, prefix: Sequence[str] = (), **settings: Any) -> None:
+    ``has_own_command``: the list of processes shows its command line, as it is no fork.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        prefix: Sequence[str] = (),
+        has_own_command: bool = False,
+        **settings: Any,
+    ) -> None:
         self.database = folder / "wsserver.sqlite3"
         self.expects_faults = False
         """Set by a test that breaks the server on purpose."""
@@ -32,7 +42,13 @@ class RunningServer(ServerProcess):
         }
         has_file = settings.get("database_url") is None
         arguments = ["--database", str(self.database)] if has_file else []
-        super().__init__(folder, *arguments, env=environment, prefix=prefix)
+        super().__init__(
+            folder,
+            *arguments,
+            env=environment,
+            prefix=prefix,
+            is_preloaded=not (prefix or has_own_command),
+        )
         self.start()
 
     def check_log(self) -> None:

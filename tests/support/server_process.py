@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support import tokens
+from tests.support import preloaded, tokens
 from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,8 @@ def refused(*args: str, folder: Path, **env: str) -> subprocess.CompletedProcess
 class ServerProcess:
     """A running server. ``with ServerProcess(folder, "--dev") as server:``.
 
-    ``prefix``: a command that executes the server's command, which follows it.
+    ``prefix``: a command that executes the server's command, which follows it. ``is_preloaded``: it
+    is a fork of a process that has imported the server, where the start is not what is tested.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class ServerProcess:
         prefix: Sequence[str] = (),
         stderr: int = subprocess.PIPE,
         terminal: int | None = None,
+        is_preloaded: bool = False,
     ) -> None:
         self.folder = folder
         self.url = ""
@@ -74,14 +76,20 @@ class ServerProcess:
         """What it has written to stderr so far; all of it after ``wait``."""
         self._changed = threading.Condition()
         self._is_at_end = False
-        self.process = subprocess.Popen(
-            [*prefix, *command(loop), "serve", "--port", "0", *args],
-            cwd=folder,
-            env=environment(**(env or {})),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-        )
+        arguments = ["serve", "--port", "0", *args]
+        its_environment = environment(**(env or {}))
+        self.process: subprocess.Popen[bytes] | preloaded.ForkedProcess
+        if is_preloaded and preloaded.IS_POSSIBLE:
+            self.process = preloaded.start(arguments, cwd=folder, env=its_environment)
+        else:
+            self.process = subprocess.Popen(
+                [*prefix, *command(loop), *arguments],
+                cwd=folder,
+                env=its_environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
         # A terminal's other end, or the end of the pipe.
         self._stream = self.process.stderr if terminal is None else os.fdopen(terminal, "rb")
         self._reader = threading.Thread(target=self._read, daemon=True)
