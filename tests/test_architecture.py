@@ -16,6 +16,7 @@ LONGEST_FILE = 600
 LEAVES = (
     *("config", "errors", "identity", "addresses", "clock", "tasks", "version"),
     *("histogram", "logs", "telemetry", "paging", "redaction", "fd_limits", "event_loop"),
+    "promise",
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("protocol", "wire"),

@@ -23,6 +23,12 @@ def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyPr
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     if request.param == "local":
         return LocalCluster()
-    server = request.getfixturevalue("shared_valkey")
-    server.run("FLUSHALL")
-    return RedisCluster(server.url)
+    found: RedisCluster = request.getfixturevalue("redis_cluster")
+    return found
+
+
+@pytest.fixture
+def redis_cluster(shared_valkey: ValkeyProcess) -> RedisCluster:
+    """For what is of several nodes alone."""
+    shared_valkey.run("FLUSHALL")
+    return RedisCluster(shared_valkey.url)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import cast
 
 import msgspec
 import pytest
 
-from tests.support.cluster_nodes import Cluster, Receiver, eventually
+from tests.support.cluster_nodes import Cluster, Receiver, RedisCluster, eventually
 from wsserver.cluster.broker import (
+    NO_RECIPIENTS,
     MonitorEvent,
     MonitorPush,
+    Outcome,
     Publication,
     PublishResult,
     Push,
@@ -18,6 +21,7 @@ from wsserver.cluster.broker import (
 )
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.cluster.redis import broker as redis_broker
+from wsserver.promise import Promise
 from wsserver.protocol.targets import EVERYONE, session, user
 
 
@@ -56,6 +60,55 @@ async def test_many_are_published_before_the_first_result_is_awaited(
         assert set(results) == {PublishResult(len(nodes), len(nodes), 0)}
         for node in nodes:
             assert node.receiver.ids == ids
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_those_of_one_iteration_cross_together_and_have_results_of_their_own(
+    redis_cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_broker, "RESULTS_S", 10.0)
+    async with redis_cluster.nodes(2) as (one, two):
+        late: Promise[PublishResult] = Promise()
+        results: dict[str, Outcome] = {"m0": PublishResult(1, 1, 0), "m1": late}
+        two.receiver.deliver = lambda each: results.get(each.message_id, NO_RECIPIENTS)  # type: ignore[assignment,method-assign,return-value]
+        begun = [one.broker.begin(publication(f"m{number}")) for number in range(4)]
+        assert [each for each in begun if isinstance(each, PublishResult)] == []
+        promises = cast("list[Promise[PublishResult]]", begun)
+        assert await promises[0] == PublishResult(1, 1, 0)
+        assert [await promises[2], await promises[3]] == [NO_RECIPIENTS, NO_RECIPIENTS]
+        assert not promises[1].done()
+        late.resolve(PublishResult(3, 2, 1))
+        assert await promises[1] == PublishResult(3, 2, 1)
+        assert two.receiver.together == [4]
+        assert one.broker._pending == {}  # type: ignore[attr-defined]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_node_of_the_version_before_gets_each_by_itself(
+    redis_cluster: RedisCluster,
+) -> None:
+    async with redis_cluster.nodes(2) as (one, two):
+        registry = two.directory._registry  # type: ignore[attr-defined]
+        registry.info = msgspec.structs.replace(registry.info, reads_batches=False)
+        await registry.renew()
+        await one.directory.nodes()
+        two.receiver.result = PublishResult(1, 1, 0)
+        begun = [one.broker.begin(publication(f"m{number}")) for number in range(3)]
+        assert [await cast("Promise[PublishResult]", each) for each in begun] == (
+            [PublishResult(1, 1, 0)] * 3
+        )
+        assert (two.receiver.ids, two.receiver.together) == (["m0", "m1", "m2"], [])
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_there_is_one_receiver(cluster: Cluster) -> None:
+    async with cluster.nodes(1) as (node,):
+        second = Receiver(PublishResult(1, 1, 0))
+        node.broker.subscribe(second)
+        assert await node.broker.publish(publication("m1")) == PublishResult(1, 1, 0)
+        node.broker.signal(Push((user("u1"),), b"{}"))
+        assert (second.ids, len(second.signals)) == (["m1"], 1)
+        assert (node.receiver.ids, node.receiver.signals) == ([], [])
 
 
 @pytest.mark.gen_test(timeout=30)

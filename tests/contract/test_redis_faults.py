@@ -20,8 +20,9 @@ from wsserver.cluster.broker import Publication, PublishResult
 from wsserver.cluster.control import Request
 from wsserver.cluster.directory import Change, LostConnection
 from wsserver.cluster.errors import NodeNameTaken
-from wsserver.cluster.redis import bus
+from wsserver.cluster.redis import outgoing
 from wsserver.cluster.redis.link import TIMEOUT_S, UNREACHABLE, RedisLink, RedisUnusable
+from wsserver.promise import Promise
 from wsserver.protocol.targets import EVERYONE, session, user
 
 
@@ -120,25 +121,44 @@ async def test_a_result_that_comes_later_is_counted_and_a_missing_one_named(
     valkey: ValkeyProcess,
 ) -> None:
     async with two_nodes(valkey) as (one, two):
-        held: list[asyncio.Future[PublishResult]] = []
+        held: list[Promise[PublishResult]] = []
 
-        def hold(publication: Publication) -> asyncio.Future[PublishResult]:
-            held.append(asyncio.get_running_loop().create_future())
+        def hold(publication: Publication) -> Promise[PublishResult]:
+            held.append(Promise())
             return held[-1]
 
         two.receiver.deliver = hold  # type: ignore[assignment, method-assign]
         begun = one.broker.begin(Publication("m1", "x", EVERYONE, b"{}"))
-        assert isinstance(begun, asyncio.Future)
+        assert isinstance(begun, Promise)
         await eventually(lambda: len(held), 1)
-        held[0].set_result(PublishResult(2, 1, 1))
+        held[0].resolve(PublishResult(2, 1, 1))
         assert await begun == PublishResult(3, 2, 1)
         result = await one.broker.publish(Publication("m2", "x", EVERYONE, b"{}"))
         assert result == PublishResult(1, 1, 0, ("n2",))
-        held[1].set_result(PublishResult(2, 1, 1))  # too late
+        held[1].resolve(PublishResult(2, 1, 1))  # too late
         one.receiver.deliver = hold  # type: ignore[assignment, method-assign]
         result = await one.broker.publish(Publication("m3", "x", EVERYONE, b"{}"))
         assert result == PublishResult(0, 0, 0, ("n1", "n2"))
         assert one.broker._pending == {}  # type: ignore[attr-defined]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_channel_that_is_followed_again_is_confirmed_by_the_last_subscription(
+    valkey: ValkeyProcess,
+) -> None:
+    async with two_nodes(valkey) as (one, _):
+        target = session("s7")
+        valkey.pause()
+        one.broker.follow(target)
+        one.broker.unfollow(target)
+        one.broker.follow(target)
+        followed = asyncio.ensure_future(one.broker.followed(target))
+        one.broker._bus._subscribed(b"wsserver:{session:s7}")  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+        assert not followed.done(), "the first confirmation precedes the unsubscription"
+        one.broker._bus._unconfirmed["wsserver:{session:s7}"] = 2  # type: ignore[attr-defined]
+        valkey.resume()
+        await followed
 
 
 @pytest.mark.gen_test(timeout=40)
@@ -167,7 +187,7 @@ async def test_a_slow_subscriber_that_is_cut_off_comes_back_and_learns_of_the_ga
 async def test_what_exceeds_the_queue_is_dropped_and_answered(
     valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus, "WAITING_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(outgoing, "WAITING_LIMIT_BYTES", 1000)
     async with two_nodes(valkey) as (one, two):
         begun = [
             one.broker.begin(Publication(f"m{number}", "x", EVERYONE, b"x" * 100))

@@ -11,8 +11,10 @@ from tornado.ioloop import IOLoop
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_stream_store import FakeStore, draft, drafts
 from tests.support.live_server import settle
-from wsserver.cluster.broker import PublishResult
+from tests.support.waiting import until
+from wsserver.cluster.broker import Outcome, PublishResult
 from wsserver.errors import StorageFull, StorageUnavailable
+from wsserver.promise import Promise
 from wsserver.realtime.streams import append_queue
 from wsserver.realtime.streams.append_queue import AppendQueue
 from wsserver.realtime.streams.drafts import Draft
@@ -33,12 +35,17 @@ class Line:
         """How many were announced by then."""
         self.takes_s = 0.0
         """So long each announcement takes, by the clock."""
+        self.promised: list[Promise[PublishResult]] | None = None
+        """Results of announcements, if they are given later."""
 
-    def announce(self, draft: Draft, place: Appended) -> PublishResult:
+    def announce(self, draft: Draft, place: Appended) -> Outcome:
         assert draft.stream == place.stream
         self.announced.append((place.stream, place.offset))
         self.clock.advance(self.takes_s)
-        return PublishResult(2, 1, 1)
+        if self.promised is None:
+            return PublishResult(2, 1, 1)
+        self.promised.append(Promise())
+        return self.promised[-1]
 
     def cork(self) -> None:
         self.corked_at.append(len(self.announced))
@@ -131,6 +138,18 @@ async def test_several_go_out_under_a_cork_and_one_alone_does_not(line: Line) ->
     line.takes_s = 0.001
     await line.queue.append(drafts(6))
     assert line.corked_at == [1, 4, 7], "anew in each turn of the loop"
+
+
+@pytest.mark.gen_test
+async def test_several_are_answered_under_a_cork_and_one_alone_is_not(line: Line) -> None:
+    line.promised = []
+    first, second = line.queue.append(drafts(1)), line.queue.append(drafts(1))
+    await until(lambda: len(line.promised or ()) == 2)
+    del line.corked_at[:]
+    line.promised[0].resolve(PublishResult(1, 1, 0))
+    assert (first.done(), second.done(), line.corked_at) == (True, False, [2])
+    line.promised[1].resolve(PublishResult(2, 2, 0))
+    assert (second.result()[0].receipt, line.corked_at) == (PublishResult(2, 2, 0), [2])
 
 
 @pytest.mark.gen_test

@@ -9,6 +9,7 @@ import pytest
 from tests.support.inbox_messages import notes, received, send_to_user
 from tests.support.live_server import LIMITS, Live, MakeLive
 from wsserver.errors import ConnectionLimit
+from wsserver.promise import Promise
 
 
 @pytest.mark.gen_test
@@ -46,14 +47,18 @@ async def test_a_message_read_before_it_is_published_comes_once(
     publish = live.broker.publish
     clients = []
 
-    async def connected_before(publication: Any) -> Any:
+    async def connected_before(publication: Any, outcome: Promise[Any]) -> None:
         monkeypatch.undo()
         clients.append(await live.connect("u1"))
-        return await publish(publication)
+        outcome.resolve(await publish(publication))
 
-    monkeypatch.setattr(
-        live.streams, "_publish", lambda each: asyncio.ensure_future(connected_before(each))
-    )
+    def begin(publication: Any) -> Promise[Any]:
+        outcome: Promise[Any] = Promise()
+        tasks.append(asyncio.ensure_future(connected_before(publication, outcome)))
+        return outcome
+
+    tasks: list[asyncio.Future[None]] = []
+    monkeypatch.setattr(live.streams, "_publish", begin)
     await send_to_user(live, "b")
     (client,) = clients
     assert notes([await client.receive("note"), *await client.rest()]) == ["a", "b"]

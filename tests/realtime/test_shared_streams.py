@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -19,10 +19,12 @@ from tests.support.fake_stream_store import (
     drafts,
     offsets,
 )
+from tests.support.live_server import settle
 from tests.support.stream_node import PLENTY
 from tests.support.waiting import until
 from wsserver.cluster.broker import Outcome, Publication, PublishResult, Signal
 from wsserver.errors import StorageUnavailable
+from wsserver.promise import Promise
 from wsserver.protocol.targets import Target, user
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams import sequencer, stream_follower
@@ -62,6 +64,9 @@ class SharedNode:
         self.followed_targets: set[Target] = set()
         self.got: list[tuple[str, int]] = []
         self.outcomes: list[Outcome] = []
+        self.sent: list[Publication] = []
+        self.corked_at: list[int] = []
+        """How many were delivered by then."""
         self.gap_listeners: list[Callable[[], None]] = []
         self.tasks = Tasks()
         self.streams = SharedStreams(
@@ -72,7 +77,7 @@ class SharedNode:
             self.tasks,
             growing=NoGrowingTexts(),
             on_unreached=lambda _: None,
-            cork=lambda: None,
+            cork=lambda: self.corked_at.append(len(self.got)),
             retention=Retention(DAY_S, 7 * DAY_S),
             replay_limit=50,
         )
@@ -86,6 +91,7 @@ class SharedNode:
 
     def begin(self, publication: Publication) -> Outcome:
         outcome = self.streams.follower.deliver(publication)
+        self.sent.append(publication)
         self.outcomes.append(outcome)
         self.network.send(self, publication)
         return ONE
@@ -107,6 +113,9 @@ class SharedNode:
     def deliver(self, publication: Publication) -> PublishResult:
         self.got.append((publication.epoch, publication.offset))
         return ONE
+
+    def deliver_all(self, publications: Sequence[Publication]) -> list[Outcome]:
+        raise AssertionError(publications)
 
     def signal(self, signal: Signal) -> None:
         raise AssertionError(signal)
@@ -163,7 +172,7 @@ async def test_an_own_message_waits_for_the_one_before_it(pair: Pair, network: N
     await two.keep()
     assert two.offsets == []
     (outcome,) = two.outcomes
-    assert isinstance(outcome, asyncio.Future)
+    assert isinstance(outcome, Promise)
     network.late[0]()
     assert two.offsets == [1, 2]
     assert outcome.result() == ONE
@@ -182,6 +191,60 @@ async def test_what_is_lost_is_read_from_the_database(pair: Pair, network: Netwo
     await one.keep(2)
     await two.streams.follower.compare()
     await until(lambda: two.offsets == [1, 2, 3, 4, 5, 6])
+
+
+@pytest.mark.gen_test
+async def test_what_is_about_to_be_published_is_not_read_from_the_database(
+    pair: Pair, store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_follower, "GAP_PATIENCE_S", 0)
+    monkeypatch.setattr(stream_follower, "LOOK_AGAIN_S", 0)
+    one, _ = pair
+    await one.joins()
+    gate = store.hold("committed")
+    sent = one.streams.append(drafts(3, INBOX))
+    await gate.reached()
+    await one.streams.follower.compare()
+    await settle()
+    store.release("committed")
+    await sent
+    assert (one.offsets, one.streams.follower.repaired) == ([1, 2, 3], 0)
+    assert [call for call in store.calls if call[0] == "gap"] == []
+
+
+@pytest.mark.gen_test
+async def test_a_stream_that_moves_on_is_not_read_from_the_database(
+    pair: Pair, network: Network, store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_follower, "GAP_PATIENCE_S", 1000)
+    one, two = pair
+    await two.joins()
+    network.late = []
+    await one.keep(2)
+    follower = two.streams.follower
+    await follower.compare()
+    place = follower._places[INBOX]
+    network.late[0]()
+    follower._look(place, 0, True)
+    assert (two.offsets, place.is_repairing) == ([1], False)
+    follower._look(place, 1, False)
+    assert not place.is_repairing, "it is looked at once more"
+    follower._look(place, 1, True)
+    await until(lambda: two.offsets == [1, 2])
+
+
+@pytest.mark.gen_test
+async def test_several_that_arrive_together_are_written_under_a_cork(pair: Pair) -> None:
+    one, two = pair
+    await two.joins()
+    await one.keep(2)
+    assert two.corked_at == []
+    await one.joins()
+    network = one.network
+    network.late = []
+    await two.keep(2)
+    one.streams.follower.deliver_all(two.sent[-2:])
+    assert (one.corked_at, one.offsets) == ([2], [1, 2, 3, 4])
 
 
 @pytest.mark.gen_test

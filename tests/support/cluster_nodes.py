@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,7 +12,14 @@ from typing import Any, Protocol
 import msgspec
 
 from tests.support.fake_connections import fake_connection
-from wsserver.cluster.broker import NO_RECIPIENTS, Broker, Publication, PublishResult, Signal
+from wsserver.cluster.broker import (
+    NO_RECIPIENTS,
+    Broker,
+    Outcome,
+    Publication,
+    PublishResult,
+    Signal,
+)
 from wsserver.cluster.control import Control
 from wsserver.cluster.directory import Change, ConnectionDirectory, Reservation
 from wsserver.cluster.local import LocalControl, LocalDirectory
@@ -27,6 +34,8 @@ class Receiver:
     def __init__(self, result: PublishResult = NO_RECIPIENTS) -> None:
         self.result = result
         self.publications: list[Publication] = []
+        self.together: list[int] = []
+        """Numbers of publications that arrived in one datagram."""
         self.signals: list[Signal] = []
 
     @property
@@ -36,6 +45,10 @@ class Receiver:
     def deliver(self, publication: Publication) -> PublishResult:
         self.publications.append(publication)
         return self.result
+
+    def deliver_all(self, publications: Sequence[Publication]) -> list[Outcome]:
+        self.together.append(len(publications))
+        return [self.deliver(each) for each in publications]
 
     def signal(self, signal: Signal) -> None:
         self.signals.append(signal)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
 
+from wsserver.promise import Promise
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import Target
 
@@ -70,9 +70,9 @@ class PublishResult(Struct, frozen=True, gc=False):
 NO_RECIPIENTS = PublishResult()
 """No connection matched."""
 
-Outcome = PublishResult | asyncio.Future[PublishResult]
-"""A result, or a future one: of other nodes, or of a message that has to wait for older ones. The
-future never fails; that of a broker is done after ``RESULTS_S`` at the latest."""
+Outcome = PublishResult | Promise[PublishResult]
+"""A result, or a promised one: of other nodes, or of a message that has to wait for older ones. The
+promise is never rejected; that of a broker is resolved after ``RESULTS_S`` at the latest."""
 
 
 class Push(Struct, frozen=True, gc=False, tag=True):
@@ -153,8 +153,12 @@ class Receiver(Protocol):
     def deliver(self, publication: Publication) -> Outcome:
         """Write a publication to the connections that it matches.
 
-        A future that is dropped unresolved counts as no answer.
+        A promise that is dropped unresolved counts as no answer.
         """
+        ...
+
+    def deliver_all(self, publications: Sequence[Publication]) -> list[Outcome]:
+        """Write several, in their order; where possible, with one write to each connection."""
         ...
 
     def signal(self, signal: Signal) -> None:
@@ -167,11 +171,12 @@ class Broker(Protocol):
     The publishing node gets its own publications by the same callbacks, before ``post``,
     ``signal``, ``begin`` and the first suspension of ``publish`` return: the path is the same for
     one node and for many.
-    Publications of one node for one target arrive at each node in the order of publishing.
+    Publications and signals of one node for one target arrive at each node in the order of
+    publishing; those for different targets may overtake each other.
     """
 
     def subscribe(self, receiver: Receiver) -> None:
-        """Register the receiving side of this node, before ``start``."""
+        """Register the receiving side of this node, before ``start``, in place of another one."""
 
     async def start(self) -> None:
         """Connect to the message transport; unreachable: goes on trying in the background."""
@@ -201,7 +206,7 @@ class Broker(Protocol):
         """Publish a signal."""
 
     def begin(self, publication: Publication) -> Outcome:
-        """Publish; returns the sum of the nodes' results, now or in the future.
+        """Publish; returns the sum of the nodes' results, or a promise of it.
 
         Many can be published before the first result is awaited.
         """

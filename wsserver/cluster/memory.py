@@ -16,21 +16,21 @@ from wsserver.protocol.targets import Target
 
 
 class MemoryBroker:
-    """Calls every subscribed receiver for each publication, in the order of publishing."""
+    """Calls the receiver for each publication, in the order of publishing."""
 
     def __init__(self) -> None:
-        self._receivers: list[Receiver] = []
+        self._receiver: Receiver | None = None
 
     def subscribe(self, receiver: Receiver) -> None:
-        """Register a receiving side."""
-        self._receivers.append(receiver)
+        """Register the receiving side."""
+        self._receiver = receiver
 
     async def start(self) -> None:
         """Do nothing: there is no connection."""
 
     async def stop(self) -> None:
-        """Unsubscribe all."""
-        self._receivers.clear()
+        """Unsubscribe."""
+        self._receiver = None
 
     def follow(self, target: Target) -> None:
         """Do nothing: there is no subscription by target."""
@@ -46,24 +46,16 @@ class MemoryBroker:
 
     def post(self, publication: Publication) -> None:
         """Publish without waiting for the result."""
-        for receiver in self._receivers:
-            receiver.deliver(publication)
+        self.begin(publication)
 
     def signal(self, signal: Signal) -> None:
         """Publish a signal."""
-        for receiver in self._receivers:
-            receiver.signal(signal)
+        if self._receiver is not None:
+            self._receiver.signal(signal)
 
     def begin(self, publication: Publication) -> Outcome:
         """Publish; returns the result."""
-        if len(self._receivers) == 1:
-            return self._receivers[0].deliver(publication)
-        result = NO_RECIPIENTS
-        for receiver in self._receivers:
-            outcome = receiver.deliver(publication)
-            if isinstance(outcome, PublishResult):  # within one process nothing is waited for
-                result += outcome
-        return result
+        return NO_RECIPIENTS if self._receiver is None else self._receiver.deliver(publication)
 
     async def publish(self, publication: Publication) -> PublishResult:
         """Publish; returns the sum of the nodes' results."""
@@ -72,4 +64,4 @@ class MemoryBroker:
 
     def health(self) -> dict[str, object]:
         """Always ok."""
-        return {"ok": True, "kind": "memory", "nodes": len(self._receivers)}
+        return {"ok": True, "kind": "memory", "nodes": 1}

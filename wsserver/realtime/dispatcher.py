@@ -9,6 +9,7 @@ from typing import Any
 
 from wsserver.clock import Clock
 from wsserver.errors import RateLimited, WsServerError
+from wsserver.promise import Promise
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.command_decoder import CommandDecoder, RefusedCommand
 from wsserver.protocol.commands import (
@@ -20,7 +21,6 @@ from wsserver.protocol.envelope import Ref, peek
 from wsserver.protocol.pushes import error_reply, reply
 from wsserver.realtime.connections.connection import Backlog, ConnectionInfo, ReplyTo
 from wsserver.realtime.connections.rate_limit import MessageRate, TokenBucket
-from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.storage.engine.fair_queue import read_for
 from wsserver.tasks import Tasks

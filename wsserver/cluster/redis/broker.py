@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from functools import partial
+from functools import lru_cache, partial
 
 import msgspec
 
@@ -21,61 +21,27 @@ from wsserver.cluster.broker import (
     Signal,
 )
 from wsserver.cluster.progress import Progress
-from wsserver.cluster.redis.bus import Bus, Datagram
+from wsserver.cluster.redis.bus import Bus
 from wsserver.cluster.redis.link import RedisLink
+from wsserver.cluster.redis.outgoing import BATCH_LIMIT, Batch, Datagram
+from wsserver.cluster.redis.pending import PendingBatch
 from wsserver.protocol.targets import Target, TargetType, session, user
 
 RESULTS_S = 0.15
 """Time for the results of other nodes."""
+CHANNELS = 4096
+"""Names of channels that are remembered."""
 FOLLOWED = {TargetType.USER, TargetType.SESSION, TargetType.ORGANIZATION}
 """Targets with a channel each; messages for others go to all nodes."""
 
 _publication = msgspec.msgpack.Decoder(Publication)
+_publications = msgspec.msgpack.Decoder(list[Publication])
 _signal = msgspec.msgpack.Decoder(Signal)
+_signals = msgspec.msgpack.Decoder(list[Signal])
+_encode = msgspec.msgpack.Encoder().encode
 _Answer = tuple[int, PublishResult]
 """Id of a publication, and the result of one node."""
 _answers = msgspec.msgpack.Decoder(list[_Answer])
-
-
-class _Pending:
-    """A publication whose results are awaited."""
-
-    __slots__ = (
-        *("answered", "due", "expected", "future", "is_own_known"),
-        *("received", "result", "unsent"),
-    )
-
-    def __init__(self, future: asyncio.Future[PublishResult]) -> None:
-        self.result = NO_RECIPIENTS
-        self.future = future
-        self.due = 0.0
-        """When it ends without them, on the clock of the event loop."""
-        self.is_own_known = False
-        """Whether this node has delivered it."""
-        self.received = 0
-        self.answered: list[str] = []
-        """Other nodes that have answered."""
-        self.expected: int | None = None
-        """Number of nodes that follow the channel, this one included; None: not known yet."""
-        self.unsent: tuple[str, ...] = ()
-        """Nodes that it could not be sent to."""
-
-    def add(self, result: PublishResult, node: str) -> None:
-        """Add the result of another node."""
-        self.result = self.result + result
-        self.received += 1
-        self.answered.append(node)
-        self.settle()
-
-    def settle(self) -> None:
-        """Resolve the future if all results are known."""
-        if self.expected is not None and self.is_own_known and self.received >= self.expected:
-            self.finish(self.unsent)
-
-    def finish(self, unreachable: tuple[str, ...]) -> None:
-        """Resolve the future with what is known."""
-        if not self.future.done():
-            self.future.set_result(self.result + PublishResult(unreachable=unreachable))
 
 
 class RedisBroker:
@@ -90,21 +56,26 @@ class RedisBroker:
         self._bus = bus
         self._link = link
         self._living = living
-        self._receivers: list[Receiver] = []
-        self._pending: dict[int, _Pending] = {}
-        """The oldest first."""
+        self._channel_of = lru_cache(CHANNELS)(partial(_channel_of, link, bus.all_nodes))
+        self._receiver: Receiver | None = None
+        self._pending: dict[int, PendingBatch] = {}
+        """By number; the ids of a batch's publications are ``BATCH_LIMIT`` x number and above."""
+        self._batches = 0
         self._deadlines: deque[tuple[float, int]] = deque()
+        """With the number of a batch."""
         self._timer: asyncio.TimerHandle | None = None
         self._progress = Progress()
         bus.on("publish", self._published)
+        bus.on("publications", self._published_many)
         bus.on("signal", self._signalled)
+        bus.on("signals", self._signalled_many)
         self._answers: dict[str, list[_Answer]] = {}
         """Results of this node that are sent at the end of this iteration of the event loop."""
         bus.on("results", self._resulted)
 
     def subscribe(self, receiver: Receiver) -> None:
         """Register the receiving side of this node."""
-        self._receivers.append(receiver)
+        self._receiver = receiver
 
     async def start(self) -> None:
         """Connect."""
@@ -113,14 +84,14 @@ class RedisBroker:
     async def stop(self) -> None:
         """Disconnect."""
         await self._bus.stop()
-        self._receivers.clear()
+        self._receiver = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._deadlines.clear()
-        for pending in self._pending.values():
-            pending.finish(())
-        self._pending.clear()
+        pending, self._pending = self._pending, {}
+        for each in pending.values():
+            each.finish(_nobody)
 
     def follow(self, target: Target) -> None:
         """Subscribe to the channel of a target."""
@@ -141,8 +112,7 @@ class RedisBroker:
     def post(self, publication: Publication) -> None:
         """Publish without waiting for the result."""
         self._deliver(publication)
-        body = msgspec.msgpack.encode(publication)
-        self._bus.send(self._channel_of(publication.target), "publish", body)
+        self._bus.add(self._channel_of(publication.target), "publish", _encode(publication))
 
     def signal(self, signal: Signal) -> None:
         """Publish a signal."""
@@ -154,24 +124,40 @@ class RedisBroker:
             channel = self._channel_of(user(signal.user_id))
         elif isinstance(signal, AnswerGrown):
             channel = self._channel_of(session(signal.session_id))
-        self._bus.send(channel, "signal", msgspec.msgpack.encode(signal))
+        self._bus.add(channel, "signal", _encode(signal))
 
     def begin(self, publication: Publication) -> Outcome:
         """Publish; returns the sum of the results that arrive within ``RESULTS_S``."""
         own = self._deliver(publication)
-        if not self._bus.is_up and isinstance(own, PublishResult):
-            others = self._others()
-            return own + PublishResult(unreachable=others) if others else own
-        loop = asyncio.get_running_loop()
-        id_ = self._bus.new_id()
-        pending = self._pending[id_] = _Pending(loop.create_future())
-        pending.future.add_done_callback(lambda _: self._pending.pop(id_, None))
-        self._expect_by(loop.time() + RESULTS_S, id_)
-        body = msgspec.msgpack.encode(publication)
+        body = _encode(publication)
         channel = self._channel_of(publication.target)
-        self._bus.send_counted(channel, "publish", body, id_, partial(self._counted, id_))
-        self._own(pending, own)
-        return pending.future
+        batch = self._bus.add(channel, "publish", body, is_counted=True)
+        if batch is None:
+            return self._unsent(own)
+        if batch.counted is not None:
+            return self._pending[batch.id // BATCH_LIMIT].add(own)
+        number, pending = self._expect(batch)
+        batch.id = number * BATCH_LIMIT
+        batch.counted = partial(self._counted, number)
+        return pending.add(own)
+
+    def _unsent(self, own: Outcome) -> Outcome:
+        """The result of a publication that reaches this node alone."""
+        others = self._others()
+        if isinstance(own, PublishResult):
+            return own + PublishResult(unreachable=others) if others else own
+        number, pending = self._expect(None)
+        promise = pending.add(own)
+        pending.count(0, others)
+        self._forget_if_done(number, pending)
+        return promise
+
+    def _expect(self, batch: Batch | None) -> tuple[int, PendingBatch]:
+        """Await the results of a batch; its number."""
+        self._batches += 1
+        pending = self._pending[self._batches] = PendingBatch(batch)
+        self._expect_by(asyncio.get_running_loop().time() + RESULTS_S, self._batches)
+        return self._batches, pending
 
     async def publish(self, publication: Publication) -> PublishResult:
         """Publish; returns the sum of the results that arrive within ``RESULTS_S``."""
@@ -186,104 +172,116 @@ class RedisBroker:
         return {"ok": fault is None, "kind": "redis", "last_error": fault}
 
     def _deliver(self, publication: Publication) -> Outcome:
-        if not self._receivers:
-            return NO_RECIPIENTS
-        return self._receivers[0].deliver(publication)
-
-    def _own(self, pending: _Pending, own: Outcome) -> None:
-        """Note the result of this node, now or once it is known."""
-        if not isinstance(own, PublishResult):
-            own.add_done_callback(lambda done: self._own(pending, done.result()))
-            return
-        pending.result = pending.result + own
-        pending.is_own_known = True
-        pending.settle()
+        return NO_RECIPIENTS if self._receiver is None else self._receiver.deliver(publication)
 
     def _published(self, datagram: Datagram) -> None:
-        if datagram.node == self._bus.node:  # delivered before it was sent
-            pending = self._pending.get(datagram.id)
-            if pending is not None:
-                pending.received += 1
-                pending.settle()
-            return
-        outcome = self._deliver(_publication.decode(datagram.body))
-        if not datagram.id:
-            return
-        if isinstance(outcome, PublishResult):
-            self._answer(datagram, outcome)
+        if datagram.node == self._bus.node:
+            self._echoed(datagram)
         else:
-            outcome.add_done_callback(lambda done: self._answer(datagram, done.result()))
+            outcome = self._deliver(_publication.decode(datagram.body))
+            if datagram.id:
+                self._answer_once_known(datagram.node, datagram.id, outcome)
 
-    def _answer(self, datagram: Datagram, result: PublishResult) -> None:
+    def _published_many(self, datagram: Datagram) -> None:
+        if datagram.node == self._bus.node:
+            self._echoed(datagram)
+        elif self._receiver is not None:
+            outcomes = self._receiver.deliver_all(_publications.decode(datagram.body))
+            if datagram.id:
+                for id_, outcome in enumerate(outcomes, datagram.id):
+                    self._answer_once_known(datagram.node, id_, outcome)
+
+    def _echoed(self, datagram: Datagram) -> None:
+        """Note that own publications came back, which were delivered before they were sent."""
+        number = datagram.id // BATCH_LIMIT
+        pending = self._pending.get(number)
+        if pending is not None:
+            pending.echoed()
+            self._forget_if_done(number, pending)
+
+    def _answer_once_known(self, node: str, id_: int, outcome: Outcome) -> None:
+        """Send the result of another node's publication to it."""
+        if isinstance(outcome, PublishResult):
+            self._answer(node, id_, outcome)
+        else:
+            outcome.when_done(lambda done: self._answer(node, id_, done.result()))
+
+    def _answer(self, node: str, id_: int, result: PublishResult) -> None:
         """Send a result, those of one iteration of the event loop together."""
         if not self._answers:
             asyncio.get_running_loop().call_soon(self._send_answers)
-        self._answers.setdefault(datagram.node, []).append((datagram.id, result))
+        self._answers.setdefault(node, []).append((id_, result))
 
     def _send_answers(self) -> None:
         answers, self._answers = self._answers, {}
         for node, each in answers.items():
-            self._bus.send(self._bus.channel_of(node), "results", msgspec.msgpack.encode(each))
+            self._bus.send(self._bus.channel_of(node), "results", _encode(each))
 
-    def _expect_by(self, due: float, id_: int) -> None:
-        self._pending[id_].due = due
-        self._deadlines.append((due, id_))
+    def _expect_by(self, due: float, number: int) -> None:
+        self._pending[number].due = due
+        self._deadlines.append((due, number))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(due, self._expire)
 
-    def _counted(self, id_: int, count: int | None) -> None:
+    def _counted(self, number: int, count: int | None) -> None:
         """Note how many nodes follow the channel; None: it was not sent.
 
-        They have their time from now on: before, the publication waited in this node's queue.
+        They have their time from now on: before, the batch waited in this node's queue.
         """
-        pending = self._pending.get(id_)
+        pending = self._pending.get(number)
         if pending is not None:
-            if count is None:
-                pending.unsent = self._others(pending.answered)
-            pending.expected = count or 0
-            pending.settle()
-            if not pending.future.done():
-                self._expect_by(asyncio.get_running_loop().time() + RESULTS_S, id_)
+            pending.count(count or 0, self._others() if count is None else ())
+            if not self._forget_if_done(number, pending):
+                now = asyncio.get_running_loop().time() if count is None else self._bus.replied_at
+                self._expect_by(now + RESULTS_S, number)
+
+    def _forget_if_done(self, number: int, pending: PendingBatch) -> bool:
+        if pending.left:
+            return False
+        self._pending.pop(number, None)
+        return True
 
     def _expire(self) -> None:
         """End the waiting for results that are due."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         while self._deadlines and self._deadlines[0][0] <= now:
-            due, id_ = self._deadlines.popleft()
-            pending = self._pending.get(id_)
+            due, number = self._deadlines.popleft()
+            pending = self._pending.get(number)
             if pending is None or pending.due > due:
                 continue
             if pending.expected is None and now - self._bus.replied_at < RESULTS_S:
-                self._expect_by(now + RESULTS_S, id_)  # it still waits behind others of this node
+                self._expect_by(now + RESULTS_S, number)  # still behind others of this node
             else:
-                pending.finish(self._unreachable(pending))
+                del self._pending[number]
+                pending.finish(self._unreachable)
         while self._deadlines and self._deadlines[0][1] not in self._pending:
             self._deadlines.popleft()
         self._timer = None
         if self._deadlines:
             self._timer = loop.call_at(self._deadlines[0][0], self._expire)
 
-    def _unreachable(self, pending: _Pending) -> tuple[str, ...]:
-        """Names of the nodes whose results are missing.
+    def _unreachable(self, pending: PendingBatch, index: int) -> tuple[str, ...]:
+        """Names of the nodes whose results of a publication are missing.
 
         ``PUBLISH`` answers how many nodes got a message, not which. Those that were silent for the
         longest time are named, as many as results are missing.
         """
         own = self._bus.node
-        names = () if pending.is_own_known else (own,)
+        names = () if pending.is_own_known(index) else (own,)
+        answered = pending.answered(index)
         if pending.expected is None:  # Redis has not answered: it is not known who got it
-            return names + self._others(pending.answered)
+            return names + self._others(answered)
         if pending.unsent:
             return names + pending.unsent
-        others = pending.expected - pending.received
+        others = pending.missing(index)
         if others <= 0:
             return names
         heard = self._bus.heard
-        living = self._others(pending.answered)
+        living = self._others(answered)
         silent = sorted(living, key=lambda name: heard.get(name, 0.0))
         # A node that has just started is heard before it is read that it lives.
-        known = {own, *living, *pending.answered}
+        known = {own, *living, *answered}
         new = [name for name in heard if name not in known]
         new.sort(key=lambda name: heard[name], reverse=True)
         return names + tuple([*silent, *new][:others])
@@ -297,18 +295,27 @@ class RedisBroker:
         if datagram.node != self._bus.node:
             self._show(_signal.decode(datagram.body))
 
+    def _signalled_many(self, datagram: Datagram) -> None:
+        if datagram.node != self._bus.node:
+            for signal in _signals.decode(datagram.body):
+                self._show(signal)
+
     def _show(self, signal: Signal) -> None:
-        if self._progress.admits(signal):
-            for receiver in self._receivers:
-                receiver.signal(signal)
+        if self._receiver is not None and self._progress.admits(signal):
+            self._receiver.signal(signal)
 
     def _resulted(self, datagram: Datagram) -> None:
         for id_, result in _answers.decode(datagram.body):
-            pending = self._pending.get(id_)
+            number, index = divmod(id_, BATCH_LIMIT)
+            pending = self._pending.get(number)
             if pending is not None:
-                pending.add(result, datagram.node)
+                pending.answer(index, result, datagram.node)
+                self._forget_if_done(number, pending)
 
-    def _channel_of(self, target: Target) -> str:
-        if target.type not in FOLLOWED:
-            return self._bus.all_nodes
-        return self._link.key(str(target))
+
+def _channel_of(link: RedisLink, all_nodes: str, target: Target) -> str:
+    return link.key(str(target)) if target.type in FOLLOWED else all_nodes
+
+
+def _nobody(_pending: PendingBatch, _index: int) -> tuple[str, ...]:
+    return ()

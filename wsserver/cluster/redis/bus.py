@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from itertools import groupby
 from operator import itemgetter
@@ -13,7 +12,8 @@ import msgspec
 from redis.exceptions import ConnectionError, RedisError
 
 from wsserver.cluster.redis.link import RedisLink
-from wsserver.cluster.redis.pubsub_connection import Counted, PubSubConnection
+from wsserver.cluster.redis.outgoing import Batch, Datagram, OutgoingQueue
+from wsserver.cluster.redis.pubsub_connection import PubSubConnection
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -24,26 +24,8 @@ DEAF_S = 3.0
 """Without an own probe for this long the subscription counts as dead, as sockets may hide it."""
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 START_S = 2.0
-AT_ONCE = 200
-AT_ONCE_BYTES = 256 * 1024
-"""Datagrams in one write; one at least."""
-WAITING_LIMIT = 100_000
-WAITING_LIMIT_BYTES = 64 * 1024 * 1024
-"""Datagrams that may wait to be sent; further ones are dropped."""
-
 HEARD_LIMIT = 1000
 """Names of nodes that are remembered."""
-
-
-class Datagram(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What is published to a channel."""
-
-    kind: str
-    node: str
-    """The sender."""
-    id: int
-    """Links an answer to its request; 0: no answer is wanted."""
-    body: bytes
 
 
 _datagram = msgspec.msgpack.Decoder(Datagram)
@@ -55,10 +37,11 @@ class Bus:
     """Sends datagrams to channels, and receives those of the followed channels, in order.
 
     Nothing is repeated: datagrams are lost while the server is away, and ``on_gap`` is called once
-    it is back. A node's own channel and the one of all nodes are always followed.
+    it is back. A node's own channel and the one of all nodes are always followed. ``may_join``:
+    whether all nodes read datagrams with several bodies.
     """
 
-    def __init__(self, link: RedisLink, node: str) -> None:
+    def __init__(self, link: RedisLink, node: str, may_join: Callable[[], bool]) -> None:
         self.node = node
         self.is_up = False
         """Whether own probes come back."""
@@ -67,8 +50,10 @@ class Bus:
         self._own = self.channel_of(node)
         self._wanted: set[str] = {self._own, self.all_nodes}
         self._confirmed: set[str] = set()
+        self._unconfirmed: dict[str, int] = {}
+        """By channel: subscriptions that the server has not confirmed yet."""
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
-        self._outgoing: deque[tuple[str, bytes, Counted | None]] = deque()
+        self._outgoing = OutgoingQueue(node, may_join)
         self._is_flush_due = False
         self._has_risen = asyncio.Event()
         self._changes: list[tuple[str, bool]] = []
@@ -83,11 +68,8 @@ class Bus:
         self._is_reported = False
         """Whether it is logged that the server is away."""
         self._next_id = 0
-        self._outgoing_bytes = 0
         self.heard: dict[str, float] = {}
         """When each node was last heard of, on the clock of the event loop."""
-        self.dropped = 0
-        """Datagrams dropped because too many were waiting to be sent."""
 
     @property
     def replied_at(self) -> float:
@@ -132,7 +114,7 @@ class Bus:
             await asyncio.sleep(0.01)
         self.is_up = False
         await self._tasks.end()
-        self._fail_outgoing()
+        self._outgoing.fail()
         self._confirm_all()
 
     # Channels
@@ -164,33 +146,25 @@ class Bus:
     # Sending
 
     def send(self, channel: str, kind: str, body: bytes, id_: int = 0) -> None:
-        """Send without waiting; dropped while the server is away."""
+        """Send without waiting, behind all that was sent before; dropped without the server."""
         if self.is_up:
-            self._enqueue(channel, kind, body, id_, None)
+            self._put(channel, kind, body, id_)
 
-    def send_counted(
-        self, channel: str, kind: str, body: bytes, id_: int, counted: Counted
-    ) -> None:
-        """Send; ``counted`` is called with the number of nodes that follow the channel."""
+    def add(
+        self, channel: str, kind: str, body: bytes, *, is_counted: bool = False
+    ) -> Batch | None:
+        """Send together with others of this iteration of the event loop; see ``OutgoingQueue``.
+
+        Returns the datagram; None: dropped.
+        """
+        batch = None
         if self.is_up:
-            self._enqueue(channel, kind, body, id_, counted)
-        else:
-            counted(None)
+            batch = self._outgoing.add(channel, kind, body, is_counted=is_counted)
+            self._flush_soon()
+        return batch
 
-    def _enqueue(
-        self, channel: str, kind: str, body: bytes, id_: int, counted: Counted | None
-    ) -> None:
-        data = msgspec.msgpack.encode(Datagram(kind, self.node, id_, body))
-        if (
-            len(self._outgoing) >= WAITING_LIMIT
-            or self._outgoing_bytes + len(data) > WAITING_LIMIT_BYTES
-        ):
-            self.dropped += 1
-            if counted is not None:
-                counted(None)
-            return
-        self._outgoing.append((channel, data, counted))
-        self._outgoing_bytes += len(data)
+    def _put(self, channel: str, kind: str, body: bytes, id_: int) -> None:
+        self._outgoing.put(channel, kind, body, id_)
         self._flush_soon()
 
     def _flush_soon(self) -> None:
@@ -203,28 +177,12 @@ class Bus:
         self._is_flush_due = False
         connection = self._connection
         if connection is None:
-            self._fail_outgoing()
+            self._outgoing.fail()
             return
         while self._outgoing and not connection.is_full:
-            connection.publish(self._next_batch())
+            connection.publish(self._outgoing.take())
         if self._changes:
             self._send_changes(connection)
-
-    def _next_batch(self) -> list[tuple[str, bytes, Counted | None]]:
-        batch: list[tuple[str, bytes, Counted | None]] = []
-        size = 0
-        while self._outgoing and len(batch) < AT_ONCE and size < AT_ONCE_BYTES:
-            batch.append(self._outgoing.popleft())
-            size += len(batch[-1][1])
-        self._outgoing_bytes -= size
-        return batch
-
-    def _fail_outgoing(self) -> None:
-        while self._outgoing:
-            _, _, counted = self._outgoing.popleft()
-            if counted is not None:
-                counted(None)
-        self._outgoing_bytes = 0
 
     async def echo(self, timeout_s: float) -> bool:
         """Send a datagram to this node itself; False if it is not back in time.
@@ -272,6 +230,7 @@ class Bus:
             connection.attach(transport)
             self._confirmed.clear()
             self._changes.clear()
+            self._unconfirmed = dict.fromkeys(self._wanted, 1)
             connection.subscribe(self._wanted)
             self._heard_at = asyncio.get_running_loop().time()
             self._connection = connection
@@ -282,6 +241,10 @@ class Bus:
 
     def _subscribed(self, name: bytes) -> None:
         channel = name.decode()
+        left = self._unconfirmed.pop(channel, 1) - 1
+        if left:  # it was unsubscribed and subscribed again meanwhile
+            self._unconfirmed[channel] = left
+            return
         if channel in self._wanted:
             self._confirmed.add(channel)
         for future in self._waiting.pop(channel, ()):
@@ -291,17 +254,18 @@ class Bus:
     def _received(self, channel: bytes, data: bytes) -> None:
         try:
             datagram = _datagram.decode(data)
-            self._note_sender(datagram.node)
+            if self._connection is not None:
+                self._note_sender(datagram.node, self._connection.received_at)
             receive = self._receivers.get(datagram.kind)
             if receive is not None:
                 receive(datagram)
         except Exception:  # one bad datagram must not end the subscription
             log.exception("datagram not handled channel=%s", channel)
 
-    def _note_sender(self, node: str) -> None:
+    def _note_sender(self, node: str, now: float) -> None:
         if node not in self.heard and len(self.heard) >= HEARD_LIMIT:
             self.heard.clear()
-        self.heard[node] = asyncio.get_running_loop().time()
+        self.heard[node] = now
 
     def _send_changes(self, connection: PubSubConnection) -> None:
         """Send the changes of subscriptions, many in one command."""
@@ -313,6 +277,8 @@ class Bus:
     def _change(self, channel: str, is_wanted: bool) -> None:
         if self._connection is not None:  # all that is wanted is subscribed on connecting
             self._changes.append((channel, is_wanted))
+            if is_wanted:
+                self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
             self._flush_soon()
 
     # Health
@@ -320,7 +286,7 @@ class Bus:
     async def _probe(self) -> None:
         while True:
             self._check_heard()
-            self._enqueue(self._own, "probe", b"", 0, None)
+            self._put(self._own, "probe", b"", 0)
             await asyncio.sleep(PROBE_S if self.is_up else PROBE_DOWN_S)
 
     def _check_heard(self) -> None:
@@ -347,7 +313,7 @@ class Bus:
             log.warning("redis is away reason=%s", reason)
         self._is_reported = True
         self.is_up = False
-        self._fail_outgoing()
+        self._outgoing.fail()
         self._confirm_all()
 
     def _confirm_all(self) -> None:

@@ -11,7 +11,8 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from wsserver.cluster.control import Answers, Notice, Request
-from wsserver.cluster.redis.bus import Bus, Datagram
+from wsserver.cluster.redis.bus import Bus
+from wsserver.cluster.redis.outgoing import Datagram
 from wsserver.errors import WsServerError
 from wsserver.tasks import Tasks
 

@@ -214,12 +214,13 @@ class RedisDirectory(DirectoryUpkeep):
         """Whether a check has removed something; it serves all connects of the user."""
         check = self._checks.get(user_id)
         if check is None:
-            check = asyncio.create_task(
+            check = self._tasks.spawn(
                 self._remove_unconfirmed(user_id, owned), name="confirm connections"
             )
             self._checks[user_id] = check
             check.add_done_callback(lambda _: self._checks.pop(user_id))
-        return await asyncio.shield(check)
+        await asyncio.wait({check})
+        return not check.cancelled() and check.result()
 
     async def _remove_unconfirmed(self, user_id: str, owned: Sequence[bytes]) -> bool:
         """Remove what its nodes do not have, or whose nodes do not answer."""

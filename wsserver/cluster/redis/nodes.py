@@ -101,6 +101,8 @@ class NodeInfo(msgspec.Struct, frozen=True):
     """Of its clock from Redis' clock, as measured before the latest renewal of its lease."""
     settings: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Fingerprints of the settings that all nodes have to share, by name."""
+    reads_batches: bool = False
+    """Whether it reads datagrams with several messages; versions before do not."""
 
 
 class KnownNode(NamedTuple):
@@ -147,6 +149,8 @@ class NodeRegistry:
         self.info = info
         self.known: list[KnownNode] = []
         """The nodes as last read, sorted by name."""
+        self.all_read_batches = False
+        """Whether all of them that live read datagrams with several messages."""
         self._instance = instance
         self._predecessor = predecessor
         self._reported: dict[str, tuple[str, ...]] = {}
@@ -237,6 +241,7 @@ class NodeRegistry:
             nodes += [node for node in self._kept if node.name not in listed]
             nodes.sort(key=lambda node: node.name)
         self.known = nodes
+        self.all_read_batches = all(node.info.reads_batches for node in nodes if node.is_living)
         self._report_differences()
 
     def differences_of(self, node: KnownNode) -> tuple[str, ...]:

@@ -39,8 +39,10 @@ class PubSubConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[str] = self._loop.create_future()
         """Resolved with the reason when the connection has ended."""
+        self.received_at = 0.0
+        """When data was last received, on the clock of the event loop."""
         self.replied_at = 0.0
-        """When a publication was last answered, on the clock of the event loop."""
+        """When a publication was last answered, on the same clock."""
         self._received = received
         self._confirmed = confirmed
         self._writable = writable
@@ -63,11 +65,6 @@ class PubSubConnection(asyncio.Protocol):
 
     def publish(self, batch: Iterable[tuple[str, bytes, Counted | None]]) -> None:
         """Publish data to channels, in one write."""
-        if self._transport is None:
-            for _, _, counted in batch:
-                if counted is not None:
-                    counted(None)
-            return
         commands: list[bytes] = []
         for channel, data, counted in batch:
             name = channel.encode()
@@ -77,7 +74,10 @@ class PubSubConnection(asyncio.Protocol):
             )
             self._unanswered.append((len(data), counted))
             self._unanswered_bytes += len(data)
-        self._transport.write(b"".join(commands))
+        if self._transport is None:
+            self._fail_unanswered()
+        else:
+            self._transport.write(b"".join(commands))
 
     def subscribe(self, channels: Iterable[str]) -> None:
         """Follow channels, one or more."""
@@ -103,13 +103,14 @@ class PubSubConnection(asyncio.Protocol):
         """Handle replies and pushes."""
         reader = self._reader
         reader.feed(data)
+        self.received_at = self._loop.time()
         was_full = self.is_full
         try:
             while (item := reader.gets()) is not False:
                 if type(item) is hiredis.PushNotification:
                     self._handle_push(item)
                 elif type(item) is int and self._unanswered:
-                    self.replied_at = self._loop.time()
+                    self.replied_at = self.received_at
                     size, counted = self._unanswered.popleft()
                     self._unanswered_bytes -= size
                     if counted is not None:
@@ -129,8 +130,12 @@ class PubSubConnection(asyncio.Protocol):
         reason = self._reason or (f"{exc!r}" if exc else "closed by the server")
         if not self.lost.done():
             self.lost.set_result(reason)
+        self._fail_unanswered()
+
+    def _fail_unanswered(self) -> None:
         while self._unanswered:
-            _, counted = self._unanswered.popleft()
+            size, counted = self._unanswered.popleft()
+            self._unanswered_bytes -= size
             if counted is not None:
                 counted(None)
 

@@ -59,8 +59,8 @@ def build_redis(
     link = RedisLink(url, password_file=password_file)
     instance = secrets.token_hex(8) if worker is None else worker.instance
     predecessor = None if worker is None else worker.predecessor
-    bus = Bus(link, node)
-    info = NodeInfo(since, version)
+    bus = Bus(link, node, lambda: registry.all_read_batches)
+    info = NodeInfo(since, version, reads_batches=True)
     registry = NodeRegistry(link, node, instance, info, database, wall, predecessor, settings)
 
     async def living() -> list[str]:

@@ -19,6 +19,7 @@ from wsserver.errors import (
     StorageUnavailable,
     WsServerError,
 )
+from wsserver.promise import Promise
 from wsserver.protocol.contents import GROWING
 from wsserver.protocol.types import JsonObject
 from wsserver.realtime.answers.owned_answer import (
@@ -28,7 +29,6 @@ from wsserver.realtime.answers.owned_answer import (
     ended_after_end,
 )
 from wsserver.realtime.answers.owned_answers import OwnedAnswers
-from wsserver.realtime.messages.promise import Promise
 from wsserver.storage.messages.answers import AnswerMoved, AnswerRow, AnswerStore
 from wsserver.tasks import Tasks
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from wsserver.promise import Promise
 from wsserver.protocol import commands
 from wsserver.protocol.answers import (
     AnswerAppendArgs,
@@ -20,7 +21,6 @@ from wsserver.protocol.requests import read_request
 from wsserver.realtime.commands.monitor_commands import actor_of
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
-from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.operations.answers import Answers
 
 

@@ -14,6 +14,7 @@ from wsserver.cluster.directory import SessionUsers
 from wsserver.errors import Forbidden, NotJoined, SessionBound, StaleView, TokenInvalid
 from wsserver.identity.claims import Claims
 from wsserver.identity.tokens import TokenVerifier
+from wsserver.promise import Promise
 from wsserver.protocol import commands
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.ids import new_id
@@ -27,7 +28,6 @@ from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.dispatcher import Answer, Handler
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.messages.message import Message, Sent
-from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.observability import events
 from wsserver.realtime.sessions.read_positions import with_positions
 from wsserver.realtime.streams.history import admits_for

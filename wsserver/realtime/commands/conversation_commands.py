@@ -8,12 +8,12 @@ from msgspec import UNSET
 
 from wsserver.errors import Forbidden, SessionBound
 from wsserver.identity.permissions import Permissions
+from wsserver.promise import Promise
 from wsserver.protocol import commands
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
-from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.sessions.conversation_list import ConversationList, ConversationQuery
 from wsserver.realtime.sessions.conversations import Conversations, holder_view
 from wsserver.realtime.sessions.read_positions import ReadPositions

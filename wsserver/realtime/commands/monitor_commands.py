@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
+from wsserver.promise import Promise
 from wsserver.protocol import commands
 from wsserver.protocol.requests import (
     BroadcastRequest,
@@ -18,7 +19,6 @@ from wsserver.protocol.requests import (
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
-from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -11,6 +11,7 @@ from wsserver.cluster.broker import (
     NO_RECIPIENTS,
     AnswerGrown,
     InboxSettled,
+    Outcome,
     Publication,
     PublishResult,
     Push,
@@ -56,6 +57,10 @@ class ConnectionWriter:
     def push_encoded(self, connection: ConnectionInfo, text: bytes) -> bool:
         """Write an encoded push to one connection; False if that failed."""
         return connection.is_alive and self.write([connection.websocket], text).sent == 1
+
+    def cork(self) -> None:
+        """Combine each connection's pushes into one write until the loop's next turn."""
+        self._poller.cork()
 
     def write(self, transports: list[Transport], text: bytes) -> PublishResult:
         """Write one text to all transports, compressed or as an event where that was negotiated.
@@ -144,6 +149,11 @@ class LocalDelivery:
         if publication.stream:
             return self._deliver_kept(publication)
         return self._deliver_to(publication, self.select(publication))
+
+    def deliver_all(self, publications: Sequence[Publication]) -> list[Outcome]:
+        """Write several, in their order, with one write to each connection of few."""
+        self._writer.cork()
+        return [self.deliver(publication) for publication in publications]
 
     def _deliver_kept(self, publication: Publication) -> PublishResult:
         """The same for a kept message; connections that get it from storage count as sent to."""

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from wsserver.errors import WsServerError
+from wsserver.promise import Promise
 from wsserver.protocol.targets import TargetType
 from wsserver.realtime.messages.message import Message, Sent
-from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.observability.events import MESSAGE_PUBLISHED, EventBus
 from wsserver.realtime.observability.top_talkers import TopTalkers
 

@@ -62,7 +62,7 @@ class Router:
         if isinstance(outcome, PublishResult):
             self._published.note(message, Sent(message_id, outcome))
             return
-        outcome.add_done_callback(
+        outcome.when_done(
             lambda result: self._published.note(message, Sent(message_id, result.result()))
         )
 

@@ -11,6 +11,7 @@ from msgspec.json import encode
 from wsserver.clock import Clock, rfc3339, rfc3339_or_none
 from wsserver.errors import AnswerEnded, NotFound, ValidationFailed, WsServerError
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
+from wsserver.promise import Promise
 from wsserver.protocol.answers import (
     AnswerAppendRequest,
     AnswerCancelRequest,
@@ -36,7 +37,6 @@ from wsserver.realtime.answers.owned_answers import OwnedAnswers
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message
-from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.messages.answers import AnswerStore, require_begin

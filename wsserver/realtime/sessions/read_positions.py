@@ -11,9 +11,9 @@ from typing import Any
 from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.broker import Broker, Push
 from wsserver.errors import StorageUnavailable, WsServerError
+from wsserver.promise import Promise
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import session
-from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.streams.concurrency import SingleFlight
 from wsserver.realtime.streams.drafts import Draft
 from wsserver.storage.messages.message_rows import SESSION, Appended

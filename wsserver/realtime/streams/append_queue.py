@@ -11,8 +11,8 @@ from typing import Any
 from wsserver.clock import Clock
 from wsserver.cluster.broker import NO_RECIPIENTS, Outcome, PublishResult
 from wsserver.errors import StorageUnavailable, WsServerError
+from wsserver.promise import Promise
 from wsserver.realtime.messages.message import Sent
-from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.streams.drafts import Draft
 from wsserver.storage.messages.streams import Append, Appended, StreamStore
 from wsserver.tasks import Tasks
@@ -47,8 +47,8 @@ class AppendQueue:
 
     ``announce`` publishes a stored message; it does not raise. Results of other nodes are awaited
     concurrently. Drafts that arrive while a transaction runs go into the next one. ``cork`` is
-    called before several are announced: writes to the same connection are then merged until the
-    next iteration of the event loop.
+    called before several are announced or answered: writes to the same connection are then merged
+    until the next iteration of the event loop.
     """
 
     def __init__(
@@ -247,6 +247,8 @@ class AppendQueue:
         """Answer a group if the results of all its messages are known."""
         if group.left or not group.is_whole or group not in self._open:
             return
+        if len(self._open) > 1:
+            self._cork()
         self._open.discard(group)
         self._open_count -= len(group.results)
         group.outcomes.resolve(group.results)
@@ -296,19 +298,18 @@ class _OpenGroup:
         self,
         index: int,
         place: Appended,
-        result: asyncio.Future[PublishResult],
+        result: Promise[PublishResult],
         arrived: Callable[[_OpenGroup], None],
     ) -> None:
         """Await one result; calls ``arrived`` then."""
         self.left += 1
 
-        def done(future: asyncio.Future[PublishResult]) -> None:
-            if not future.cancelled():
-                self.results[index] = _sent(place, future.result())
+        def done(settled: Promise[PublishResult]) -> None:
+            self.results[index] = _sent(place, settled.result())
             self.left -= 1
             arrived(self)
 
-        result.add_done_callback(done)
+        result.when_done(done)
 
 
 def _own(batch: Sequence[Append], appended: Iterable[Appended]) -> list[Appended]:

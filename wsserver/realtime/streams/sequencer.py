@@ -58,6 +58,11 @@ class Sequencer(Generic[T]):
         """Whether messages have to be read from the database, unless they arrive soon."""
         return self.target > self.delivered or self.is_doubtful
 
+    @property
+    def has_gap(self) -> bool:
+        """Whether it is certain that messages are missing: later ones wait, or of another epoch."""
+        return self._held is not None or self.is_doubtful
+
     def has(self, epoch: str, offset: int) -> bool:
         """Whether everything up to an offset is delivered."""
         return epoch == self.epoch and offset <= self.delivered

@@ -144,6 +144,8 @@ class SharedStreams(Streams):
             enter=self._received,
             moved=self._moved,
             dropped=growing.stream_dropped,
+            cork=cork,
+            is_in_flight=self._queue.has,
         )
 
     async def load(self) -> None:

@@ -17,6 +17,7 @@ from wsserver.cluster.broker import (
     Signal,
 )
 from wsserver.errors import StorageUnavailable, WsServerError
+from wsserver.promise import Promise
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.targets import Target
 from wsserver.realtime.streams import sequencer
@@ -39,6 +40,8 @@ COMPARE_AT_ONCE = 1000
 """Streams in one query."""
 GAP_PATIENCE_S = 0.01
 """A missing message that is only late arrives within this time; then the database is read."""
+LOOK_AGAIN_S = 0.001
+"""If the event loop was busy all that time, what has arrived is read from the sockets first."""
 FOLLOW_PATIENCE_S = 0.5
 """Longest wait for the confirmation of a subscription; comparing heads repairs what is missed."""
 PAGE = 200
@@ -81,7 +84,7 @@ class FollowedStream:
         """Whether the broker has confirmed once that its messages arrive."""
         self.is_repairing = False
         self.timer: asyncio.TimerHandle | None = None
-        self.results: dict[int, asyncio.Future[PublishResult]] = {}
+        self.results: dict[int, Promise[PublishResult]] = {}
         """Results of received messages that wait, by offset."""
         self.unclaimed: dict[int, PublishResult] = {}
         """Results of messages that were read from storage, by offset; bounded."""
@@ -106,7 +109,8 @@ class StreamFollower:
     called before, and ``moved`` where the position changed without a message; ``dropped`` where a
     stream is not followed any more, or messages without readers here were skipped. Order and
     completeness come from the database: what pub/sub loses is read from there, after
-    ``GAP_PATIENCE_S`` if a later message shows it, else after ``COMPARE_S``.
+    ``GAP_PATIENCE_S`` if a later message shows it, else after ``COMPARE_S``. Not while the stream
+    moves on, or ``is_in_flight``: this node has stored messages that it is about to publish.
     """
 
     def __init__(
@@ -120,6 +124,8 @@ class StreamFollower:
         enter: Callable[[Publication], None],
         moved: Callable[[str, str, int], None],
         dropped: Callable[[str], None],
+        cork: Callable[[], None],
+        is_in_flight: Callable[[str], bool],
     ) -> None:
         self._store = store
         self._broker = broker
@@ -129,6 +135,8 @@ class StreamFollower:
         self._enter = enter
         self._moved = moved
         self._dropped = dropped
+        self._cork = cork
+        self._is_in_flight = is_in_flight
         self._places: dict[str, FollowedStream] = {}
         self._room = ByteBudget(HELD_LIMIT_BYTES)
         self._repairing = asyncio.Semaphore(REPAIRS_AT_ONCE)
@@ -271,11 +279,11 @@ class StreamFollower:
         if ready is None:
             return place.unclaimed.pop(offset, NO_RECIPIENTS)
         if not ready:
-            future: asyncio.Future[PublishResult] = asyncio.get_running_loop().create_future()
+            result: Promise[PublishResult] = Promise()
             if len(place.results) < sequencer.HELD_LIMIT:
-                place.results.setdefault(offset, future)
+                place.results.setdefault(offset, result)
             self._repair_soon(place)
-            return future
+            return result
         outcome = self._pass_on(place, ready[0])
         for following in ready[1:]:
             self._pass_on(place, following)
@@ -283,32 +291,49 @@ class StreamFollower:
             place.wake()
         return outcome
 
+    def deliver_all(self, publications: Sequence[Publication]) -> list[Outcome]:
+        """Deliver several, in their order; writes to a connection are combined."""
+        self._cork()
+        return [self.deliver(publication) for publication in publications]
+
     def _pass_on(self, place: FollowedStream, publication: Publication) -> Outcome:
         """Deliver the next message of a stream."""
         self._enter(publication)
         outcome = self._delivery.deliver(publication)
         waiting = place.results.pop(publication.offset, None) if place.results else None
         if waiting is not None and not waiting.done() and isinstance(outcome, PublishResult):
-            waiting.set_result(outcome)
+            waiting.resolve(outcome)
         return outcome
 
     # Repairing
 
     def _repair_soon(self, place: FollowedStream) -> None:
         if place.timer is None and not place.is_repairing:
-            loop = asyncio.get_running_loop()
-            place.timer = loop.call_later(GAP_PATIENCE_S, self._begin_repair, place)
+            self._look_after(GAP_PATIENCE_S, place, is_last=False)
 
-    def _begin_repair(self, place: FollowedStream) -> None:
+    def _look_after(self, delay_s: float, place: FollowedStream, *, is_last: bool) -> None:
+        """Look whether a stream is still where it is now; if it is the last time, repair it."""
+        loop = asyncio.get_running_loop()
+        delivered = place.sequence.delivered
+        place.timer = loop.call_later(delay_s, self._look, place, delivered, is_last)
+
+    def _look(self, place: FollowedStream, delivered: int, is_last: bool) -> None:
         place.timer = None
         if self._places.get(place.name) is not place or place.is_repairing:
             return
-        if not place.sequence.is_behind:
+        sequence = place.sequence
+        if not sequence.is_behind:
             place.wake()
-            return
-        place.is_repairing = True
-        with reading_for(None):
-            self._tasks.spawn(self._repair(place), name=f"repair {place.name}")
+        elif sequence.delivered != delivered or (
+            not sequence.has_gap and self._is_in_flight(place.name)
+        ):
+            self._look_after(GAP_PATIENCE_S, place, is_last=False)
+        elif not is_last:
+            self._look_after(LOOK_AGAIN_S, place, is_last=True)
+        else:
+            place.is_repairing = True
+            with reading_for(None):
+                self._tasks.spawn(self._repair(place), name=f"repair {place.name}")
 
     async def _repair(self, place: FollowedStream) -> None:
         error: Exception | None = None
@@ -373,7 +398,7 @@ class StreamFollower:
         for offset in [each for each in place.results if each <= sequence.delivered]:
             waiting = place.results.pop(offset)
             if not waiting.done():  # expired before it could be delivered
-                waiting.set_result(NO_RECIPIENTS)
+                waiting.resolve(NO_RECIPIENTS)
 
     async def _compare_always(self) -> None:
         loop = asyncio.get_running_loop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from wsserver.cluster.broker import NO_RECIPIENTS, Outcome, Publication, Publish
 from wsserver.errors import WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.paging import PAGE_BYTES
+from wsserver.promise import Promise
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.revisions import message_in, with_message
 from wsserver.protocol.types import Position
@@ -134,7 +134,7 @@ class Streams:
         try:
             outcome = self._publish(publication)
             if not isinstance(outcome, PublishResult):
-                outcome.add_done_callback(partial(self._resulted, publication))
+                outcome.when_done(partial(self._resulted, publication))
             elif not outcome.matched:
                 self._on_unreached(publication)
         except WsServerError as error:
@@ -146,8 +146,8 @@ class Streams:
             return outcome
         return NO_RECIPIENTS
 
-    def _resulted(self, publication: Publication, result: asyncio.Future[PublishResult]) -> None:
-        if not result.cancelled() and not result.result().matched:
+    def _resulted(self, publication: Publication, result: Promise[PublishResult]) -> None:
+        if not result.result().matched:
             self._on_unreached(publication)
 
     def _enter(self, publication: Publication, draft: Draft) -> None:

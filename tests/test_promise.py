@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from wsserver.realtime.messages.promise import Promise
+from wsserver.promise import Promise
 
 
 def fail(_: object) -> int:

@@ -1,0 +1,137 @@
+"""``PendingBatch``: publications of one datagram, whose results are awaited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wsserver.cluster.broker import NO_RECIPIENTS, Outcome, PublishResult
+from wsserver.cluster.redis.outgoing import Batch
+from wsserver.promise import Promise
+
+
+class PendingBatch:
+    """Adds up the results of the nodes for each publication of a datagram.
+
+    A result is known once this node and as many as follow the channel have answered, this one
+    among them if its own datagram came back.
+    """
+
+    __slots__ = (
+        *("_answered", "_batch", "_own_unknown", "_promises", "_received", "_results"),
+        *("due", "expected", "is_echoed", "left", "unsent"),
+    )
+
+    def __init__(self, batch: Batch | None) -> None:
+        self._batch = batch
+        """None: not sent."""
+        self.due = 0.0
+        """When it ends without them, on the clock of the event loop."""
+        self.expected: int | None = None
+        """Number of nodes that follow the channel, this one included; None: not known yet."""
+        self.unsent: tuple[str, ...] = ()
+        """Nodes that it could not be sent to."""
+        self.is_echoed = False
+        """Whether the datagram came back to this node."""
+        self.left = 0
+        """Publications whose results are not known yet."""
+        self._promises: list[Promise[PublishResult]] = []
+        self._results: list[PublishResult] = []
+        self._received: list[int] = []
+        """Number of other nodes that have answered, of each publication."""
+        self._own_unknown: set[int] | None = None
+        """Publications that this node has not delivered yet; None: there were none."""
+        self._answered: dict[str, int] = {}
+        """By node: the publications that it has answered, as bits."""
+
+    def add(self, own: Outcome) -> Promise[PublishResult]:
+        """Add a publication with the result of this node."""
+        index = len(self._promises)
+        promise: Promise[PublishResult] = Promise()
+        self._promises.append(promise)
+        self._received.append(0)
+        self.left += 1
+        if isinstance(own, PublishResult):
+            self._results.append(own)
+        else:
+            self._results.append(NO_RECIPIENTS)
+            if self._own_unknown is None:
+                self._own_unknown = set()
+            self._own_unknown.add(index)
+            own.when_done(lambda done: self._own(index, done.result()))
+        return promise
+
+    def _own(self, index: int, result: PublishResult) -> None:
+        if self._own_unknown is not None:
+            self._own_unknown.discard(index)
+        self._results[index] += result
+        self._settle(index)
+
+    def answer(self, index: int, result: PublishResult, node: str) -> None:
+        """Add the result of another node."""
+        if index >= len(self._promises):
+            return
+        answered = self._answered.get(node, 0)
+        bit = 1 << index
+        if answered & bit:
+            return
+        self._answered[node] = answered | bit
+        self._received[index] += 1
+        if result != NO_RECIPIENTS:
+            self._results[index] += result
+        self._settle(index)
+
+    def echoed(self) -> None:
+        """The datagram came back to this node."""
+        self.is_echoed = True
+        self._settle_all()
+
+    def count(self, expected: int, unsent: tuple[str, ...]) -> None:
+        """Note how many nodes follow the channel, and which could not be reached."""
+        self.expected = expected
+        self.unsent = unsent
+        self._settle_all()
+
+    def finish(self, unreachable: Callable[[PendingBatch, int], tuple[str, ...]]) -> None:
+        """Resolve all with what is known; ``unreachable`` names the nodes that are missing."""
+        if self._batch is not None:
+            self._batch.is_open = False
+        for index, promise in enumerate(self._promises):
+            if not promise.done():
+                self._resolve(index, unreachable(self, index))
+
+    def answered(self, index: int) -> set[str]:
+        """Other nodes that have answered a publication."""
+        return {node for node, answered in self._answered.items() if answered >> index & 1}
+
+    def is_own_known(self, index: int) -> bool:
+        """Whether this node has delivered a publication."""
+        return not self._own_unknown or index not in self._own_unknown
+
+    def missing(self, index: int) -> int:
+        """Number of nodes that have not answered a publication; the number is known."""
+        return (self.expected or 0) - self._received[index] - self.is_echoed
+
+    def _settle_all(self) -> None:
+        if self.expected is None or not self.left:
+            return
+        needed = self.expected - self.is_echoed
+        for index, received in enumerate(self._received):
+            if received >= needed:
+                self._settle(index)
+
+    def _settle(self, index: int) -> None:
+        """Resolve a promise if all results are known."""
+        if (
+            self.expected is not None
+            and self.missing(index) <= 0
+            and self.is_own_known(index)
+            and not self._promises[index].done()
+        ):
+            self._resolve(index, self.unsent)
+
+    def _resolve(self, index: int, unreachable: tuple[str, ...]) -> None:
+        result = self._results[index]
+        self.left -= 1
+        if unreachable:
+            result += PublishResult(unreachable=unreachable)
+        self._promises[index].resolve(result)
