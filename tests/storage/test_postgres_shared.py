@@ -15,6 +15,7 @@ from tests.storage.test_postgres import lose_at_commit
 from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import offsets, several
 from wsserver.errors import StorageUnavailable
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable
 from wsserver.storage.engine.postgres import migrations
 from wsserver.storage.engine.postgres import writer as writing
@@ -144,18 +145,25 @@ async def test_a_server_comes_back_beside_the_others(
         assert await offsets(StreamStore(first), "session:s1") == {1: "a", 2: "b"}
 
 
+@pytest.mark.parametrize("has_more_to_do", [False, True])
 @pytest.mark.gen_test
 async def test_a_server_that_stands_still_loses_its_turn(
-    postgres: PostgresServer, url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    postgres: PostgresServer,
+    url: str,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    has_more_to_do: bool,
 ) -> None:
     session = writing._SHARED_SESSION.replace("5s", "300ms")
     monkeypatch.setattr(writing, "_SHARED_SESSION", session)
     is_paused, goes_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
-    def stand_still(db: object) -> None:
+    def stand_still(db: Connection) -> None:
         loop.call_soon_threadsafe(is_paused.set)
         goes_on.wait(20)
+        if has_more_to_do:
+            db.execute("SELECT 1")
 
     async with opened(url, clock) as first, opened(url, clock) as second:
         paused = asyncio.ensure_future(first.run(stand_still))

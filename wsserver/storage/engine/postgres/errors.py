@@ -6,7 +6,7 @@ import psycopg
 
 from wsserver.errors import StorageFull, StorageUnavailable, WsServerError
 
-_TEMPORARY = ("08", "25006", "40", "53", "55P03", "57", "58", "XX")
+_TEMPORARY = ("08", "25006", "25P03", "25P04", "40", "53", "55P03", "57", "58", "XX")
 """Beginnings of SQLSTATEs about the state of the server, not about the statement."""
 _MAY_PASS = (
     "starting up",
