@@ -54,12 +54,12 @@ async def publish(node: ClusterNode, id_: str) -> int:
 @pytest.mark.gen_test(timeout=30)
 async def test_a_server_that_is_killed_and_started_again(valkey: ValkeyProcess) -> None:
     async with two_nodes(valkey) as (one, two):
-        gaps: list[str] = []
-        one.broker.add_gap_listener(lambda: gaps.append("broker"))
-        one.control.add_gap_listener(lambda: gaps.append("control"))
         await one.open("c1", "u1")
         await two.open("c2", "u1")
         assert await publish(one, "m1") == 2
+        gaps: list[str] = []
+        one.broker.add_gap_listener(lambda: gaps.append("broker"))
+        one.control.add_gap_listener(lambda: gaps.append("control"))
         valkey.kill()
         await eventually(lambda: one.broker.health()["ok"], False, within=5)
         started = asyncio.get_running_loop().time()
@@ -167,6 +167,7 @@ async def test_a_slow_subscriber_that_is_cut_off_comes_back_and_learns_of_the_ga
 ) -> None:
     valkey.run("CONFIG", "SET", "client-output-buffer-limit", "'pubsub 1mb 1mb 1'")
     async with two_nodes(valkey) as (one, two):
+        assert await publish(one, "before") == 2
         gaps: list[int] = []
         two.broker.add_gap_listener(lambda: gaps.append(1))
         socket = two.broker._bus._connection._transport  # type: ignore[attr-defined]
@@ -455,8 +456,11 @@ def test_malformed_urls(url: str) -> None:
         RedisLink(url)
 
 
-@pytest.mark.gen_test(timeout=60)
-async def test_a_failover_by_sentinel(tmp_path: Path) -> None:
+@asynccontextmanager
+async def sentinel_of_two(
+    tmp_path: Path,
+) -> AsyncIterator[tuple[str, ValkeyProcess, ValkeyProcess]]:
+    """The URL of a Sentinel, the primary and the replica."""
     folders = [tmp_path / name for name in ("primary", "replica", "sentinel")]
     for folder in folders:
         folder.mkdir()
@@ -475,19 +479,53 @@ async def test_a_failover_by_sentinel(tmp_path: Path) -> None:
     try:
         await eventually(lambda: b"slave0" in primary.run("INFO", "replication"), within=10)
         await asyncio.sleep(1.5)  # Sentinel learns of replicas from the primary's INFO
-        url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
-        async with RedisCluster(url).nodes(2) as (one, two):
-            for node in (one, two):
-                node.receiver.result = PublishResult(1, 1, 0)
-            await one.open("c1", "u1")
-            await eventually(lambda: publish(one, "m1"), 2)
-            primary.kill()
-            await eventually(lambda: publish(one, "m2"), 2, within=30)
-            await eventually(lambda: two.directory.count("u1"), 1, within=15)
-            assert b"role:master" in replica.run("INFO", "replication")
+        yield f"redis+sentinel://127.0.0.1:{sentinel.port}/main", primary, replica
     finally:
         for server in (sentinel, replica, primary):
             server.kill()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_failover_by_sentinel(tmp_path: Path) -> None:
+    async with (
+        sentinel_of_two(tmp_path) as (url, primary, replica),
+        RedisCluster(url).nodes(2) as (one, two),
+    ):
+        for node in (one, two):
+            node.receiver.result = PublishResult(1, 1, 0)
+        await one.open("c1", "u1")
+        await eventually(lambda: publish(one, "m1"), 2)
+        primary.kill()
+        await eventually(lambda: publish(one, "m2"), 2, within=30)
+        await eventually(lambda: two.directory.count("u1"), 1, within=15)
+        assert b"role:master" in replica.run("INFO", "replication")
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_former_primary_that_goes_on_is_left(tmp_path: Path) -> None:
+    async with (
+        sentinel_of_two(tmp_path) as (url, primary, replica),
+        RedisCluster(url).nodes(2) as (one, two),
+    ):
+        for node in (one, two):
+            node.receiver.result = PublishResult(1, 1, 0)
+        await one.open("c1", "u1")
+        await eventually(lambda: publish(one, "m1"), 2)
+        primary.run("ACL", "SETUSER", "default", "-replicaof", "-slaveof")  # it stays as it is
+        primary.pause()
+        try:
+            await eventually(
+                lambda: b"role:master" in replica.run("INFO", "replication"), within=20
+            )
+        finally:
+            primary.resume()
+        await one.open("c2", "u2")
+        await eventually(lambda: two.directory.count("u2"), 1, within=15)
+        await eventually(lambda: publish(one, "m2"), 2, within=15)
+        entered = ("HEXISTS", "wsserver:{user:u2}:connections", "c:c2")
+        await eventually(lambda: replica.run(*entered)[:2], b":1", within=10)
+        states = {each.node: each.state for each in await one.directory.nodes()}
+        assert states == {"n1": "up", "n2": "up"}
 
 
 @pytest.mark.gen_test(timeout=30)

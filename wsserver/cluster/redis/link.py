@@ -20,6 +20,7 @@ from redis.asyncio.connection import (
 )
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import (
+    MasterNotFoundError,
     SentinelConnectionPool,
     SentinelManagedConnection,
     SentinelManagedSSLConnection,
@@ -235,8 +236,10 @@ class RedisLink:
     async def check(self, *, with_rights: bool = True) -> None:
         """Raise ``RedisUnusable`` for a wrong password, version, right or eviction policy.
 
-        Errors of an unreachable server propagate: it may be reachable later.
+        Errors of an unreachable server propagate: it may be reachable later. One that Sentinels no
+        longer name is left, and counts as unreachable once.
         """
+        await self._follow_primary()
         try:
             # Without sections: versions before 7 refuse a list of them.
             info: dict[str, Any] = await self.unchecked.info()
@@ -260,6 +263,29 @@ class RedisLink:
             raise RedisUnusable(f"the server answers: {error}") from None
         except RedisError as error:
             raise RedisUnusable(f"does not answer as Redis does: {error!r}") from None
+
+    async def _follow_primary(self) -> None:
+        """Leave a server that is no longer the primary; it may not know for a while, and go on.
+
+        Else some connections of a node stay there, and others open to the new one.
+        """
+        clients = (self.unchecked, self.commands, self._streams)
+        pools: list[Any] = [each.connection_pool for each in clients]
+        if self._address.primary is None:
+            return
+        former = {pool.master_address for pool in pools} - {None}
+        try:
+            primary = await pools[0].get_master_address()
+        except MasterNotFoundError:
+            return  # no Sentinel answers: what works goes on
+        if former <= {primary}:
+            return
+        for pool in pools:
+            await pool.disconnect(inuse_connections=True)
+            pool.master_address = primary
+        for connection in list(self._open_streams):
+            await connection.disconnect(nowait=True)
+        raise ConnectionError("the Sentinels name another primary")
 
     def _check_role(self, info: dict[str, Any]) -> None:
         """Raise for a replica; if Sentinels have named it, it passes: a failover is under way."""
