@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 
+import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.cluster_servers import ClusterServers
@@ -42,6 +43,20 @@ def test_a_hundred_connects_at_the_same_time_on_two_nodes(nodes: ClusterServers)
     assert connect(servers[1], "crowd").closed()[0] == 4504
     for client in clients:
         client.close()
+
+
+@pytest.mark.slow
+def test_never_a_sixth_of_a_hundred_on_four_nodes(nodes: ClusterServers) -> None:
+    servers = [nodes.nodes["n1"], nodes.nodes["n2"], nodes.start("n3"), nodes.start("n4")]
+    clients = together(lambda number: connect(servers[number % 4], "crowd4"), 100)
+    assert sum(is_open(client) for client in clients) == LIMIT
+    for server in servers:
+        listed = server.get("/users/crowd4/connections").ok
+        assert (listed["total"], "unreachable" in listed) == (LIMIT, False)
+    for client in clients:
+        client.close()
+    for server in servers[2:]:
+        server.stop()
 
 
 def test_a_plain_client_and_a_probe_are_refused_and_reserve_nothing(nodes: ClusterServers) -> None:

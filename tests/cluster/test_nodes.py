@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from scripts.backends.valkey import ValkeyProcess
-from tests.support.cluster_servers import ClusterServers
+from tests.support.cluster_servers import ClusterServers, without_messages
 from tests.support.running_server import ADMIN, RunningServer
 from tests.support.server_process import environment
 from tests.support.tokens import token
@@ -77,6 +77,28 @@ def test_a_node_that_does_not_answer_is_named(two: Two) -> None:
         n2.process.send_signal(signal.SIGCONT)
     poll(lambda: n1.get("/connections").json(), lambda found: "unreachable" not in found)
     here.close()
+    there.close()
+
+
+def test_actions_name_a_node_that_does_not_answer(two: Two, shared_valkey: ValkeyProcess) -> None:
+    n1, n2 = two
+    n2.expects_faults = True  # it cannot publish, either
+    here, there = (enter(node, "u1") for node in two)
+    message = {"target": {"type": "user", "id": "u1"}, "type": "hint", "data": 1}
+    before = poll(
+        lambda: n1.post("/messages", message).ok, lambda sent: sent["matched"] == 2
+    )  # Redis gets to know of a connection after its greeting
+    assert list(nodes_of(n1)) == ["n1", "n2"]
+    with without_messages(shared_valkey):
+        for answer in (
+            n1.post("/messages", message),
+            n1.post("/messages/explain", message),
+            n1.get(f"/messages/{before['message_id']}"),
+            n1.post("/ping/u1", {"timeout_s": 1}),
+            n1.post("/users/disconnect", {"user_id": "u1"}),
+        ):
+            assert answer.ok.get("unreachable") == ["n2"], answer.json()
+        assert here.closed()[0] == 4502
     there.close()
 
 
