@@ -72,8 +72,16 @@ def test_a_short_run_keeps_every_promise(words: list[str], rows: list[str]) -> N
 
 
 @pytest.mark.long
-def test_a_short_run_of_a_cluster_keeps_every_promise() -> None:
-    faults = ["empty-valkey", "cut-subscribers", "restart-postgres"]
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ["empty-valkey", "cut-subscribers", "restart-postgres"],
+        ["kill-admitting", "kill-node", "wrong-clock"],
+        ["delay-network", "reset-network", "half-open-network"],
+    ],
+    ids=["servers", "nodes", "networks"],
+)
+def test_a_short_run_of_a_cluster_keeps_every_promise(faults: list[str]) -> None:
     chosen = [word for name in faults for word in ("--fault", name)]
     done = run("cluster", "--quick", "--seed", "4", "--nodes", "2", "--rounds", "3", *chosen)
     assert done.returncode == 0, done.stdout + done.stderr

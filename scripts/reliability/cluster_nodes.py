@@ -137,6 +137,8 @@ class Cluster:
         """Exit statuses of the nodes that were stopped in order."""
         self.mended_at = 0.0
         """When the last fault ended."""
+        self.started_at = 0.0
+        """When the last node was ready."""
         self.links: list[list[Link]] = []
         """By node: its networks to PostgreSQL and, without Sentinels, to Valkey."""
         self.checks: list[Awaitable[str]] = []
@@ -194,6 +196,7 @@ class Cluster:
         """Start a node, again after it was killed or stopped; with a wrong clock, if told."""
         await self.nodes[index].start(wrong_s=wrong_s)
         self.running.add(index)
+        self.started_at = time.monotonic()
 
     async def kill_node(self, index: int) -> None:
         """SIGKILL."""

@@ -89,7 +89,8 @@ class Lists:
 
     async def until_right(self) -> str:
         """Wait until all nodes list what is there; else the last difference."""
-        deadline = self._cluster.mended_at + REBUILT_S
+        cluster = self._cluster
+        deadline = max(cluster.mended_at, cluster.started_at) + REBUILT_S
         while True:
             try:
                 async with asyncio.timeout(ANSWER_S):
@@ -101,13 +102,14 @@ class Lists:
             await asyncio.sleep(0.1)
 
     async def _differing(self) -> str:
+        wrong = []
         for index in sorted(self._cluster.running):
             before = self._present()
             listed = await self._listed(self._cluster.nodes[index])
             if listed not in (before, self._present()):
-                missing, extra = before - listed, listed - before
-                return f"n{index + 1} lists {sorted(extra)}, and not {sorted(missing)}"
-        return ""
+                missing, extra = sorted(before - listed), sorted(listed - before)
+                wrong.append(f"n{index + 1} lists {extra}, and not {missing}")
+        return "; ".join(wrong)
 
     async def _listed(self, node: Server) -> set[str]:
         async with HttpClient(node.port, make_token("probe", "admin")) as http:

@@ -14,8 +14,8 @@ from scripts.backends.free_ports import free_port
 from scripts.benchmark.servers import ROOT
 from scripts.benchmark.tokens import SECRET
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
 API = "/api/v1/websocket"
 
 
