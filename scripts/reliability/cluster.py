@@ -57,12 +57,18 @@ async def torment(
         for number in range(settings.publishers)
     ]
     subscribers = [Subscriber(name, cluster, journal, own()) for name in names]
+
+    async def absent() -> str:
+        said = [await each.misses(set(names)) for each in subscribers]
+        return "; ".join(filter(None, said))
+
     guests = [Guest(cluster, own()) for _ in range(GUESTS)]
     clients: list[Subscriber | Guest] = [*subscribers, *guests]
     lists = Lists(
         cluster,
         [*names, GUEST],
         lambda: {each.connection.connection_id for each in clients if each.connection},
+        absent,
     )
     resumes = Resumes(cluster, own())
     await cluster.start()

@@ -212,6 +212,20 @@ class Subscriber:
     def _fault(self, text: str) -> None:
         self._journal.findings.other.append(f"{self._user}: {text}")
 
+    async def misses(self, users: set[str]) -> str:
+        """What its node says of the users in a session, other than these; empty: nothing.
+
+        Raises what the connection does.
+        """
+        connection = self.connection
+        if connection is None:
+            return f"{self._user} is not connected: {self._ended_by}"
+        answer = await connection.call("presence", session_id=SESSIONS[0])
+        found = {each["user_id"] for each in answer.get("users", ())}
+        if found == users:
+            return ""
+        return f"{self._user} sees {sorted(found)} in {SESSIONS[0]}"
+
     def is_at(self, ends: dict[str, int]) -> bool:
         """Whether it has seen the streams up to these offsets."""
         return all(

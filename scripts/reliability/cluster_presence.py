@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 
@@ -79,13 +79,23 @@ async def opened(
 
 
 class Lists:
-    """Compares the connections that each node lists with those that there are."""
+    """Compares what nodes say of connections and of users in sessions with what there is."""
 
-    def __init__(self, cluster: Cluster, users: Iterable[str], present: Callable[[], set[str]]):
-        """``present``: the ids of all connections of these users."""
+    def __init__(
+        self,
+        cluster: Cluster,
+        users: Iterable[str],
+        present: Callable[[], set[str]],
+        absent: Callable[[], Awaitable[str]],
+    ) -> None:
+        """``present``: the ids of all connections of these users.
+
+        ``absent``: says which users of a session are not seen in it.
+        """
         self._cluster = cluster
         self._users = frozenset(users)
         self._present = present
+        self._absent = absent
 
     async def until_right(self) -> str:
         """Wait until all nodes list what is there; else the last difference."""
@@ -109,7 +119,7 @@ class Lists:
             if listed not in (before, self._present()):
                 missing, extra = sorted(before - listed), sorted(listed - before)
                 wrong.append(f"n{index + 1} lists {extra}, and not {missing}")
-        return "; ".join(wrong)
+        return "; ".join(wrong) or await self._absent()
 
     async def _listed(self, node: Server) -> set[str]:
         async with HttpClient(node.port, make_token("probe", "admin")) as http:
