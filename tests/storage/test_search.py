@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import count
 from typing import Any
 
@@ -333,3 +334,22 @@ async def test_messages_that_come_while_the_index_begins_anew_are_enqueued_once(
     await indexed(store)
     stored = [f"tea {n}" for n in reversed(range(before))]
     assert await found(store, "tea") == ["tea now", "tea then", "tea soon", *stored]
+
+
+@pytest.mark.gen_test
+async def test_what_is_enqueued_next_is_limited_before_it_is_joined(
+    streams: StreamStore, database: Database
+) -> None:
+    """Else the plan for messages that all expire at one time compares them with each stream."""
+    await streams.append([said(f"tea {n}", session=f"s{n}") for n in range(200)])
+
+    def plan(db: Any) -> str:
+        explain = "EXPLAIN QUERY PLAN" if database.KIND == "sqlite" else "EXPLAIN"
+        rows = db.execute(f"{explain} {search_rows._SELECT_NEXT}", [NOW, 0, 10]).fetchall()
+        return "\n".join(str(row[-1]) for row in rows)
+
+    found = await database.read(plan)
+    if database.KIND == "sqlite":
+        assert "USING INDEX messages_by_expiry" in found
+    else:
+        assert re.search(r"(Join|Loop)(.|\n)*Limit", found), found

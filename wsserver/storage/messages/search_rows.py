@@ -57,9 +57,12 @@ _SELECT_NEXT = (
     "SELECT m.expires_at, m.key,"  # noqa: S608 - constants only
     f" m.type = '{SEARCHED_TYPE}' AND m.deleted_at IS NULL"
     f" AND substr(s.name, 1, {len(SESSION)}) = '{SESSION}'"
-    f" FROM messages m JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
-    " WHERE (m.expires_at, m.key) > (?, ?) ORDER BY m.expires_at, m.key LIMIT ?"
+    " FROM (SELECT expires_at, key, type, deleted_at FROM messages"
+    " WHERE (expires_at, key) > (?, ?) ORDER BY expires_at, key LIMIT ?) m"
+    f" JOIN streams s ON s.id = m.key >> {OFFSET_BITS} ORDER BY m.expires_at, m.key"
 )
+"""Joined after the limit: where many expire at one time, PostgreSQL expects a single row of them,
+and would compare each with every stream."""
 _SELECT_LATER = (
     "SELECT key FROM search_queue WHERE id >= ? AND key IN (SELECT value FROM json_each(?))"
     " UNION SELECT key FROM search_docs WHERE key IN (SELECT value FROM json_each(?))"
