@@ -212,3 +212,14 @@ def test_the_command_starts_without_the_server() -> None:
         check=True,
     )
     assert done.stdout == "[]\n"
+
+
+def test_a_flag_that_needs_an_extra_is_a_fault_of_the_installation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wsserver.config.channels.find_spec", lambda name: None)
+    result = invoke("serve", "--workers", "2", WSSERVER_JWT_SECRET=SECRET)
+    assert (result.exit_code, "pip install 'wsserver[workers]'" in result.stderr) == (78, True)
+    result = invoke("db", "copy", "--to", "postgresql://u@db.example/x")
+    assert (result.exit_code, "pip install 'wsserver[postgres]'" in result.stderr) == (78, True)
+    assert invoke("db", "copy", "--to", "mysql://u@db.example/x").exit_code == 2

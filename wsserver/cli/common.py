@@ -120,11 +120,13 @@ class ExitStatus(IntEnum):
 def fail(faults: ConfigFaults) -> NoReturn:
     """Exit with every fault on stderr: with 2 if all are faults of flags, else with 78.
 
-    A fault of ``--database`` is one of the file that it names, so 78.
+    A fault of ``--database`` is one of the file that it names, so 78; so is a package that is not
+    installed.
     """
     print_faults(faults)
     flags_alone = all(
-        fault.source.startswith("flag") and fault.key != "database" for fault in faults.faults
+        fault.source.startswith("flag") and fault.key != "database" and not fault.is_of_installation
+        for fault in faults.faults
     )
     sys.exit(ExitStatus.USAGE if flags_alone else ExitStatus.CONFIG)
 

@@ -191,13 +191,14 @@ def copy(
     from wsserver.cli import reports
     from wsserver.clock import Clock
     from wsserver.config import check_database_url
-    from wsserver.config.faults import Faulty
+    from wsserver.config.faults import Faulty, NotInstalled
 
     try:
         check_database_url(url)
     except Faulty as fault:
         _say(f"--to: {fault}")
-        sys.exit(ExitStatus.CONFIG if "extra" in str(fault) else ExitStatus.USAGE)
+        is_of_installation = isinstance(fault, NotInstalled)
+        sys.exit(ExitStatus.CONFIG if is_of_installation else ExitStatus.USAGE)
     from wsserver.extension_registry import extension_schemas
     from wsserver.storage.engine.postgres.connecting import Server
     from wsserver.storage.maintenance.copying import copy_database

@@ -12,7 +12,7 @@ from typing import Any
 
 from wsserver.addresses.contact import parse_sender, parse_smtp_url
 from wsserver.addresses.reach import Reach, check_url
-from wsserver.config.faults import Faulty
+from wsserver.config.faults import Faulty, NotInstalled
 from wsserver.config.gateway import check_gateway, gateway_of
 from wsserver.config.settings import Settings
 from wsserver.config.turn import check_turn
@@ -167,9 +167,9 @@ PACKAGES = {
 
 
 def require(extra: str) -> None:
-    """Raise ``Faulty`` unless the extra is installed."""
+    """Raise ``NotInstalled`` unless the extra is installed."""
     if find_spec(PACKAGES[extra]) is None:
-        raise Faulty(
+        raise NotInstalled(
             f"needs the extra {extra}, which is not installed: pip install 'wsserver[{extra}]'"
         )
 

@@ -15,7 +15,7 @@ _FORM = "postgresql://USER@HOST:PORT/NAME?PARAMETER=VALUE"
 def database_url(text: str) -> str:
     """Check ``database_url``; it is never quoted.
 
-    Raises ``Faulty`` also if the extra ``postgres`` is not installed.
+    Raises ``Faulty``; ``NotInstalled`` if the extra ``postgres`` is not installed.
     """
     try:
         parts = urlsplit(text)

@@ -19,6 +19,8 @@ class Fault(msgspec.Struct, frozen=True):
     for faults found while starting, such as a port in use."""
     message: str
     """What is wrong, as a predicate: ``must be …``. Never has a secret in it."""
+    is_of_installation: bool = False
+    """Whether the value would be right if a package were installed."""
 
     def __str__(self) -> str:
         return one_line(f"{self.key} ({self.source}): {self.message}")
@@ -38,3 +40,7 @@ class Faulty(ValueError):
     def __init__(self, *messages: str) -> None:
         self.messages = messages
         super().__init__("; ".join(messages))
+
+
+class NotInstalled(Faulty):
+    """A value that needs a package, which is not installed; the message names the command."""

@@ -22,7 +22,7 @@ from wsserver.config import (
     vapid,
     workers,
 )
-from wsserver.config.faults import ConfigFaults, Fault, Faulty
+from wsserver.config.faults import ConfigFaults, Fault, Faulty, NotInstalled
 from wsserver.config.files import read_key_file, secret_bytes
 from wsserver.config.settings import FIELDS, KEY_SOURCES, Settings
 from wsserver.config.sources import PREFIX, Layers
@@ -266,12 +266,13 @@ class _Check:
             return action()
         except Faulty as faulty:
             if not any(fault.key == key for fault in self.faults):
-                self._fault(key, *faulty.messages)
+                is_of_installation = isinstance(faulty, NotInstalled)
+                self._fault(key, *faulty.messages, is_of_installation=is_of_installation)
             return None
 
-    def _fault(self, key: str, *messages: str) -> None:
+    def _fault(self, key: str, *messages: str, is_of_installation: bool = False) -> None:
         source = self.sources.get(key, "default")
-        self.faults += [Fault(key, source, message) for message in messages]
+        self.faults += [Fault(key, source, message, is_of_installation) for message in messages]
 
 
 def _accept(key: str, value: Any) -> Any:

@@ -6,7 +6,7 @@ import socket
 from importlib.util import find_spec
 
 from wsserver.config.channels import require
-from wsserver.config.faults import Faulty
+from wsserver.config.faults import Faulty, NotInstalled
 from wsserver.config.settings import Settings
 
 
@@ -19,6 +19,6 @@ def check_workers(settings: Settings) -> None:
     if settings.redis_url is None:
         require("workers")
         if find_spec("redis") is None:
-            raise Faulty(
+            raise NotInstalled(
                 "needs the package redis, which is not installed: pip install 'wsserver[workers]'"
             )
