@@ -6,7 +6,9 @@ from urllib.parse import urlsplit
 
 from wsserver.clock import Clock
 from wsserver.config import Settings
+from wsserver.storage.engine.check import check_file
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.lock import check_unlocked
 from wsserver.storage.engine.sqlite import SqliteDatabase
 
 
@@ -28,6 +30,29 @@ def database_of(settings: Settings, clock: Clock) -> Database:
         clock=clock,
         is_shared=settings.redis_url is not None,
     )
+
+
+def setting_of(settings: Settings) -> str:
+    """The key of the setting that names the database."""
+    return "database" if settings.database_url is None else "database_url"
+
+
+def check_unused(settings: Settings) -> None:
+    """Check, without opening it, that no other server uses the database, as far as that is seen.
+
+    Of PostgreSQL it is seen when the database is opened. Raises ``DatabaseInUse``.
+    """
+    if settings.database_url is None:
+        check_unlocked(settings.database, cluster_of(settings))
+
+
+def check_usable(settings: Settings) -> None:
+    """Check the database, without opening it, as far as it is a file of this machine.
+
+    Raises ``DatabaseUnusable``, ``StorageUnavailable``.
+    """
+    if settings.database_url is None:
+        check_file(settings.database)
 
 
 def cluster_of(settings: Settings) -> str | None:

@@ -14,15 +14,13 @@ from wsserver.app import System, build, templates_of
 from wsserver.cluster.errors import ClusterUnusable
 from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.config import ConfigFaults, Fault, Settings
-from wsserver.database_factory import cluster_of
+from wsserver.database_factory import check_unused, check_usable, setting_of
 from wsserver.errors import WsServerError
 from wsserver.extending.loading import Extensions
 from wsserver.extension_registry import load_extensions
 from wsserver.listening_sockets import BACKLOG, bind, close_all, url_of
 from wsserver.plugins import Plugin, load_plugins
-from wsserver.storage.engine.check import check_file
 from wsserver.storage.engine.errors import DatabaseUnusable
-from wsserver.storage.engine.lock import check_unlocked
 from wsserver.web.server.listener import Listener
 
 HTTP_GRACE_S = 1.0
@@ -132,17 +130,16 @@ def check(
     with _collecting(faults):
         templates_of(settings, extensions.templates)
     in_use: list[Fault] = []
-    if settings.database_url is None:
-        with _collecting(in_use), _database_faults(settings):
-            check_unlocked(settings.database, cluster_of(settings))
+    with _collecting(in_use), _database_faults(settings):
+        check_unused(settings)
     if not in_use and given is None:  # else nothing may seem to listen here, not even for a moment
         with _collecting(faults):
             sockets = bind(settings)
     if faults or in_use:  # else the start looks at the database
-        if not in_use and settings.database_url is None:
-            at_file = _database_faults(settings)
-            with _collecting(faults), contextlib.suppress(WsServerError), at_file:
-                check_file(settings.database)
+        if not in_use:
+            named = _database_faults(settings)
+            with _collecting(faults), contextlib.suppress(WsServerError), named:
+                check_usable(settings)
         close_all(sockets)
         raise ConfigFaults(faults + in_use)
     return plugins, extensions, sockets
@@ -161,6 +158,5 @@ def _database_faults(settings: Settings) -> Iterator[None]:
     try:
         yield
     except DatabaseUnusable as fault:
-        key = "database" if settings.database_url is None else "database_url"
         message = f"{fault.path}: {fault.problem}; {fault.remedy}"
-        raise ConfigFaults([Fault(key, "start", message)]) from None
+        raise ConfigFaults([Fault(setting_of(settings), "start", message)]) from None

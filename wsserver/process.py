@@ -15,6 +15,7 @@ from typing import Any
 
 from wsserver.clock import widen_time
 from wsserver.config import ConfigFaults, Settings
+from wsserver.database_factory import setting_of
 from wsserver.development import first_steps
 from wsserver.errors import WsServerError
 from wsserver.event_loop import fastest_loop
@@ -33,7 +34,9 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 """Stopped by a second signal, or not started for a temporary reason, as a locked database."""
 EXIT_TEMPORARY = 75
-"""PostgreSQL cannot be reached (EX_TEMPFAIL of sysexits.h)."""
+"""A server that is needed cannot be reached (EX_TEMPFAIL of sysexits.h)."""
+EXIT_UNAVAILABLE = {"database": EXIT_FAILED, "database_url": EXIT_TEMPORARY}
+"""Of a database that cannot be used now, by the setting that names it."""
 
 
 @dataclass
@@ -113,10 +116,10 @@ async def serve_prepared(
             _load(run, server), run.listen, stop, hurry, settings.drain_timeout_s, start_patience_s
         )
     except WsServerError as error:
-        key = "database" if settings.database_url is None else "database_url"
+        key = setting_of(settings)
         log.error("not started key=%s error=%s", key, error)
         await run.close()
-        return EXIT_FAILED if settings.database_url is None else EXIT_TEMPORARY
+        return EXIT_UNAVAILABLE[key]
     except ConfigFaults:
         await run.close()
         raise
