@@ -48,6 +48,13 @@ async def test_every_node_answers(cluster: Cluster) -> None:
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_whether_there_can_be_others_and_the_name_of_all(cluster: Cluster) -> None:
+    async with cluster.nodes(1) as (node,):
+        assert node.control.has_others is cluster.is_shared
+        assert node.control.all_nodes == ("*" if cluster.is_shared else node.name)
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_one_node_answers(cluster: Cluster) -> None:
     async with cluster.nodes(2) as nodes:
 

@@ -43,6 +43,8 @@ class Control(Protocol):
 
     node: str
     """Name of this node."""
+    has_others: bool
+    """Whether there can be other nodes."""
     all_nodes: str
     """What stands for the node's name in sums over all nodes: ``*``, or the name of this node if
     there can be no others."""

@@ -27,6 +27,8 @@ UNCONTESTED = 2**62
 class LocalControl:
     """Calls the handlers of this process directly."""
 
+    has_others = False
+
     def __init__(self, node: str) -> None:
         self.node = self.all_nodes = node
         self._handlers: dict[type[Request[Any]], Callable[[Any], Any]] = {}

@@ -65,9 +65,11 @@ class _Open:
 class RedisControl:
     """Asks the nodes that ``living`` names, within a deadline."""
 
+    has_others = True
+    all_nodes = "*"
+
     def __init__(self, bus: Bus, living: Callable[[], Awaitable[Collection[str]]]) -> None:
         self.node = bus.node
-        self.all_nodes = "*"
         self._bus = bus
         self._living = living
         self._tasks = Tasks()

@@ -197,8 +197,8 @@ class Calls:
     async def start(self) -> None:
         """Learn of the open calls; after a start of the only server, all parties are away."""
         control = self._context.control
-        for call in await self._store.open_calls():
-            if control.all_nodes == control.node:
+        if not control.has_others:
+            for call in await self._store.open_calls():
                 await self.lost({each.connection_id for each in call.parties})
         await self._learn()
 

@@ -61,7 +61,7 @@ class ClusterStatistics:
         self._clock = clock
         self._tasks = tasks
         self._name = control.all_nodes
-        self._is_alone = control.all_nodes == control.node
+        self._is_alone = not control.has_others
         self._busiest: Callable[[], dict[str, Any]] = dict
         self._reads: dict[str | None, tuple[float, asyncio.Task[Reading]]] = {}
         """By organization: when the reading began, in monotonic seconds; the oldest first."""
