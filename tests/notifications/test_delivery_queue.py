@@ -132,6 +132,17 @@ async def test_what_waits_is_moved_but_not_what_was_accepted_since(
     assert await stored.due_times() == {"old": now, "new": now}
 
 
+@pytest.mark.gen_test
+async def test_nothing_is_moved_that_other_processes_work_off_too(
+    stored: Stored, clock: FakeClock, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = clock.wall()
+    await stored.add("old", at=now + 3600)
+    monkeypatch.setattr(database, "is_shared", True)
+    assert await stored.store.bring_forward(3600, now - 5, now) == 0
+    assert await stored.due_times() == {"old": now + 3600}
+
+
 # The queue
 
 

@@ -24,13 +24,18 @@ from wsserver.clock import Clock
 from wsserver.http_client import HttpClient
 from wsserver.notifications.delivery_policy import Retries
 from wsserver.notifications.http import HttpAnswer
-from wsserver.notifications.webhooks import OTHERS_KEPT_S, Target, Webhooks, judge_webhook, sign
+from wsserver.notifications.webhooks import Target, Webhooks, judge_webhook, sign
 from wsserver.realtime.observability.events import EventBus
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.leased_table import Lease, Result
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.messages.streams import Append, Revised, Revision, StreamStore
-from wsserver.storage.tables.webhooks import Posting, WebhookOutbox, remove_contents
+from wsserver.storage.tables.webhooks import (
+    OTHERS_KEPT_S,
+    Posting,
+    WebhookOutbox,
+    remove_contents,
+)
 from wsserver.tasks import Tasks
 
 SECRET = "hook-secret"

@@ -237,11 +237,8 @@ class DeliveryQueue(ABC, Generic[C]):
         self.recorded(lane.name, claimed, result, states)
 
     async def _follow_clock(self) -> None:
-        """Where the wall clock was set back, move what waits by as much.
-
-        Except what other processes work off, too: by their clocks it is due as it was.
-        """
-        if not self._setbacks.seconds() or self._store.is_shared:
+        """Where the wall clock was set back, move what waits by as much."""
+        if not self._setbacks.seconds():
             self._setbacks_checked_at = self._clock.monotonic()
             return
         async with self._moving:  # by one lane, once
@@ -252,6 +249,8 @@ class DeliveryQueue(ABC, Generic[C]):
             since = now - (self._clock.monotonic() - self._setbacks_checked_at)
             count = await self._store.bring_forward(back_s, since, now)
             self._setbacks.done()
+        if not count:
+            return
         log.warning(
             "deliveries moved as the clock was set back queue=%s seconds=%.0f count=%d",
             self._name,

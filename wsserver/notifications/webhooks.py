@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import hmac
 import logging
-import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -58,8 +57,6 @@ UNSTORED_LIMIT_BYTES = 64 * 1024 * 1024
 WAITING_LIMIT = 100_000
 WAITING_LIMIT_BYTES = 512 * 1024 * 1024
 """Events that may wait for one URL, and the bytes of their bodies; more are dropped and logged."""
-OTHERS_KEPT_S = 86_400.0
-"""How long events wait for a URL that only other nodes have."""
 BODY_LIMIT = 256 * 1024
 TRACES_LIMIT = 10_000
 """Events whose trace context is known; after a restart, or on another node, it is not."""
@@ -133,9 +130,7 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
 
     async def start(self) -> None:
         """Resume what the last run left. Raises ``StorageUnavailable``, ``StorageFull``."""
-        # Of other nodes, which may not have restarted with the same URLs yet, old ones only.
-        before = self._clock.wall() - OTHERS_KEPT_S if self._outbox.is_shared else math.inf
-        dropped = await self._outbox.drop_others(self._urls, before)
+        dropped = await self._outbox.drop_others(self._urls, self._clock.wall())
         if dropped:
             log.warning("webhook events dropped as their URLs are not configured count=%d", dropped)
         for url, count, size in await self._outbox.waiting():

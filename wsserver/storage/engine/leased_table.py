@@ -129,8 +129,11 @@ class LeasedTable(ABC, Generic[C]):
     async def bring_forward(self, by_s: float, since: float, now: float) -> int:
         """Make waiting rows due earlier, after the wall clock was set back; returns their count.
 
-        Except those accepted from ``since`` to ``now``, whose times are by the new clock.
+        Except those accepted from ``since`` to ``now``, whose times are by the new clock, and all
+        that other processes work off, too: by their clocks it is due as it was.
         """
+        if self._database.is_shared:
+            return 0
         sql = (
             f"UPDATE {self.TABLE} SET due_at = due_at - :by_s WHERE {self.WAITING}"  # noqa: S608
             f" AND NOT coalesce({self.ACCEPTED_AT} BETWEEN :since AND :now, FALSE)"

@@ -17,6 +17,8 @@ from wsserver.storage.engine.leased_table import FENCE, Lease, LeasedTable, Resu
 
 DEAD_KEPT_S = 7 * 86_400
 """Retention of postings that were given up."""
+OTHERS_KEPT_S = 86_400.0
+"""How long events wait for a URL that only other nodes have."""
 
 _BATCH_ROWS = 300
 _COLUMNS = "id, posting_id, url, event, at, attempts, due_at, detail"
@@ -198,11 +200,13 @@ class WebhookOutbox(LeasedTable[ClaimedPosting]):
             ).fetchall()
         )
 
-    async def drop_others(self, urls: Sequence[str], before: float = math.inf) -> int:
-        """Delete events from before a time that wait for other URLs; returns their count.
+    async def drop_others(self, urls: Sequence[str], now: float) -> int:
+        """Delete events that wait for other URLs; returns their count.
 
-        Writes nothing if there is none.
+        In a database that other processes use, too, old ones only: those may have other URLs until
+        they are restarted. Writes nothing if there is none.
         """
+        before = now - OTHERS_KEPT_S if self.is_shared else math.inf
         others = "due_at IS NOT NULL AND url NOT IN (SELECT value FROM json_each(?)) AND at < ?"
         look = f"SELECT 1 FROM webhook_outbox WHERE {others} LIMIT 1"  # noqa: S608 - constants only
 
