@@ -66,9 +66,14 @@ def test_wsctl_ends_with_1_and_one_line(server: ServerProcess, line: str) -> Non
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1] == f"wsctl: cannot write the output: {CLOSED}"
     assert "Traceback" not in done.stderr
-    both = closed(server.folder, "wsctl", *line.split(), streams="<&- >&- 2>&-")
-    assert (both.returncode, both.stdout, both.stderr) == (1, "", "")
     assert not (server.folder / "state").exists()  # the rows were not given to anybody
+
+
+@pytest.mark.parametrize("line", ["--help", "stats", "export audit --since-last state"])
+def test_wsctl_without_any_stream_ends_with_1_in_silence(server: ServerProcess, line: str) -> None:
+    done = closed(server.folder, "wsctl", *line.split(), streams="<&- >&- 2>&-")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+    assert not (server.folder / "state").exists()
 
 
 def test_nothing_is_lost_where_there_is_nothing_to_print(server: ServerProcess) -> None:
@@ -104,6 +109,10 @@ def test_a_closed_standard_input_is_no_empty_one(server: ServerProcess) -> None:
 def test_so_does_wsserver(server: ServerProcess, line: str) -> None:
     done = closed(server.folder, "wsserver", *line.split())
     assert (done.returncode, done.stderr) == (1, f"wsserver: cannot write the output: {CLOSED}\n")
+
+
+@pytest.mark.parametrize("line", ["--version", "config show --dev"])
+def test_wsserver_on_a_full_disk_or_without_any_stream(server: ServerProcess, line: str) -> None:
     full = closed(server.folder, "wsserver", *line.split(), streams=">/dev/full")
     assert full.returncode == 1
     assert full.stderr == "wsserver: cannot write the output: No space left on device\n"
