@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -83,11 +85,13 @@ QUICK = {"acceptance/test_commands.py", "acceptance/test_rest_reads.py"}
 """Files of these folders that are quick all the same: one server process, no waiting."""
 
 
+@functools.cache
 def is_slow(path: Path) -> bool:
     """Whether a test file is listed as slow."""
     return _is_listed(path, SLOW, QUICK)
 
 
+@functools.cache
 def is_long(path: Path) -> bool:
     """Whether a test file is listed as long; it is listed as slow, too."""
     return _is_listed(path, LONG, NOT_LONG)
@@ -123,6 +127,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         expression == "not long" and is_long(collection_path)
     )
     return True if is_left_out else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without the garbage collector: all that is made, which is much, stays to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.pytest.lazy import get_all_tests
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -31,6 +34,23 @@ schemathesis.serializer.alias("application/offset+octet-stream", "application/oc
 schema = schemathesis.openapi.from_dict(
     make_documents(ENDPOINTS, SOCKETS, EVENT_STREAMS, TAGS, ERRORS).openapi
 )
+OPERATIONS = [made.ok().label for made in schema.get_all_operations() if isinstance(made, Ok)]
+"""By name only: to make the cases of all takes seconds, and every worker collects all tests."""
+
+SETTINGS = settings(
+    max_examples=8,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[requests.Session]:
+    """One connection for all requests."""
+    with requests.Session() as made:
+        made.trust_env = False  # it would look for proxies and passwords before each request
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +77,13 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     thread.join(PATIENCE_S)
 
 
-@schema.parametrize()
-@settings(
-    max_examples=12,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-def test_no_request_is_an_internal_error(case: schemathesis.Case[Any], base_url: str) -> None:
+def answers_as_documented(
+    case: schemathesis.Case[Any], base_url: str, session: requests.Session
+) -> None:
     if isinstance(case.body, dict) and "timeout_s" in case.body:
         case.body["timeout_s"] = 0.01
     headers = {"Authorization": f"Bearer {token()}"}
-    response = case.call(base_url=base_url, headers=headers, timeout=10)
+    response = case.call(base_url=base_url, headers=headers, timeout=10, session=session)
     case.validate_response(
         response,
         checks=[
@@ -78,3 +93,17 @@ def test_no_request_is_an_internal_error(case: schemathesis.Case[Any], base_url:
             response_schema_conformance,
         ],
     )
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_request_is_an_internal_error(
+    operation: str, base_url: str, session: requests.Session
+) -> None:
+    method, path = operation.split()
+    only = schema.include(method=method, path=path)
+    (made,) = get_all_tests(
+        schema=only, test_func=answers_as_documented, settings=SETTINGS, given_kwargs=None
+    )
+    assert isinstance(made, Ok)
+    _, test = made.ok()
+    test(base_url=base_url, session=session)
