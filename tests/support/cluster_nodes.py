@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -183,10 +184,15 @@ class RedisCluster:
 
     @asynccontextmanager
     async def node(
-        self, name: str, settings: Mapping[str, str] | None = None
+        self,
+        name: str,
+        settings: Mapping[str, str] | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> AsyncIterator[ClusterNode]:
-        """A node; ``settings``: the fingerprints that it shows to the others."""
-        seams = build_redis(self.url, name, "1.0", 0.0, settings=lambda _: settings or {})
+        """A node; ``settings``: the fingerprints that it shows; ``wall``: its clock."""
+        seams = build_redis(
+            self.url, name, "1.0", 0.0, settings=lambda _: settings or {}, wall=wall
+        )
         hub = Hub()
         directory = seams.directory_of(HubRecords(hub, name))
         node = ClusterNode(name, seams.broker, seams.control, directory, hub=hub)
