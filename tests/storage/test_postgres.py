@@ -146,6 +146,34 @@ async def test_missing_rights_are_named(postgres: PostgresServer, clock: FakeClo
 
 
 @pytest.mark.gen_test
+async def test_a_user_who_may_not_connect_cannot_pass(
+    postgres: PostgresServer, url: str, clock: FakeClock
+) -> None:
+    name = url.rpartition("/")[2]
+    postgres.execute("CREATE ROLE locked_out LOGIN PASSWORD 'weak-password'")
+    postgres.execute(f"REVOKE CONNECT ON DATABASE {name} FROM public")
+    weak = postgres.url(name, "locked_out", "weak-password")
+    await refused(weak, clock, DatabaseUnusable, "permission denied for database")
+    postgres.execute("DROP ROLE locked_out")
+
+
+@pytest.mark.gen_test
+async def test_a_database_of_another_encoding_cannot_pass(
+    postgres: PostgresServer, clock: FakeClock
+) -> None:
+    postgres.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    url = postgres.url("latin")
+    await refused(url, clock, DatabaseUnusable, "encoding is LATIN1; create the database with")
+    postgres.drop_database(url)
+
+
+@pytest.mark.gen_test
+async def test_a_search_path_without_a_schema_cannot_pass(url: str, clock: FakeClock) -> None:
+    nowhere = f"{url}?options=-c%20search_path%3Dnowhere"
+    await refused(nowhere, clock, DatabaseUnusable, "no schema of its search_path exists")
+
+
+@pytest.mark.gen_test
 async def test_two_servers_may_start_together_on_an_empty_database(
     postgres: PostgresServer, clock: FakeClock
 ) -> None:
