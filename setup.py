@@ -61,6 +61,7 @@ COMPILED = [
     "wsserver/wire/pings.py",
     "wsserver/wire/poller.py",
     "wsserver/wire/transport.py",
+    "wsserver/wire/transport_table.py",
 ]
 """Modules that a compiled build has as extensions, made by mypyc from the same source.
 

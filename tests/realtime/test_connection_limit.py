@@ -68,7 +68,7 @@ async def test_the_answer_is_there_as_soon_as_all_have_answered(
     clients[2].socket.close()  # gone is an answer too
     await asking
     assert live.hub.of_user("u1") == [clients[0].info, clients[1].info]
-    assert not any(client.info.waiters for client in clients)
+    assert not live.manager.heartbeat.awaited_pongs
 
 
 @pytest.mark.gen_test

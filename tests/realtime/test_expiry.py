@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -79,3 +80,39 @@ def test_a_closed_connection_leaves_nothing_behind(expiry: TokenExpiry) -> None:
     expiry.discard(connection)
     assert expiry.due(EXP + 1e6) == ([], [])
     assert expiry._buckets == {}
+
+
+def test_discarded_connections_are_not_kept_for_long(expiry: TokenExpiry) -> None:
+    connections = [fake_connection(exp=EXP) for _ in range(80)]
+    for connection in connections:
+        expiry.add(connection)
+    for connection in connections[10:]:
+        expiry.discard(connection)
+    never_added = fake_connection(exp=EXP)
+    references = [sys.getrefcount(each) for each in [*connections[10:], never_added]]
+    assert sum(count > references[-1] for count in references) <= 2
+    assert expiry.due(EXP) == ([], connections[:10])
+
+
+def test_a_discarded_connection_is_neither_warned_nor_expired(expiry: TokenExpiry) -> None:
+    connections = [fake_connection(exp=EXP) for _ in range(20)]
+    for connection in connections:
+        expiry.add(connection)
+    expiry.discard(connections[3])
+    expiry.discard(connections[3])
+    del connections[3]
+    assert expiry.due(EXP - 1) == (connections, [])
+    assert expiry.due(EXP) == ([], connections)
+
+
+def test_a_token_that_is_renewed_again_and_again_is_watched_once(expiry: TokenExpiry) -> None:
+    connections = [fake_connection(exp=EXP) for _ in range(20)]
+    for connection in connections:
+        expiry.add(connection)
+    renewed = connections[0]
+    for exp in (EXP, EXP + 600, EXP, EXP + 1):
+        expiry.discard(renewed)
+        renewed.claims = Claims(sub="u1", exp=exp)
+        expiry.add(renewed)
+    assert expiry.due(EXP) == ([renewed], connections[1:])
+    assert expiry.due(EXP + 1)[1].count(renewed) == 1

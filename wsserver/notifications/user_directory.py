@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
+from msgspec import Struct
+
 from wsserver.clock import Clock
 from wsserver.identity.claims import Claims
 from wsserver.realtime.connections.hub import Hub
@@ -19,6 +21,19 @@ stored again whenever they alternate, which costs less than a larger cache."""
 AGAIN_S = 3600.0
 WAITING_LIMIT = 100_000
 STORED_AT_ONCE = 250
+
+
+class _Noted(Struct, gc=False):
+    """What waits to be stored of a user: the claims, which the connection has anyway."""
+
+    claims: Claims
+    seen_at: float
+
+    @property
+    def user(self) -> KnownUser:
+        """As it is stored."""
+        claims = self.claims
+        return KnownUser(claims.sub, claims.token_organization_id, claims.role, self.seen_at)
 
 
 @dataclass(eq=False, repr=False)
@@ -41,8 +56,8 @@ class UserDirectory:
         self._noted = array("q", bytes(8 * NOTED))
         """Hashes of what was noted since ``_noted_from``, in the slot of the user."""
         self._noted_from = self.clock.wall()
-        self._waiting: dict[str, KnownUser] = {}
-        self._being_stored: dict[str, KnownUser] = {}
+        self._waiting: dict[str, _Noted] = {}
+        self._being_stored: dict[str, _Noted] = {}
 
     def note(self, claims: Claims) -> None:
         """Record a user who has connected, or has a newer token."""
@@ -57,7 +72,7 @@ class UserDirectory:
             return
         if len(self._waiting) < WAITING_LIMIT or claims.sub in self._waiting:
             self._noted[place] = noted
-            self._waiting[claims.sub] = KnownUser(claims.sub, organization_id, claims.role, now)
+            self._waiting[claims.sub] = _Noted(claims, now)
 
     def forget(self, notice: UserErased) -> None:
         """Drop what is not stored yet of a user; a connection from now on is recorded again."""
@@ -73,7 +88,7 @@ class UserDirectory:
         each = iter(waiting.values())
         try:
             while some := list(islice(each, STORED_AT_ONCE)):
-                await self.store.note(some)
+                await self.store.note([each.user for each in some])
         except BaseException:
             self._waiting = {**waiting, **self._waiting}
             raise
@@ -90,10 +105,11 @@ class UserDirectory:
         found = await self.store.find(limit + 1, organization_id=organization_id, role=role)
         found = [user_id for user_id in found if self._latest(user_id) is None]
         for each in chain(self._being_stored.values(), self._waiting.values()):
-            owner = self.entered(each.user_id) or each.organization_id
-            is_latest = self._latest(each.user_id) is each
-            if is_latest and organization_id in (None, owner) and role in (None, each.role):
-                found.append(each.user_id)
+            user_id, own = each.claims.sub, each.claims.token_organization_id
+            owner = self.entered(user_id) or own
+            is_latest = self._latest(user_id) is each
+            if is_latest and organization_id in (None, owner) and role in (None, each.claims.role):
+                found.append(user_id)
         for connection in self.hub:
             claims = connection.claims
             if organization_id in (None, claims.organization_id) and role in (None, claims.role):
@@ -113,10 +129,10 @@ class UserDirectory:
             if latest is None:
                 asked.append(user_id)
             else:
-                known[user_id] = latest.organization_id
+                known[user_id] = latest.claims.token_organization_id
         return known | await self.store.organizations(asked) if asked else known
 
-    def _latest(self, user_id: str) -> KnownUser | None:
+    def _latest(self, user_id: str) -> _Noted | None:
         """Record of a user that is not stored yet."""
         return self._waiting.get(user_id) or self._being_stored.get(user_id)
 

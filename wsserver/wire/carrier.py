@@ -20,6 +20,7 @@ from wsserver.wire.outbox import Outbox
 from wsserver.wire.readiness import READ, WRITE, Loop, Readiness
 from wsserver.wire.sockets import shutdown_writing
 from wsserver.wire.transport import CLOSED, CLOSING, LEAVING, OPEN, Owner, State, Transport
+from wsserver.wire.transport_table import TransportTable
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Carrier:
     ) -> None:
         self.counters = Counters()
         self.cork = Cork(loop, min(queue_limit_bytes, CORK_LIMIT_BYTES))
-        self.transports: dict[int, Transport] = {}
+        self.transports = TransportTable()
         self.blocked: set[Transport] = set()
         """Connections with bytes that their sockets did not accept."""
         self.deflating = 0
@@ -262,7 +263,7 @@ class Carrier:
         transport.collected = None
         transport.parser = None
         transport.backlog = None
-        del self.transports[fd]
+        self.transports.remove(transport)
         if transport.deflate_bits:
             self.deflating -= 1
         if transport.is_event_stream:

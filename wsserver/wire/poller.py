@@ -191,7 +191,7 @@ class Poller:
         except (OSError, ValueError):
             os.close(fd)
             raise
-        self._carrier.transports[fd] = transport
+        self._carrier.transports.add(transport)
         self.counters.adopted += 1
 
     def send_many(self, transports: Iterable[Transport], frame: bytes) -> int:
@@ -299,7 +299,7 @@ class Poller:
         if self._closed:
             return
         self._closed = True
-        for transport in tuple(self._carrier.transports.values()):
+        for transport in self._carrier.transports:
             handshake = self._carrier.closing.get(transport)
             if handshake is None:
                 self._carrier.end(transport, GOING_AWAY, "server gone", False)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from wsserver.clock import rfc3339
@@ -21,6 +19,9 @@ V1 = "wsserver.v1"
 PLAIN = "plain"
 WEBSOCKET = "websocket"
 SSE = "sse"
+
+UNWATCHED, WATCHED, WARNED = range(3)
+"""Of ``expiry_watch``: whether the end of the token is watched, and its client warned of it."""
 
 BACKLOG_LIMIT = 1024
 BACKLOG_LIMIT_BYTES = 256 * 1024
@@ -83,15 +84,6 @@ class Backlog:
         return payload, reply_to
 
 
-@dataclass(slots=True)
-class Subscription:
-    """Subscription of a monitor connection: events, and the interval of statistics."""
-
-    events: tuple[str, ...]
-    interval_s: float
-    next_stats_at: float
-
-
 class ConnectionInfo:
     """A WebSocket connection: its user, the sessions it has joined, its heartbeat.
 
@@ -106,9 +98,9 @@ class ConnectionInfo:
         "connected_at",
         "connection_id",
         "endpoint",
+        "expiry_watch",
         "follows_notifications",
         "is_alive",
-        "is_warned_of_expiry",
         "last_ping",
         "last_pong",
         "owner",
@@ -120,16 +112,12 @@ class ConnectionInfo:
         "session_id",
         "sessions",
         "since_tick",
-        "subscription",
         "user_agent",
-        "waiters",
         "websocket",
     )
 
     websocket: Transport
     """Of WebSocket or of Server-Sent Events."""
-    subscription: Subscription
-    """Set for monitors only."""
 
     def __init__(
         self,
@@ -156,7 +144,7 @@ class ConnectionInfo:
         self.last_ping = connected_at
         self.last_pong = connected_at
         self.is_alive = True
-        self.is_warned_of_expiry = False
+        self.expiry_watch = UNWATCHED
         self.follows_notifications = False
         """Whether it has listed its user's notifications, and gets their changes."""
         self.ping_id = ""
@@ -169,8 +157,6 @@ class ConnectionInfo:
         self.bucket: TokenBucket | None = None
         self.backlog: Backlog | None = None
         """None unless a slow command is running."""
-        self.waiters: dict[str, asyncio.Future[float | None]] | None = None
-        """Futures of the pings whose pong is awaited, by ping id."""
 
     def __repr__(self) -> str:
         return f"<ConnectionInfo {self.connection_id} user={self.user_id}>"

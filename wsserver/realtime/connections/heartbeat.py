@@ -72,9 +72,16 @@ class Heartbeat:
         """Number of closed connections when the last cleaning began."""
         self._tidying: list[TimerWheel[str]] = []
         """The wheels that this cleaning has not finished."""
+        self._answers: dict[tuple[ConnectionInfo, str | None], asyncio.Future[float | None]] = {}
+        """Futures of the pings whose pong is awaited, by connection and ping id: usually none."""
         self._round = 0
         self.resumed_at = 0.0
         self._advanced_at = clock.monotonic()
+
+    @property
+    def awaited_pongs(self) -> int:
+        """Number of pings of ``ping`` whose pong is awaited."""
+        return len(self._answers)
 
     def add(self, connection: ConnectionInfo) -> None:
         """Start the heartbeat of a connection.
@@ -159,13 +166,12 @@ class Heartbeat:
             connection.rtt_ms = round(elapsed * 1000, 3)
             self._on_round_trip(elapsed)
             connection.ping_id = ""
-        waiters = connection.waiters
-        if waiters and ping_id in waiters:
-            answer = waiters.pop(ping_id)
-            if not answer.done():
-                answer.set_result(self._clock.monotonic())
-            return True
-        return is_awaited
+        answer = self._answers.pop((connection, ping_id), None) if self._answers else None
+        if answer is None:
+            return is_awaited
+        if not answer.done():
+            answer.set_result(self._clock.monotonic())
+        return True
 
     def ping(self, connection: ConnectionInfo) -> asyncio.Future[float | None]:
         """Ping a live connection now: a future of the time of its pong, None if it is closed.
@@ -175,9 +181,8 @@ class Heartbeat:
         now, wall = self._clock.monotonic(), self._clock.wall()
         ping_id = new_id("ping", wall)
         answer: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
-        waiters = connection.waiters = connection.waiters or {}
-        waiters[ping_id] = answer
-        answer.add_done_callback(lambda _: waiters.pop(ping_id, None))
+        self._answers[connection, ping_id] = answer
+        answer.add_done_callback(lambda _: self._answers.pop((connection, ping_id), None))
         self._note_ping(connection, ping_id, now, wall)
         self._send(connection, _build_ping(ping_id, wall))
         return answer
@@ -214,11 +219,10 @@ class Heartbeat:
         self._on_round_trip(elapsed)
         return connection.rtt_ms
 
-    @staticmethod
-    def forget(connection: ConnectionInfo) -> None:
+    def forget(self, connection: ConnectionInfo) -> None:
         """Resolve the futures of ``ping`` for a closed connection."""
-        for answer in list((connection.waiters or {}).values()):
-            if not answer.done():
+        for (pinged, _), answer in self._answers.items():
+            if pinged is connection and not answer.done():
                 answer.set_result(None)
 
     @staticmethod

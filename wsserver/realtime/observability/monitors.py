@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -12,7 +13,7 @@ from wsserver.cluster.control import Control, Notice
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import push
 from wsserver.protocol.requests import SubscribeRequest
-from wsserver.realtime.connections.connection import ConnectionInfo, Subscription
+from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.rate_limit import MessageRate, TokenBucket
 from wsserver.realtime.observability.cluster_statistics import ClusterStatistics
 from wsserver.realtime.observability.events import (
@@ -44,6 +45,15 @@ class MonitorInterest(Notice, frozen=True):
     globs: tuple[str, ...] | None
 
 
+@dataclass(slots=True)
+class Subscription:
+    """Subscription of a monitor connection: events, and the interval of statistics."""
+
+    events: tuple[str, ...]
+    interval_s: float
+    next_stats_at: float
+
+
 class Monitors:
     """Pushes statistics, user status and events to the monitors of all nodes.
 
@@ -71,7 +81,7 @@ class Monitors:
         self._top_talkers = top_talkers
         statistics.add_busiest(self._top_talkers.view)
         self._shows_contents = shows_contents
-        self._connections: set[ConnectionInfo] = set()
+        self._connections: dict[ConnectionInfo, Subscription] = {}
         self._globs: frozenset[str] = frozenset()
         """Subscribed by any monitor, of any node."""
         self._elsewhere: dict[str, tuple[frozenset[str], float]] = {}
@@ -92,14 +102,13 @@ class Monitors:
     def add(self, connection: ConnectionInfo) -> None:
         """Add a monitor; it gets statistics only, until it subscribes to events."""
         now = self._clock.monotonic()
-        connection.subscription = Subscription((), DEFAULT_INTERVAL_S, now)
-        self._connections.add(connection)
+        self._connections[connection] = Subscription((), DEFAULT_INTERVAL_S, now)
         self._update_counting()
         self._interest_due = now
 
     def remove(self, connection: ConnectionInfo) -> None:
         """Remove a monitor."""
-        self._connections.remove(connection)
+        del self._connections[connection]
         if not self._connections:
             self._control.notify(MonitorInterest(self._control.node, None))
         self._update_counting()
@@ -111,7 +120,8 @@ class Monitors:
         Globs match names of events; ``event``, the push type, matches all.
         """
         now = self._clock.monotonic()
-        connection.subscription = Subscription(tuple(request.events), request.interval_s, now)
+        events = tuple(request.events)
+        self._connections[connection] = Subscription(events, request.interval_s, now)
         self._update_listening()
         self._control.notify(MonitorInterest(self._control.node, tuple(self._own_globs())))
         return {"events": request.events, "interval_s": request.interval_s}
@@ -120,14 +130,14 @@ class Monitors:
         """Send the statistics of all nodes to the monitors whose interval has passed."""
         now = self._clock.monotonic()
         self._share_interest(now)
-        due = [each for each in self._connections if now >= each.subscription.next_stats_at]
+        due = [each for each in self._connections.items() if now >= each[1].next_stats_at]
         if not due:
             return
-        for connection in due:
-            connection.subscription.next_stats_at = now + connection.subscription.interval_s
+        for _, subscription in due:
+            subscription.next_stats_at = now + subscription.interval_s
         stats, busiest = await self._statistics.read_with_busiest()
         frame = self._frame("stats_update", stats=stats, busiest=busiest)
-        for connection in due:  # one frame for all
+        for connection, _ in due:  # one frame for all
             if connection in self._connections:  # it may have ended meanwhile
                 connection.websocket.send(frame)
 
@@ -202,8 +212,8 @@ class Monitors:
         name = event["name"]
         is_open = not has_content(event)
         frames: dict[bool, bytes] = {}
-        for connection in list(self._connections):
-            if _matches(name, connection.subscription.events):
+        for connection, subscription in list(self._connections.items()):
+            if _matches(name, subscription.events):
                 is_whole = is_open or self._shows_contents(connection.claims)
                 if is_whole not in frames:
                     shown = event if is_whole else without_content(event)
@@ -245,9 +255,7 @@ class Monitors:
             self._events.add_event_handler(self._wants, self._on_event, self._has_room_for)
 
     def _own_globs(self) -> frozenset[str]:
-        return frozenset(
-            glob for connection in self._connections for glob in connection.subscription.events
-        )
+        return frozenset(glob for each in self._connections.values() for glob in each.events)
 
     def _frame(self, type_: str, **members: Any) -> bytes:
         return build_frame(push(type_, rfc3339(self._clock.wall()), **members))
