@@ -14,6 +14,7 @@ from wsserver.storage.messages.search_text import (
     contains,
     grams_of,
     grams_to_ask,
+    indexed_form,
     normal_form,
     searched_text,
     snippet,
@@ -101,6 +102,7 @@ def test_two_characters_suffice(query: str) -> None:
         ("退款ok了", " 退 款 ok 了 "),
         ("it's :)", " it ' s : ) "),
         ("a\0b", " a \ufffd b "),
+        ("a\0é", " a \ufffd é "),
         ("", ""),
     ],
 )
@@ -125,3 +127,11 @@ def test_the_index_is_asked_for_few_grams_of_a_long_query() -> None:
 )
 def test_a_snippet_is_about_what_was_found(text: str, terms: list[str], found: str) -> None:
     assert snippet(text, terms) == found
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+@example("a.b  \x1fc_9")
+def test_a_text_of_ascii_has_the_pieces_that_it_has_among_others(text: str) -> None:
+    spaced = indexed_form(text)
+    assert spaced == spaced_form(normal_form(text))
+    assert indexed_form(f"{text} 退") == f"{spaced or ' '}退 "

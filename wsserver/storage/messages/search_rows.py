@@ -17,9 +17,8 @@ from wsserver.storage.engine.connection import Connection, Indexed
 from wsserver.storage.messages.message_rows import OFFSET_BITS, SESSION, Append
 from wsserver.storage.messages.search_text import (
     VERSION,
-    normal_form,
+    indexed_form,
     searched_text,
-    spaced_form,
 )
 from wsserver.storage.messages.upserts import upsert
 
@@ -132,7 +131,7 @@ def document(id_: int, key: int, payload: bytes) -> Indexed:
 
 
 def _text(payload: bytes) -> str:
-    return spaced_form(normal_form(searched_text(payload)))
+    return indexed_form(searched_text(payload))
 
 
 def queued(db: Connection, limit: int, budget: int) -> list[Queued]:
