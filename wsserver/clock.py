@@ -64,12 +64,14 @@ class Setbacks:
         return self._clock.wall() - self._clock.monotonic()
 
 
+@lru_cache(maxsize=64)
 def rfc3339(seconds: float) -> str:
     """Format seconds since the epoch as RFC 3339 UTC with milliseconds and ``Z``.
 
     Fractions of a millisecond are cut off, so that a text that is read is never later than its
     time, and the next millisecond always is; a text that is read and written again stays the same.
     Years before 1000 and after 9999 are shown as the first and last second that can be written.
+    Cached, as a message has its time more than once, and a batch has one time.
     """
     return _text(_milliseconds(seconds))
 

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.support.live_server import Client, Live, MakeLive
+from wsserver.clock import Clock
 from wsserver.errors import BadRequest, Forbidden
 from wsserver.protocol.requests import MembersRequest, PublishRequest, read_request
-from wsserver.realtime.operations import searching
+from wsserver.realtime.operations import search_indexer, searching
+from wsserver.realtime.operations.search_indexer import SearchIndexer
+from wsserver.storage.messages import search
+from wsserver.storage.messages.search import SearchStore
 
 Json = dict[str, Any]
+
+
+class SteppingClock(Clock):
+    """A clock of which a quarter of a second has passed whenever it is looked at."""
+
+    def __init__(self) -> None:
+        quarters = count()
+        self.monotonic = lambda: next(quarters) / 4
 
 
 async def say(client: Client, content: Any, session_id: str = "s1") -> Json:
@@ -228,3 +242,25 @@ async def test_managers_find_messages_of_their_organization(live: Live) -> None:
         await rest(live, live.actor("user", "u1"), "apple")
     with pytest.raises(BadRequest):
         await rest(live, live.actor("admin"), "apple", cursor="nonsense")
+
+
+@pytest.mark.gen_test
+async def test_the_index_leaves_more_time_to_publishers_while_messages_come(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await live.in_session("u1")
+    indexer = SearchIndexer(SearchStore(live.database), SteppingClock())
+    monkeypatch.setattr(search, "BATCH_MESSAGES", 1)
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            await say(client, "apple 2")
+
+    await say(client, "apple 1")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{search_indexer.__name__}.asyncio", SimpleNamespace(sleep=pause))
+        await indexer.run()
+    assert pauses[:3] == [0.25, 0.25 * search_indexer.BUSY_PAUSE, 0.25]
+    assert await find(client, "apple") == ["apple 2", "apple 1"]

@@ -287,6 +287,20 @@ async def test_compacting_leaves_what_is_there(
     assert await found(store, "apple") == [f"apple {n}" for n in range(29, 0, -2)]
 
 
+@pytest.mark.gen_test
+async def test_it_is_known_whether_messages_come_meanwhile(
+    streams: StreamStore, store: SearchStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "BATCH_MESSAGES", 2)
+    seen = []
+    for coming in (4, 3, 0, 0, 0, 1, 0):
+        if coming:
+            await streams.append([said("apple") for _ in range(coming)])
+        await store.index()
+        seen.append(store.is_growing)
+    assert seen == [False, True, False, False, False, True, False]
+
+
 @pytest.mark.sqlite_only
 @pytest.mark.gen_test
 async def test_a_batch_becomes_one_part_of_the_index(

@@ -208,12 +208,7 @@ def addressed_push(
 
 def positioned(push: bytes, stream: str, epoch: str, offset: int) -> bytes:
     """Append the position in a stream to a push; stream names and epochs need no escaping."""
-    return b'%b,"stream":"%b","epoch":"%b","offset":%d}' % (
-        push[:-1],
-        stream.encode(),
-        epoch.encode(),
-        offset,
-    )
+    return push[:-1] + f',"stream":"{stream}","epoch":"{epoch}","offset":{offset}}}'.encode()
 
 
 def position_of(push: bytes) -> tuple[str, str, int] | None:

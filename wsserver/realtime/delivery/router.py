@@ -72,14 +72,19 @@ class Router:
         The promise resolves to one outcome for each message; errors as in ``send``.
         """
         wall = self._clock.wall()
-        return self._append(messages, [self._draft(message, wall) for message in messages])
+        retention = self._retention
+        drafts = [
+            draft_of(message, *_encode(message, wall), wall, retention) for message in messages
+        ]
+        return self._append(messages, drafts)
 
     def keep_checked(self, message: Message, hook: TransactionHook) -> Outcomes:
         """``keep`` for one message, with what is checked and written in its transaction.
 
         The promise is rejected with the error that refuses it.
         """
-        draft = self._draft(message, self._clock.wall())
+        wall = self._clock.wall()
+        draft = draft_of(message, *_encode(message, wall), wall, self._retention)
         return self._append([message], [replace(draft, hook=hook)])
 
     def _append(self, messages: Sequence[Message], drafts: Sequence[Draft]) -> Outcomes:
@@ -92,24 +97,20 @@ class Router:
         """Send a signal without waiting for the result."""
         self._broker.post(self._publication(message))
 
-    def _draft(self, message: Message, wall: float) -> Draft:
-        message_id, payload = self._encode(message, wall)
-        return draft_of(message, message_id, payload, wall, self._retention)
-
     def _publication(self, message: Message) -> Publication:
         wall = self._clock.wall()
-        message_id, payload = self._encode(message, wall)
+        message_id, payload = _encode(message, wall)
         return message.publication(message_id, payload, wall)
 
-    def _encode(self, message: Message, wall: float) -> tuple[str, bytes]:
-        """The id of a message and its push as JSON; ``wall``: the time."""
-        message_id = message.message_id
-        if not message_id and message.is_addressed:
+
+def _encode(message: Message, wall: float) -> tuple[str, bytes]:
+    """The id of a message and its push as JSON; ``wall``: the time."""
+    message_id, timestamp = message.message_id, rfc3339(wall)
+    if message.is_addressed:
+        if not message_id:
             message_id = new_id("msg", wall)
-        type_, members = message.type, message.members
-        if message.is_addressed:
-            payload = addressed_push(type_, rfc3339(wall), message_id, members)
-        else:
-            payload = push(type_, rfc3339(wall), **members)
-        message.size_bytes = len(payload)
-        return message_id, payload
+        payload = addressed_push(message.type, timestamp, message_id, message.members)
+    else:
+        payload = push(message.type, timestamp, **message.members)
+    message.size_bytes = len(payload)
+    return message_id, payload

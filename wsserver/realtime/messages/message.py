@@ -115,11 +115,17 @@ class Sent(Struct, frozen=True, gc=False):
 
     def answer(self) -> dict[str, Any]:
         """The outcome as the REST API returns it."""
-        return {
+        receipt = self.receipt
+        answer: dict[str, Any] = {
             "message_id": self.message_id,
-            "matched": self.receipt.matched,
-            "sent": self.receipt.sent,
-            "failed": self.receipt.failed,
-            **self.position,
-            **self.unreachable,
+            "matched": receipt.matched,
+            "sent": receipt.sent,
+            "failed": receipt.failed,
         }
+        if self.stream:
+            answer["stream"] = self.stream
+            answer["epoch"] = self.epoch
+            answer["offset"] = self.offset
+        if receipt.unreachable:
+            answer["unreachable"] = sorted(receipt.unreachable)
+        return answer

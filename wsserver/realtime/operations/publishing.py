@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Any, cast
 
-from msgspec import UNSET, to_builtins
+from msgspec import UNSET, ValidationError, convert, to_builtins
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.broker import PublishResult
@@ -158,7 +158,7 @@ class Publishing:
         """
         with self._audit.denials(actor, "batch", ""):
             self._permissions.require(actor.claims, PUBLISH)
-        bodies = [_body_of(raw, index) for index, raw in enumerate(request.messages)]
+        bodies = _bodies_of(request.messages)
         wall, origin = self._clock.wall(), actor.origin
         read = [self._read(actor, index, body, wall, origin) for index, body in enumerate(bodies)]
         if actor.claims.role not in UNCONFINED_ROLES:
@@ -170,7 +170,7 @@ class Publishing:
             else:
                 messages = cast("list[Message]", list(group))
                 outcomes += await self._send_all(messages, keep=kind is _KEPT)
-        results = [_result_of(outcome) for outcome in outcomes]
+        results = list(map(_result_of, outcomes))
         sent = [outcome for outcome in outcomes if isinstance(outcome, Sent)]
         accepted, matched = len(sent), sum([each.receipt.matched for each in sent])
         if not _is_traffic(actor):
@@ -209,7 +209,7 @@ class Publishing:
         if isinstance(body, WsServerError):
             return body
         try:
-            message = self._message(actor, body, checked_target(body), wall, origin)
+            message = self._permitted(actor, body, checked_target(body), wall, origin)
         except ValidationFailed as error:
             return _within_batch(error, index)
         except WsServerError as error:
@@ -287,11 +287,15 @@ class Publishing:
             matched=sent.receipt.matched,
         )
 
-    def _message(
-        self, actor: Actor, body: Body, target: Target, wall: float, origin: Origin | None = None
-    ) -> Message:
-        """The message of a body; ``wall``: the time, ``origin``: the actor's, if it is at hand."""
+    def _message(self, actor: Actor, body: Body, target: Target, wall: float) -> Message:
+        """The message of a body, if the actor may publish; ``wall``: the time."""
         self._permissions.require(actor.claims, PUBLISH)
+        return self._permitted(actor, body, target, wall, actor.origin)
+
+    def _permitted(
+        self, actor: Actor, body: Body, target: Target, wall: float, origin: Origin
+    ) -> Message:
+        """The message of a body; ``origin``: the actor's."""
         keep, fields = _checked(body, target, self._reserved)
         message_id = new_id("msg", wall)
         replies_to = None
@@ -320,7 +324,7 @@ class Publishing:
             sender=_sender(body) or actor.claims.sub,
             dedup=actor.once if keep else None,
             term=body.term if body.term is not UNSET else None,
-            origin=actor.origin if origin is None else origin,
+            origin=origin,
             replies_to=replies_to,
         )
 
@@ -357,6 +361,14 @@ def _users_named(message: Message, body: Body) -> list[str]:
     if body.user_id is not UNSET:
         named.append(body.user_id)
     return named
+
+
+def _bodies_of(messages: Sequence[Any]) -> Sequence[PublishRequest | WsServerError]:
+    """The bodies of a batch, or the errors of the invalid ones."""
+    try:
+        return convert(messages, list[PublishRequest])
+    except ValidationError:
+        return [_body_of(raw, index) for index, raw in enumerate(messages)]
 
 
 def _body_of(raw: Any, index: int) -> PublishRequest | WsServerError:

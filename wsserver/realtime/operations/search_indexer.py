@@ -7,6 +7,8 @@ import asyncio
 from wsserver.clock import Clock
 from wsserver.storage.messages.search import SearchStore
 
+BUSY_PAUSE = 3.0
+"""The pause while messages come, in times of what the transaction before it took."""
 RUN_S = 5.0
 """Longest run: then the lease of the indexing node is looked at again."""
 
@@ -14,7 +16,8 @@ RUN_S = 5.0
 class SearchIndexer:
     """Indexes messages behind publishing, on one node of a cluster.
 
-    Each transaction is small, and the pause after it as long as it took: publishers get their turn.
+    Each transaction is small, and the pause after it as long as it took, or ``BUSY_PAUSE`` times as
+    long while messages come: publishers get their turn.
     """
 
     def __init__(self, store: SearchStore, clock: Clock) -> None:
@@ -31,4 +34,5 @@ class SearchIndexer:
                 if self._is_prepared:
                     return
                 self._is_prepared = not await self._store.prepare()
-            await asyncio.sleep(self._clock.monotonic() - began)
+            took_s = self._clock.monotonic() - began
+            await asyncio.sleep(took_s * BUSY_PAUSE if self._store.is_growing else took_s)

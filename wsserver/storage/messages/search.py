@@ -82,6 +82,9 @@ class SearchStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._newest = 0
+        self.is_growing = False
+        """Whether messages have come between the last two calls of ``index``."""
 
     async def find(self, query: Query) -> Hits:
         """The newest messages that match; fewer than ``limit`` with a ``rest``: ask again."""
@@ -92,6 +95,9 @@ class SearchStore:
         batch = await self._database.read(
             partial(search_rows.queued, limit=BATCH_MESSAGES, budget=BATCH_BYTES)
         )
+        newest = batch[0].id if batch else 0
+        self.is_growing = newest > self._newest > 0
+        self._newest = max(newest, self._newest)
         if batch:
             await self._database.run(partial(search_rows.index, batch=batch))
         return len(batch)
