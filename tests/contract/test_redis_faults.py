@@ -664,6 +664,9 @@ async def test_users_that_are_handed_over_and_do_not_come_back(
     async with RedisCluster(valkey.url).node("two") as two:
         heard = statuses_of(two)
         async with RedisCluster(valkey.url).node("one") as one:
+            one.directory.add_status_listener(  # whichever of them looks first
+                lambda user_id, change: heard.append((user_id, change.became))
+            )
             for user_id in ("u1", "u2", "u3"):
                 await one.open(f"c-{user_id}", user_id)
             for user_id in ("u1", "u2"):
@@ -672,3 +675,20 @@ async def test_users_that_are_handed_over_and_do_not_come_back(
         # Those that were not even closed are taken out when the node stops.
         await eventually(lambda: sorted(heard), [("u2", "offline"), ("u3", "offline")], within=15)
         assert await two.directory.users() == {"u1": 1}
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_handed_over_user_is_offline_though_the_first_attempt_to_find_out_failed(
+    valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsserver.cluster.redis.directory_upkeep.HANDED_OVER_S", 0.5)
+    async with RedisCluster(valkey.url).node("one") as one:
+        heard = statuses_of(one)
+        await one.open("c1", "u1")
+        await one.close("c1", "u1", is_handed_over=True)
+        key = "wsserver:{user:u1}:connections"
+        valkey.run("RENAME", key, "aside")
+        valkey.run("SET", key, "text")
+        await eventually(lambda: "WRONGTYPE" in (upkeep(one)._link.fault or ""), within=15)
+        valkey.run("RENAME", "aside", key)
+        await eventually(lambda: heard, [("u1", "offline")], within=15)

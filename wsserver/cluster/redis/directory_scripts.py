@@ -124,15 +124,23 @@ return 0
 """
 )
 # KEYS: users by time. ARGV: ms since then, maximum
-TAKE_DEPARTED = (
+DUE_DEPARTED = (
     _NOW
     + """
-local due = redis.call('ZRANGE', KEYS[1], '-inf', now - ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[2])
-for i = 1, #due do redis.call('ZREM', KEYS[1], due[i]) end
-return due
+return redis.call('ZRANGE', KEYS[1], '-inf', now - ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[2],
+                  'WITHSCORES')
 """
 )
-SCRIPTS = (RESERVE, CHANGE, COUNT, SESSION, DEPART, TAKE_DEPARTED)
+# KEYS: users by time. ARGV: each user and its time, as DUE_DEPARTED has answered
+FORGET_DEPARTED = """
+for i = 1, #ARGV, 2 do
+  if redis.call('ZSCORE', KEYS[1], ARGV[i]) == ARGV[i + 1] then
+    redis.call('ZREM', KEYS[1], ARGV[i])
+  end
+end
+return 0
+"""
+SCRIPTS = (RESERVE, CHANGE, COUNT, SESSION, DEPART, DUE_DEPARTED, FORGET_DEPARTED)
 _DIGESTS = {
     script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in SCRIPTS
 }

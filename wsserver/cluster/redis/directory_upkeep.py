@@ -23,13 +23,14 @@ from wsserver.cluster.redis.control import RedisControl
 from wsserver.cluster.redis.directory_records import change_of, decoded
 from wsserver.cluster.redis.directory_scripts import (
     CHANGE,
+    DUE_DEPARTED,
     ENTER,
+    FORGET_DEPARTED,
     OPEN,
     QUIET,
     SESSION,
     SETTLE_OFFLINE,
     SETTLE_ONLINE,
-    TAKE_DEPARTED,
     Command,
     call,
 )
@@ -188,14 +189,18 @@ class DirectoryUpkeep:
         self._settled_at = asyncio.get_running_loop().time() + SETTLE_S
 
     async def _settle(self) -> None:
-        """Announce what has become of users with missed changes, and of those handed over."""
+        """Announce what has become of users with missed changes, and of those handed over.
+
+        The latter are forgotten afterwards: if this node ends meanwhile, another one goes on.
+        """
         args = [int(HANDED_OVER_S * 1000), AT_ONCE]
-        (departed,) = await self._run([call(TAKE_DEPARTED, self._departed, args)])
-        modes = {user_id.decode(): SETTLE_OFFLINE for user_id in departed}
+        (departed,) = await self._run([call(DUE_DEPARTED, self._departed, args)])
         missed, self._unsettled = self._unsettled, {}
-        for user_id, was_here in missed.items():
-            modes[user_id] = SETTLE_ONLINE if was_here else SETTLE_OFFLINE
-        commands = [self._change(mode, id_, "", "") for id_, mode in modes.items()]
+        were_here = {user_id.decode(): False for user_id in departed[::2]} | missed
+        commands = [
+            self._change(SETTLE_ONLINE if was_here else SETTLE_OFFLINE, user_id, "", "")
+            for user_id, was_here in were_here.items()
+        ]
         try:
             results = []
             for start in range(0, len(commands), AT_ONCE):
@@ -203,8 +208,10 @@ class DirectoryUpkeep:
         except BaseException:
             self._unsettled = missed | self._unsettled
             raise
-        for user_id, result in zip(modes, results, strict=True):
+        for user_id, result in zip(were_here, results, strict=True):
             self._announce(user_id, change_of(result))
+        if departed:
+            await self._run([call(FORGET_DEPARTED, self._departed, departed)])
 
     def _announce(self, user_id: str, change: Change) -> None:
         if change.became:
