@@ -316,6 +316,34 @@ async def test_a_lost_node_that_is_back_keeps_the_connections_it_has_entered_aga
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_a_node_that_is_killed_while_connections_end_leaves_none(
+    valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsserver.cluster.redis.directory_writes.AT_ONCE", 1)
+    cluster = RedisCluster(valkey.url)
+    async with cluster.node("a") as a:
+        lost: list[str] = []
+        a.directory.add_lost_listener(lambda each: lost.append(each.connection.connection_id))
+        async with cluster.vanishing("c") as c:
+            for number in range(9):
+                await c.open(f"c{number}", f"u{number}")
+
+            killed = asyncio.Event()
+
+            def kill(_: Change) -> None:
+                upkeep(c)._link._gate.reason = "nothing is sent any more"
+                killed.set()
+
+            for number in range(9):
+                c.hub.remove(c.hub.connections[f"c{number}"])
+                c.directory.closed(f"c{number}", f"u{number}", kill)
+            await killed.wait()
+        await eventually(lambda: "c8" in lost, within=20)
+        keys = [f"wsserver:{{user:u{number}}}:connections" for number in range(9)]
+        assert not any(b"c:" in valkey.run("HKEYS", key) for key in keys)
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_a_living_node_s_connections_count_when_they_are_confirmed(
     valkey: ValkeyProcess,
 ) -> None:

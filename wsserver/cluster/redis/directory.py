@@ -277,10 +277,8 @@ class RedisDirectory(DirectoryUpkeep):
         is_handed_over: bool = False,
     ) -> None:
         """Remove a connection of this node."""
-        if self._writes_now():
-            self._writes.ended(connection_id)
-            if is_handed_over:
-                self._writes.departed(user_id)
+        if is_handed_over and self._writes_now():
+            self._writes.departed(user_id)
         mode = QUIET if is_handed_over else OPEN
         self._enter(user_id, connection_id, "", on_change, mode=mode)
 
@@ -318,7 +316,8 @@ class RedisDirectory(DirectoryUpkeep):
 
         if self._writes_now():
             now = mode if is_settled else QUIET
-            self._writes.add(self._change(now, user_id, connection_id, node, token), done)
+            command = self._change(now, user_id, connection_id, node, token)
+            self._writes.add(command, done, ended="" if node else connection_id)
         else:
             done(None, False)
 

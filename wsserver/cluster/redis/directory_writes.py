@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from redis.exceptions import NoScriptError
@@ -25,6 +25,15 @@ WAITING_LIMIT = 50_000
 Done = Callable[[Any, bool], None]
 """Called with the result of a command, and whether Redis still had this node's connections; the
 result is None if the command was not sent, or nothing is known of it."""
+
+
+class _Waiting(NamedTuple):
+    """A command that waits to be sent."""
+
+    command: Command
+    done: Done | None
+    ended: str
+    """The connection whose record is removed after it; empty: none."""
 
 
 async def run_pipeline(link: RedisLink, commands: Sequence[Command]) -> list[Any]:
@@ -71,9 +80,8 @@ class DirectoryWrites:
         self._departed = departed
         self._marker = marker
         self._local = local
-        self._queue: deque[tuple[Command, Done | None]] = deque()
+        self._queue: deque[_Waiting] = deque()
         self._changed: set[str] = set()
-        self._ended: set[str] = set()
         self._leaving: list[str] = []
         self._has_work = asyncio.Event()
         self.is_idle = asyncio.Event()
@@ -91,20 +99,18 @@ class DirectoryWrites:
         self._changed.add(connection_id)
         self._wake()
 
-    def ended(self, connection_id: str) -> None:
-        """Remove the record of a connection."""
-        self._changed.discard(connection_id)
-        self._ended.add(connection_id)
-        self._wake()
-
     def departed(self, user_id: str) -> None:
         """Note the time at which a user was handed over to other nodes."""
         self._leaving.append(user_id)
         self._wake()
 
-    def add(self, command: Command, done: Done | None = None) -> None:
-        """Send a command after the records that were changed before it."""
-        self._queue.append((command, done))
+    def add(self, command: Command, done: Done | None = None, *, ended: str = "") -> None:
+        """Send a command after the records that were changed before it.
+
+        ``ended``: a connection whose record is removed after the command. If this node is killed in
+        between, another one finds the record, and takes out what the command has not.
+        """
+        self._queue.append(_Waiting(command, done, ended))
         self._wake()
 
     def _wake(self) -> None:
@@ -116,22 +122,24 @@ class DirectoryWrites:
         while True:
             await self._has_work.wait()
             self._has_work.clear()
-            while self._queue or self._changed or self._ended or self._leaving:
+            while self._queue or self._changed or self._leaving:
                 await self._flush()
             self.is_idle.set()
 
     def fail(self) -> None:
         """Answer everything that waits with None; records are entered again later."""
         self._changed.clear()
-        self._ended.clear()
         self._leaving.clear()
         while self._queue:
-            _answer(self._queue.popleft()[1], None, False)
+            _answer(self._queue.popleft().done, None, False)
 
     async def _flush(self) -> None:
         batch = [self._queue.popleft() for _ in range(min(AT_ONCE, len(self._queue)))]
         before = self._record_commands()
-        commands = [*before, *(command for command, _ in batch), ("GET", self._marker[0])]
+        commands = [*before, *(each.command for each in batch)]
+        if ended := [each.ended for each in batch if each.ended]:
+            commands.append(("HDEL", self._records, *ended))
+        commands.append(("GET", self._marker[0]))
         try:
             results = await run_pipeline(self._link, commands)
         except UNREACHABLE as error:
@@ -142,14 +150,13 @@ class DirectoryWrites:
             self._failed(error, batch)
         else:
             is_kept = results[-1] == self._marker[1].encode()
-            answers = results[len(before) : -1]
-            for (_, done), answer in zip(batch, answers, strict=True):
-                _answer(done, answer, is_kept)
+            for each, answer in zip(batch, results[len(before) :], strict=False):
+                _answer(each.done, answer, is_kept)
 
-    def _failed(self, error: BaseException, batch: list[tuple[Command, Done | None]]) -> None:
+    def _failed(self, error: BaseException, batch: Sequence[_Waiting]) -> None:
         self._on_away(error)
-        for _, done in batch:
-            _answer(done, None, False)
+        for each in batch:
+            _answer(each.done, None, False)
         self.fail()
 
     def _record_commands(self) -> list[Command]:
@@ -161,12 +168,9 @@ class DirectoryWrites:
                 fields += [id_, msgspec.msgpack.encode(record)]
         if fields:
             commands.append(("HSET", self._records, *fields))
-        if self._ended:
-            commands.append(("HDEL", self._records, *self._ended))
         if self._leaving:
             commands.append(call(DEPART, self._departed, self._leaving))
         self._changed.clear()
-        self._ended.clear()
         self._leaving = []
         return commands
 
