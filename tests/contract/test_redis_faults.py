@@ -720,3 +720,30 @@ async def test_a_handed_over_user_is_offline_though_the_first_attempt_to_find_ou
         await eventually(lambda: "WRONGTYPE" in (upkeep(one)._link.fault or ""), within=15)
         valkey.run("RENAME", "aside", key)
         await eventually(lambda: heard, [("u1", "offline")], within=15)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_connection_that_ends_while_a_node_enters_its_connections_is_reported_once(
+    valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the first time after the start, when what is not its own is of a former run."""
+    async with RedisCluster(valkey.url).node("one") as one:
+        lost: list[str] = []
+        one.directory.add_lost_listener(lambda each: lost.append(each.connection.connection_id))
+        await one.open("c1", "u1")
+        changes: list[Change] = []
+        commands = upkeep(one)._link.commands
+        read = commands.hvals
+
+        async def close_after_reading(key: str) -> Any:
+            values = await read(key)
+            one.hub.remove(one.hub.connections["c1"])
+            one.directory.closed("c1", "u1", changes.append)
+            return values
+
+        upkeep(one)._has_entered = False
+        with monkeypatch.context() as patch:
+            patch.setattr(commands, "hvals", close_after_reading)
+            await upkeep(one)._enter_all()
+        await eventually(lambda: [each.became for each in changes], ["offline"])
+        assert lost == []

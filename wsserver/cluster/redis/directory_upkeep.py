@@ -223,12 +223,18 @@ class DirectoryUpkeep:
         self._is_behind, self._is_entering = False, True
         key = self._node_key(self._node)
         try:
+            # Those that end while this is read are taken out by ``closed``, and reported once.
+            known = {each.connection_id for each in self._local.records(EVERYONE)}
             stored: dict[str, ConnectionRecord] = {}
             values: list[Any] = await self._link.commands.hvals(key)
             for value in values:
                 record = decoded(value)
                 stored[record.connection_id] = record
-            stale = [each for id_, each in stored.items() if self._local.record(id_) is None]
+            stale = [
+                each
+                for id_, each in stored.items()
+                if id_ not in known and self._local.record(id_) is None
+            ]
             # Of a former run; those that have ended while Redis was away were reported then.
             mode, report = (QUIET, _ignore) if self._has_entered else (OPEN, self._report)
             await self._remove(self._node, stale, mode, report)
