@@ -281,10 +281,10 @@ def test_whatever_happens_a_stop_ends_everything() -> None:
 
 
 def test_a_worker_that_nothing_is_heard_of_is_killed_and_started_again() -> None:
-    fleet = Fleet(2, DRAIN_S, 30.0)
+    fleet = Fleet(2, DRAIN_S)
     fleet.start(0.0)
     for process in (1, 2):
-        fleet.accepting(process, 1.0)
+        fleet.accepting(process, 1.0, 30.0)
     assert fleet.due == 31.0
     fleet.alive(1, 20.0)
     assert fleet.tick(30.9) == []
@@ -293,7 +293,7 @@ def test_a_worker_that_nothing_is_heard_of_is_killed_and_started_again() -> None
     assert fleet.tick(31.0 + HURRY_S) == [Kill(2, "does not answer")]
     assert fleet.ended(2, -9, 37.0) == [Start(3, 2, waits=False)]
     assert fleet.tick(49.9) == []  # the new one has not begun to accept
-    fleet.accepting(3, 49.9)
+    fleet.accepting(3, 49.9, 30.0)
     assert fleet.tick(50.0) == [Kill(1, "does not answer")]
     assert fleet.tick(79.8) == [Kill(1, "does not answer")]
     fleet.alive(3, 79.8)
@@ -301,19 +301,19 @@ def test_a_worker_that_nothing_is_heard_of_is_killed_and_started_again() -> None
 
 
 def test_workers_that_stood_still_with_their_supervisor_are_given_time() -> None:
-    fleet = Fleet(2, DRAIN_S, 30.0)
+    fleet = Fleet(2, DRAIN_S)
     fleet.start(0.0)
     for process in (1, 2):
-        fleet.accepting(process, 1.0)
+        fleet.accepting(process, 1.0, 30.0)
     fleet.resumed(5000.0)
     assert fleet.tick(5029.0) == []
     assert len(fleet.tick(5030.0)) == 2
 
 
 def test_a_worker_that_drains_has_its_own_time() -> None:
-    fleet = Fleet(1, DRAIN_S, 1.0)
+    fleet = Fleet(1, DRAIN_S)
     fleet.start(0.0)
-    fleet.accepting(1, 1.0)
+    fleet.accepting(1, 1.0, 1.0)
     fleet.stop(1.5)
     assert fleet.tick(1.5 + DRAIN_S) == []
 
@@ -322,3 +322,17 @@ def test_without_a_limit_nothing_is_killed() -> None:
     fleet = running()
     assert fleet.due is None
     assert fleet.tick(1e9) == []
+
+
+def test_each_worker_has_the_timeouts_of_its_own_settings() -> None:
+    fleet = Fleet(1, DRAIN_S)
+    fleet.start(0.0)
+    fleet.accepting(1, 1.0, 5.0)
+    fleet.reload(2.0, DRAIN_S + 50.0)
+    fleet.prepared(2, 2.5)
+    fleet.ended(1, 0, 3.0)
+    fleet.accepting(2, 3.5)  # it reports no more that it runs
+    assert fleet.tick(1000.0) == []
+    fleet.stop(1000.0)
+    assert fleet.tick(1000.0 + DRAIN_S + 50.0) == []
+    assert fleet.tick(1000.0 + DRAIN_S + 50.0 + GRACE_S) == [Kill(2)]

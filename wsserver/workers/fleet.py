@@ -77,6 +77,8 @@ class Slot:
     is_prepared: bool = False
     prepare_by: float = 0.0
     has_accepted: bool = False
+    timeout_s: float = inf
+    """Longest silence of ``process`` while it accepts, by the settings that it was started with."""
     silent_by: float = 0.0
     """``accepting``: time to kill it if nothing is heard of it until then."""
     generation: int = 0
@@ -92,10 +94,9 @@ class Fleet:
     and so does a status of 78 at the first start of any worker.
     """
 
-    def __init__(self, count: int, drain_timeout_s: float, worker_timeout_s: float = inf) -> None:
+    def __init__(self, count: int, drain_timeout_s: float) -> None:
         self.slots = [Slot(number) for number in range(1, count + 1)]
         self._drain_timeout_s = drain_timeout_s
-        self._worker_timeout_s = worker_timeout_s
         self._processes = 0
         self._is_announced = False
         self._status: int | None = None
@@ -146,14 +147,14 @@ class Fleet:
         slot.due = now + self._drain_timeout_s + GRACE_S
         return [Send(slot.process, "hand_over")]
 
-    def accepting(self, process: int, now: float) -> list[Action]:
-        """A process accepts connections."""
+    def accepting(self, process: int, now: float, timeout_s: float = inf) -> list[Action]:
+        """A process accepts connections; it does not answer if it is silent for ``timeout_s``."""
         slot = self._slot_of(process)
         if slot is None or slot.process != process or slot.state != "starting":
             return []
         if self.is_stopping:
             return []
-        slot.state, slot.silent_by = "accepting", now + self._worker_timeout_s
+        slot.state, slot.timeout_s, slot.silent_by = "accepting", timeout_s, now + timeout_s
         is_first, slot.has_accepted = not slot.has_accepted, True
         actions: list[Action] = []
         if is_first and slot.number == 1:
@@ -170,12 +171,12 @@ class Fleet:
         """The event loop of a process runs."""
         slot = self._slot_of(process)
         if slot is not None and slot.process == process:
-            slot.silent_by = now + self._worker_timeout_s
+            slot.silent_by = now + slot.timeout_s
 
     def resumed(self, now: float) -> None:
         """This process stood still: so may have the workers, which are given their time again."""
         for slot in self.slots:
-            slot.silent_by = now + self._worker_timeout_s
+            slot.silent_by = now + slot.timeout_s
 
     def ended(self, process: int, status: int, now: float) -> list[Action]:
         """A process has ended; ``status``: negative for a signal."""
@@ -215,10 +216,14 @@ class Fleet:
         self._kill_at = min(self._kill_at, now + HURRY_S)
         return [Send(process, "hurry") for process in self._running()]
 
-    def reload(self, now: float) -> list[Action]:
-        """A signal to replace all workers, one after the other."""
+    def reload(self, now: float, drain_timeout_s: float = 0.0) -> list[Action]:
+        """A signal to replace all workers, one after the other.
+
+        ``drain_timeout_s``: of the successors; the workers of before keep theirs.
+        """
         if self.is_stopping or not self._is_announced:
             return []
+        self._drain_timeout_s = max(self._drain_timeout_s, drain_timeout_s)
         if self._to_roll:
             self._rolls_again = True
             return []

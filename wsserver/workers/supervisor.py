@@ -73,8 +73,7 @@ class Supervisor:
         self._settings = settings
         self._read_settings = read_settings
         self._dev = dev
-        timeout_s = settings.worker_timeout_s or math.inf
-        self._fleet = Fleet(settings.workers, settings.drain_timeout_s, timeout_s)
+        self._fleet = Fleet(settings.workers, settings.drain_timeout_s)
         self._groups: list[list[socket.socket]] = []
         self._valkey: PrivateValkey | None = None
         self._redis_url = settings.redis_url
@@ -213,9 +212,15 @@ class Supervisor:
                 case "accepting":
                     log.info("worker accepts connections worker=%d", worker.number)
                     self._text = message["text"] or self._text
-                    self._do(self._fleet.accepting(id_, now))
-        if worker.channel.has_ended and worker.channel.fileno() in self._selector.get_map():
-            self._selector.unregister(worker.channel)  # the end of the process follows
+                    timeout_s = message.get("timeout_s") or math.inf
+                    self._do(self._fleet.accepting(id_, now, timeout_s))
+        if worker.channel.has_ended:  # the end of the process follows
+            self._forget_channel(worker)
+
+    def _forget_channel(self, worker: Worker) -> None:
+        """Wait for no more messages; before it is closed, as the next one may get its number."""
+        if worker.channel.fileno() in self._selector.get_map():
+            self._selector.unregister(worker.channel)
 
     def _read(self, worker: Worker, *, waits: bool = False) -> list[dict[str, Any]]:
         """The messages of a worker; its faults are kept with it."""
@@ -230,6 +235,7 @@ class Supervisor:
                 break
             self._read_messages(id_)
         del self._workers[id_]
+        self._forget_channel(worker)
         worker.channel.close()
         if self._fleet.is_stopping:
             close_all(self._groups[worker.number - 1])  # else clients would wait in its queue
@@ -253,7 +259,7 @@ class Supervisor:
             if getattr(settings, key) != value:
                 log.warning("setting changes at the next start only key=%s", key)
         self._settings = msgspec.structs.replace(settings, **kept)
-        self._do(self._fleet.reload(time.monotonic()))
+        self._do(self._fleet.reload(time.monotonic(), settings.drain_timeout_s))
 
     # Actions
 

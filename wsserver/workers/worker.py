@@ -98,10 +98,9 @@ async def _serve(
     def announce(text: str) -> None:
         if options.is_first:
             warn_of_hosts(run)
-        channel.send(state="accepting", url=run.url, text=text)
-        run.system.service.tasks.spawn(
-            _report_life(channel, settings.worker_timeout_s), name="life"
-        )
+        timeout_s = settings.worker_timeout_s
+        channel.send(state="accepting", url=run.url, text=text, timeout_s=timeout_s)
+        run.system.service.tasks.spawn(_report_life(channel, timeout_s), name="life")
 
     return await serve_prepared(
         run,
