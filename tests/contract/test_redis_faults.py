@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError, ReadOnlyError
 
 from scripts.backends.valkey import ValkeyProcess
@@ -28,6 +29,10 @@ from wsserver.protocol.targets import EVERYONE, session, user
 
 class Name(Request[str], frozen=True):
     """Asks a node for its name."""
+
+
+class Count(Request[int], frozen=True):
+    """Asks a node for a number."""
 
 
 @pytest.fixture
@@ -747,3 +752,47 @@ async def test_a_connection_that_ends_while_a_node_enters_its_connections_is_rep
             await upkeep(one)._enter_all()
         await eventually(lambda: [each.became for each in changes], ["offline"])
         assert lost == []
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_late_answer_to_a_former_run_of_a_node_answers_no_request(
+    valkey: ValkeyProcess,
+) -> None:
+    cluster = RedisCluster(valkey.url)
+    async with cluster.node("n2") as two:
+        is_free = asyncio.Event()
+
+        async def name(_: Name) -> str:
+            await is_free.wait()
+            return "n2"
+
+        async def count(_: Count) -> int:
+            is_free.set()
+            await upkeep(two)._control._bus.echo(10)  # the late answers are passed on before
+            return 2
+
+        two.control.add_handler(Name, name)
+        two.control.add_handler(Count, count)
+        async with cluster.node("n1") as one:
+            asked = [one.control.ask("n2", Name(), 0.3) for _ in range(50)]
+            assert {each.unreachable for each in await asyncio.gather(*asked)} == {("n2",)}
+        async with cluster.node("n1") as one:
+            assert (await one.control.ask("n2", Count(), 20)).by_node == {"n2": 2}
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_connection_that_is_just_being_made_is_refused_when_the_server_is_shut(
+    valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = RedisLink(valkey.url)
+    connect = Connection.connect
+
+    async def shut_meanwhile(connection: Connection) -> None:
+        await connect(connection)  # type: ignore[no-untyped-call]
+        link._gate.reason = "the server of another cluster"
+
+    monkeypatch.setattr(Connection, "connect", shut_meanwhile)
+    with pytest.raises(ConnectionError, match="another cluster"):
+        async with link.stream():
+            pass
+    await link.close()

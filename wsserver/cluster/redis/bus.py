@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable
 from itertools import groupby
 from operator import itemgetter
@@ -67,7 +68,8 @@ class Bus:
         self._was_up = False
         self._is_reported = False
         """Whether it is logged that the server is away."""
-        self._next_id = 0
+        # Not from 1: a late answer to a former run of this node must not answer another request.
+        self._next_id = secrets.randbits(48)
         self.heard: dict[str, float] = {}
         """When each node was last heard of, on the clock of the event loop."""
 

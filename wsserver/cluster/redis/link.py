@@ -201,6 +201,7 @@ class RedisLink:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await connection.connect()
+            self._gate.check()  # ``shut`` has not ended what was not connected yet
             # redis-py has no public way to take over the connection that it has made.
             yield connection._writer.transport
         finally:
@@ -223,7 +224,7 @@ class RedisLink:
         except (RedisError, OSError):
             pass
         if also_in_use:
-            for connection in self._open_streams:
+            for connection in list(self._open_streams):
                 await connection.disconnect(nowait=True)
 
     async def close(self) -> None:
