@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.live_server import Live
+from wsserver.errors import StorageUnavailable
 from wsserver.realtime.access.tenancy import OrganizationAssigned
 from wsserver.realtime.operations.access_changes import (
     COUNTED,
     AccessChanges,
     MembersReplaced,
     RevokeTokens,
+    SessionAssigned,
 )
 from wsserver.realtime.operations.user_records import UserErased
 from wsserver.storage.maintenance.erasure import UserErasure
@@ -70,6 +74,28 @@ async def test_polling_applies_what_was_not_received(live: Live, changes: Access
     # The request is late; its answer counts what was closed before it came.
     assert changes.revoke(RevokeTokens(version, jti="t1")) == 1
     assert changes.revoke(RevokeTokens(version, jti="t1")) == 0
+
+
+@pytest.mark.gen_test
+async def test_who_may_stay_in_a_session_is_found_out_after_an_outage(
+    live: Live, changes: AccessChanges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await live.in_session("u1")
+    outages = [StorageUnavailable("away")]
+
+    async def prepare(*_: Any) -> None:
+        if outages:
+            raise outages.pop()
+
+    access = live.manager.sessions.access
+    monkeypatch.setattr(access, "needs_preparing", lambda *_: True)
+    monkeypatch.setattr(access, "prepare", prepare)
+    monkeypatch.setattr(access, "allows", lambda *_: False)
+    with pytest.raises(StorageUnavailable):
+        await changes.session_assigned(SessionAssigned("s1", changes.version + 1))
+    assert list(live.hub.of_session("s1"))
+    await changes.poll()
+    assert not list(live.hub.of_session("s1"))
 
 
 @pytest.mark.gen_test

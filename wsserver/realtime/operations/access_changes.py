@@ -82,6 +82,8 @@ class AccessChanges:
         self._reading = asyncio.Lock()
         self._closed: dict[int, int] = {}
         """Connections closed by the latest revocations that were read before they were received."""
+        self._unreviewed: set[str] = set()
+        """Sessions whose change is applied, except that it was not found out yet who may stay."""
 
     def register(self) -> None:
         """Register the handlers."""
@@ -101,6 +103,8 @@ class AccessChanges:
         try:
             if await self._store.version() > self.version:
                 await self._catch_up()
+            for session_id in tuple(self._unreviewed):
+                await self._review(session_id)
         except StorageUnavailable:
             pass  # /health reports the reason
 
@@ -214,6 +218,7 @@ class AccessChanges:
 
     async def _review(self, session_id: str) -> None:
         """Look up again who may be in a session because of the organization that it belongs to."""
+        self._unreviewed.add(session_id)
         access = self._manager.sessions.access
         doubtful = [
             connection
@@ -222,6 +227,7 @@ class AccessChanges:
         ]
         for connection in doubtful:
             await access.prepare(connection.claims, session_id)
+        self._unreviewed.discard(session_id)
         for connection in doubtful:
             if connection.is_alive:
                 self._manager.sessions.enforce_access(connection)
