@@ -796,3 +796,12 @@ async def test_a_connection_that_is_just_being_made_is_refused_when_the_server_i
         async with link.stream():
             pass
     await link.close()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_lost_node_that_is_back_is_not_forgotten(valkey: ValkeyProcess) -> None:
+    async with two_nodes(valkey) as (one, _):
+        registry = upkeep(one)._registry
+        (two,) = [each for each in registry.known if each.name == "n2"]
+        await registry.forget(two)  # as it was read before
+        assert await registry.living() == ["n1", "n2"]

@@ -78,8 +78,12 @@ redis.call('HSET', KEYS[3], ARGV[1], string.format('%d', now + ARGV[2]))
 return 1
 """
 )
-# ARGV: node, instance
-REMOVE = """
+# ARGV: node, instance; '': of any run, unless it lives again
+REMOVE = (
+    _NOW
+    + """
+local ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '0')
+if ARGV[2] == '' and ends > now then return 0 end
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 if known and string.sub(known, 1, #ARGV[2]) == ARGV[2] then
   redis.call('HDEL', KEYS[1], ARGV[1])
@@ -88,6 +92,7 @@ if known and string.sub(known, 1, #ARGV[2]) == ARGV[2] then
 end
 return 0
 """
+)
 INSTANCE_CHARS = 16
 
 
@@ -277,7 +282,7 @@ class NodeRegistry:
         return bool(await self._reap(keys=self._keys, args=[node, int(REAP_S * 1000)]))
 
     async def forget(self, node: KnownNode) -> None:
-        """Remove a node that is lost for long."""
+        """Remove a node that is lost for long, unless it is back since it was read."""
         await self._remove(keys=self._keys, args=[node.name, ""])
 
 
