@@ -22,10 +22,12 @@ from wsctl.config.contexts import Contexts
 from wsctl.config.target import Target
 from wsserver.app import key_source
 from wsserver.clock import Clock
+from wsserver.cluster.redis.link import _PasswordFile
 from wsserver.config import ConfigFaults, load_settings, secret_bytes
 from wsserver.config.vapid import vapid_key
 from wsserver.identity.jwks import parse_jwks
 from wsserver.notifications.templates import load_templates
+from wsserver.storage.engine.postgres.connecting import Server
 
 MARK = codecs.BOM_UTF8
 SECRET = "s" * 32
@@ -54,6 +56,12 @@ def test_the_configuration_and_the_secret() -> None:
     settings = load('jwt_secret_file = "secret"\r\nport = 9000\r\n')
     assert settings.port == 9000
     assert secret_bytes(settings) == SECRET.encode()
+
+
+def test_passwords_of_servers() -> None:
+    file = marked("password", f"{SECRET}\r\n")
+    assert Server("postgresql://chat@db/chat", file)._password() == SECRET
+    assert _PasswordFile("chat", file).get_credentials() == ("chat", SECRET)
 
 
 def test_keys() -> None:

@@ -109,7 +109,7 @@ class Server:
     def _password(self) -> str:
         assert self._password_file is not None  # noqa: S101 - see connect
         try:
-            return self._password_file.read_text(encoding="utf-8").rstrip("\r\n")
+            return self._password_file.read_text(encoding="utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "is not UTF-8 text"
             raise self.unusable(
