@@ -352,6 +352,19 @@ async def test_a_stop_leaves_the_cluster_whatever_one_seam_raises(
 
 
 @pytest.mark.gen_test
+async def test_a_stop_ends_what_notices_of_other_nodes_begin_meanwhile(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stop() -> None:
+        service.tasks.spawn(asyncio.Event().wait(), name="begun by a notice")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.control, "stop", stop)
+        await service.stop()
+    assert len(service.tasks) == 0
+
+
+@pytest.mark.gen_test
 async def test_the_audit_trail_is_stored_at_the_stop_and_pruned_in_time(
     make_service: MakeService, clock: Any
 ) -> None:

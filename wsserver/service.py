@@ -310,6 +310,7 @@ class Service:
                 await stop()
             except Exception:  # the others have to be left all the same, and the database closed
                 log.exception("cluster not left name=%s", stop.__qualname__)
+        await self.tasks.cancel()  # what notices of other nodes have begun until now
 
     async def abandon(self) -> None:
         """Release everything after a ``start`` or ``stop`` that was cut short; harmless twice."""
