@@ -276,6 +276,30 @@ async def test_a_server_that_does_not_answer_is_given_up_and_found_again(
 
 
 @pytest.mark.gen_test
+async def test_idle_connections_that_were_lost_unnoticed_are_replaced_by_those_who_read(
+    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_watch, "BEGIN_S", 0.3)
+    monkeypatch.setattr(answer_watch, "PERIOD_S", 0.05)
+    parts = urlsplit(url)
+    with CutNetwork(str(parts.hostname), parts.port or 5432) as network:
+        through = parts._replace(
+            netloc=f"{parts.username}:{parts.password}@127.0.0.1:{network.port}"
+        )
+        database = PostgresDatabase(urlunsplit(through), clock=clock)
+        await database.open()
+        try:
+            before = await asyncio.gather(*(database.read(_count) for _ in range(8)))
+            network.lose()
+            # The writing connection, which nobody uses meanwhile, tells nothing of it.
+            after = await asyncio.gather(*(database.read(_count) for _ in range(8)))
+            assert after == before
+        finally:
+            monkeypatch.setattr(answer_watch, "ANSWER_S", 0.3)
+            await database.close()
+
+
+@pytest.mark.gen_test
 async def test_a_statement_that_takes_long_is_no_silence(
     url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

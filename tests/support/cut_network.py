@@ -23,6 +23,8 @@ class CutNetwork:
         self._flows = threading.Event()
         self._flows.set()
         self._is_over = False
+        self._lost = 0
+        """How often the connections of then were lost."""
         self._open: list[socket.socket] = []
 
     def __enter__(self) -> CutNetwork:
@@ -50,6 +52,10 @@ class CutNetwork:
         """Pass on what has been held up, and everything after it."""
         self._flows.set()
 
+    def lose(self) -> None:
+        """Pass nothing on for the connections that there are, which neither end hears of."""
+        self._lost += 1
+
     def _accept(self) -> None:
         while not self._is_over:
             try:
@@ -63,6 +69,7 @@ class CutNetwork:
                 threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
 
     def _forward(self, one: socket.socket, other: socket.socket) -> None:
+        lost = self._lost
         with selectors.DefaultSelector() as selector, one, other:
             selector.register(one, selectors.EVENT_READ, other)
             selector.register(other, selectors.EVENT_READ, one)
@@ -74,6 +81,7 @@ class CutNetwork:
                         data = key.fileobj.recv(65536)
                         if not data:
                             return
-                        key.data.sendall(data)
+                        if lost == self._lost:
+                            key.data.sendall(data)
                     except OSError:
                         return

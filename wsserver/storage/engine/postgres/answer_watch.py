@@ -21,6 +21,8 @@ STATEMENT_S = 10.0
 """Time of a statement that writes, after which the server ends it."""
 ANSWER_S = 12.0
 """Time without an answer after which the server is given up."""
+BEGIN_S = 5.0
+"""The same for the beginning of a transaction, which takes no time, and for its connection only."""
 PERIOD_S = 1.0
 
 
@@ -29,11 +31,14 @@ class AnswerWatch:
 
     The one that writes tells whether the server answers: its statements are ended by the server
     after ``STATEMENT_S``. Those that read may take longer, but not beside one that is given up.
+    One that was not used for long may have been lost by what is between: it shows when it begins.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[PostgresConnection, bool] = {}
         """Connections in use, and whether each is the one that writes."""
+        self._beginning: set[PostgresConnection] = set()
+        """Those that begin a transaction."""
         self._changed = threading.Condition()
         self._is_over = True
 
@@ -60,6 +65,17 @@ class AnswerWatch:
             with self._changed:
                 del self._waiting[db]
 
+    @contextmanager
+    def beginning(self, db: PostgresConnection) -> Iterator[None]:
+        """A connection that is ``waiting`` begins a transaction."""
+        with self._changed:
+            self._beginning.add(db)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._beginning.discard(db)
+
     def _run(self) -> None:
         with self._changed:
             while not self._is_over:
@@ -71,4 +87,9 @@ class AnswerWatch:
         if any(silent.values()):
             log.error("the database does not answer, its connections are closed")
             for db in silent:
+                db.hang_up()
+            return
+        for db in self._beginning:
+            if now - db.asked_at >= BEGIN_S:
+                log.warning("a connection to the database was lost unnoticed, it is closed")
                 db.hang_up()

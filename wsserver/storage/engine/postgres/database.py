@@ -167,7 +167,8 @@ class PostgresReader:
 
     def _read_on(self, db: PostgresConnection, fn: Callable[[Connection], Any]) -> Any:
         try:
-            db.run_script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            with self._watch.beginning(db):
+                db.run_script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             return fn(db)
         finally:
             with contextlib.suppress(Exception):
