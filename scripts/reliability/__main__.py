@@ -26,6 +26,8 @@ from scripts.reliability.server import Server
 PROFILES = ("kill", "jitter", "resume", "reads")
 """Those that run by default."""
 CLUSTER = "cluster"
+BUSY_LOAD = 3
+"""Processes a core that want to run, above which those of a cluster are not the only ones."""
 
 
 def main() -> int:
@@ -168,6 +170,10 @@ async def on_cluster(
     finally:
         await servers.stop()
     verdict.judges_times = not arguments.quick
+    load = os.getloadavg()[0]
+    if load > BUSY_LOAD * (os.cpu_count() or 1):
+        verdict.judges_times = False
+        verdict.notes.append(f"other programs are busy (load {load:.0f}): times are not judged")
     if verdict.is_good:
         shutil.rmtree(folder, ignore_errors=True)
     else:
