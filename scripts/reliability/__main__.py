@@ -160,6 +160,7 @@ async def on_cluster(
         nodes=arguments.nodes,
         with_sentinels=arguments.sentinel,
         faults=tuple(arguments.fault or FAULTS),
+        **({"resumes": 20} if arguments.quick else {}),
     )
     folder = Path(tempfile.mkdtemp(prefix="wsserver-torture-"))
     servers = Cluster(

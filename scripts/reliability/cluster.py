@@ -13,7 +13,7 @@ from scripts.reliability.cluster_clients import Publisher, Subscriber
 from scripts.reliability.cluster_faults import FAULTS
 from scripts.reliability.cluster_nodes import HEALTHY_S, Cluster, until
 from scripts.reliability.cluster_presence import GUEST, GUESTS, Guest, Lists
-from scripts.reliability.cluster_resumes import LIMIT_MS, Resumes
+from scripts.reliability.cluster_resumes import LIMIT_MS, TIMES, Resumes
 from scripts.reliability.cluster_times import Times
 from scripts.reliability.journal import Journal, PostgresRows
 from scripts.reliability.report import Verdict
@@ -39,6 +39,7 @@ class ClusterSettings:
     subscribers: int = 6
     faults: tuple[str, ...] = tuple(FAULTS)
     with_sentinels: bool = False
+    resumes: int = TIMES
 
 
 async def torment(
@@ -118,7 +119,7 @@ async def torment(
         late = [each for each in subscribers if not each.is_at(ends)]
         for subscriber in subscribers:
             subscriber.check()
-        await resumes.measure(journal)
+        await resumes.measure(journal, settings.resumes)
     finally:
         for task in (*publishing, *following):
             task.cancel()
