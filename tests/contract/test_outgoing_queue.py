@@ -87,6 +87,14 @@ def test_nodes_that_do_not_read_batches_get_each_body_by_itself(sending: Sending
     assert sending.taken() == [("a", "publish", 1), ("a", "publish", 2)]
 
 
+def test_a_node_that_does_not_read_batches_comes_while_one_waits(sending: Sending) -> None:
+    sending.add("a", 1)
+    sending.all_read_batches = False
+    sending.add("a", 2, kind="signal")
+    sending.add("a", 3)
+    assert sending.taken() == [("a", "publish", 1), ("a", "signal", 2), ("a", "publish", 3)]
+
+
 def test_what_exceeds_the_limits_is_dropped(
     sending: Sending, monkeypatch: pytest.MonkeyPatch
 ) -> None:

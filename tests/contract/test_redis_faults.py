@@ -225,6 +225,23 @@ def test_a_connection_that_uvloop_has_closed_is_an_outage(valkey: ValkeyProcess)
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_after_a_standstill_of_the_process_what_is_still_to_be_read_is_not_lost(
+    valkey: ValkeyProcess,
+) -> None:
+    async with two_nodes(valkey) as (one, _):
+        sender = upkeep(one)._control._bus
+        gaps: list[int] = []
+        one.broker.add_gap_listener(lambda: gaps.append(1))
+        heard_at = sender._heard_at
+        await eventually(lambda: sender._heard_at > heard_at)
+        sender._heard_at -= 1000.0
+        sender._check_heard()  # its timer comes before what the socket has
+        assert not sender._connection._transport.is_closing()
+        await eventually(lambda: sender._heard_at > heard_at)
+        assert gaps == []
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_a_server_that_hangs_is_noticed_and_found_again(valkey: ValkeyProcess) -> None:
     async with two_nodes(valkey) as (one, two):
         valkey.pause()

@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 PROBE_S = 1.0
 PROBE_DOWN_S = 0.1
 DEAF_S = 3.0
-"""Without an own probe for this long the subscription counts as dead, as sockets may hide it."""
+DEAF_PROBES = 3
+"""Without an own probe for this long, and after so many, the subscription counts as dead, as
+sockets may hide it. Time alone may have passed in a standstill of this process."""
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 START_S = 2.0
 HEARD_LIMIT = 1000
@@ -65,6 +67,8 @@ class Bus:
         """With all wanted channels; None: not connected."""
         self._tasks = Tasks()
         self._heard_at = 0.0
+        self._unheard = 0
+        """Probes that were sent since an own one was received."""
         self._was_up = False
         self._is_reported = False
         """Whether it is logged that the server is away."""
@@ -234,7 +238,7 @@ class Bus:
             self._changes.clear()
             self._unconfirmed = dict.fromkeys(self._wanted, 1)
             connection.subscribe(self._wanted)
-            self._heard_at = asyncio.get_running_loop().time()
+            self._note_heard()
             self._connection = connection
             try:
                 raise ConnectionError(await connection.lost)
@@ -289,16 +293,21 @@ class Bus:
         while True:
             self._check_heard()
             self._put(self._own, "probe", b"", 0)
+            self._unheard += 1
             await asyncio.sleep(PROBE_S if self.is_up else PROBE_DOWN_S)
 
     def _check_heard(self) -> None:
         """End a connection on which own probes do not come back; others' datagrams may."""
-        if self._connection is not None:
+        if self._connection is not None and self._unheard >= DEAF_PROBES:
             if asyncio.get_running_loop().time() - self._heard_at > DEAF_S:
                 self._connection.abort("no own probe was received")
 
-    def _probed(self, datagram: Datagram) -> None:
+    def _note_heard(self) -> None:
         self._heard_at = asyncio.get_running_loop().time()
+        self._unheard = 0
+
+    def _probed(self, datagram: Datagram) -> None:
+        self._note_heard()
         if self.is_up:
             return
         self.is_up = True

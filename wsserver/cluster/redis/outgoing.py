@@ -105,6 +105,7 @@ class OutgoingQueue:
             return batch
         batch = Batch(channel, kind, body, is_counted=is_counted)
         self._waiting.append(batch)
+        self._last.pop(channel, None)  # nothing joins what this one is behind of
         if self._may_join():
             self._last[channel] = batch
         return batch
