@@ -14,6 +14,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from scripts.backends.postgres import PostgresServer
+from tests.support import migrated_file
 from tests.support.fake_clock import FakeClock
 from tests.support.http_provider import HttpProvider
 from wsserver.wire import IS_COMPILED
@@ -173,6 +174,15 @@ def terminal_of_the_test() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("COLUMNS", "LINES"):
             patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def files_with_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """New SQLite files are copies of one that was migrated."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("migrated")
+        migrated_file.use(migrated_file.copies_of_migrated(folder), patch)
         yield
 
 

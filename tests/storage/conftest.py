@@ -10,6 +10,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from scripts.backends.postgres import PostgresServer
+from tests.support import migrated_file
 from wsserver.clock import Clock
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.postgres.database import PostgresDatabase
@@ -52,6 +53,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             ],
             indirect=True,
         )
+
+
+@pytest.fixture(autouse=True)
+def empty_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file is what is tested it begins empty, as a server's."""
+    if request.module.__name__.rpartition(".")[2] in SQLITE_ONLY | {"test_identity"}:
+        migrated_file.use(migrated_file.CREATE_EMPTY, monkeypatch)
 
 
 @pytest.fixture
