@@ -22,6 +22,7 @@ from wsserver.cluster.control import Request
 from wsserver.cluster.directory import Change, LostConnection
 from wsserver.cluster.errors import NodeNameTaken
 from wsserver.cluster.redis import outgoing
+from wsserver.cluster.redis.directory_scripts import CHANGE
 from wsserver.cluster.redis.link import TIMEOUT_S, UNREACHABLE, RedisLink, RedisUnusable
 from wsserver.promise import Promise
 from wsserver.protocol.targets import EVERYONE, session, user
@@ -822,3 +823,19 @@ async def test_a_lost_node_that_is_back_is_not_forgotten(valkey: ValkeyProcess) 
         (two,) = [each for each in registry.known if each.name == "n2"]
         await registry.forget(two)  # as it was read before
         assert await registry.living() == ["n1", "n2"]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_server_with_some_of_the_scripts_makes_no_change_twice(
+    valkey: ValkeyProcess,
+) -> None:
+    """Another node has just begun to load them."""
+    async with RedisCluster(valkey.url).node("one") as one:
+        link = upkeep(one)._link
+        await one.open("c0", "u0", sessions=("s1",))
+        valkey.run("SCRIPT", "FLUSH")
+        await link.commands.script_load(CHANGE)
+        first = one.open("c1", "u1")
+        counted = one.join("c0", "u0", "s2")
+        change, count = await asyncio.gather(first, counted)
+        assert (change.became, count) == ("online", 1)

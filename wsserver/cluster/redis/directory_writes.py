@@ -37,23 +37,30 @@ class _Waiting(NamedTuple):
 
 
 async def run_pipeline(link: RedisLink, commands: Sequence[Command]) -> list[Any]:
-    """Run commands in one round trip; scripts that the server lacks are loaded.
+    """Run commands in one round trip; scripts that the server lacks are loaded, and run after it.
 
     Raises the first error of a command.
     """
-    results: list[Any] = []
-    for is_last in (False, True):
-        pipeline = link.commands.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        results = await pipeline.execute(raise_on_error=is_last)
-        if not any(isinstance(each, NoScriptError) for each in results):
-            break
-        for script in SCRIPTS:  # the other commands are harmless twice
+    results = await _run(link, commands, raise_on_error=False)
+    lacking = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
+    if lacking:
+        for script in SCRIPTS:
             await link.commands.script_load(script)
+        # Those alone: a change that was made twice would announce nothing.
+        again = await _run(link, [commands[i] for i in lacking], raise_on_error=True)
+        for i, result in zip(lacking, again, strict=True):
+            results[i] = result
     for each in results:
         if isinstance(each, Exception):
             raise each
+    return results
+
+
+async def _run(link: RedisLink, commands: Sequence[Command], *, raise_on_error: bool) -> list[Any]:
+    pipeline = link.commands.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    results: list[Any] = await pipeline.execute(raise_on_error=raise_on_error)
     return results
 
 
