@@ -22,7 +22,13 @@ from tests.support.fake_stream_store import (
 from tests.support.live_server import settle
 from tests.support.stream_node import PLENTY
 from tests.support.waiting import until
-from wsserver.cluster.broker import Outcome, Publication, PublishResult, Signal
+from wsserver.cluster.broker import (
+    NO_RECIPIENTS,
+    Outcome,
+    Publication,
+    PublishResult,
+    Signal,
+)
 from wsserver.errors import StorageUnavailable
 from wsserver.promise import Promise
 from wsserver.protocol.targets import Target, user
@@ -176,6 +182,22 @@ async def test_an_own_message_waits_for_the_one_before_it(pair: Pair, network: N
     network.late[0]()
     assert two.offsets == [1, 2]
     assert outcome.result() == ONE
+
+
+@pytest.mark.gen_test
+async def test_a_message_that_waits_when_its_last_reader_leaves_has_a_result(
+    pair: Pair, network: Network
+) -> None:
+    one, two = pair
+    await two.joins()
+    network.late = []
+    await one.keep()
+    await two.keep()
+    (outcome,) = two.outcomes
+    assert isinstance(outcome, Promise)
+    assert not outcome.done()
+    two.streams.follower.unfollow(U1)
+    assert outcome.result() == NO_RECIPIENTS
 
 
 @pytest.mark.gen_test

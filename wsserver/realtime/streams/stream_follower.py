@@ -215,6 +215,10 @@ class StreamFollower:
         if place.timer is not None:
             place.timer.cancel()
         place.sequence.close()
+        for waiting in place.results.values():
+            if not waiting.done():
+                waiting.resolve(NO_RECIPIENTS)
+        place.results.clear()
         self._dropped(place.name)
         place.wake()
         self._broker.unfollow(place.target)
