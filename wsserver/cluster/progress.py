@@ -28,9 +28,14 @@ class Progress:
 
     def admits(self, signal: Signal) -> bool:
         """Whether to write a signal; notes its progress then."""
-        if not isinstance(signal, Push | MonitorPush) or not signal.message_id:
+        if isinstance(signal, Push):
+            targets: Hashable = signal.targets
+        elif isinstance(signal, MonitorPush):
+            targets = None
+        else:
             return True
-        targets = signal.targets if isinstance(signal, Push) else None
+        if not signal.message_id:
+            return True
         key = targets, signal.message_id, signal.recipient
         highest = self._highest.pop(key, -1)
         self._highest[key] = max(highest, signal.progress)

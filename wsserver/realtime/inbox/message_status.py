@@ -108,7 +108,12 @@ class MessageStatuses:
 
 
 def _members(update: StatusUpdate) -> dict[str, Any]:
-    members = update._asdict()
-    if update.reason is None:
-        del members["reason"]
+    members: dict[str, Any] = {
+        "message_id": update.message_id,
+        "session_id": update.session_id,
+        "status": update.status,
+        "user_id": update.user_id,
+    }
+    if update.reason is not None:
+        members["reason"] = update.reason
     return members
