@@ -71,6 +71,7 @@ class RedisBroker:
         bus.on("signals", self._signalled_many)
         self._answers: dict[str, list[_Answer]] = {}
         """Results of this node that are sent at the end of this iteration of the event loop."""
+        bus.before_flush(self._send_answers)
         bus.on("results", self._resulted)
 
     def subscribe(self, receiver: Receiver) -> None:
@@ -209,7 +210,7 @@ class RedisBroker:
     def _answer(self, node: str, id_: int, result: PublishResult) -> None:
         """Send a result, those of one iteration of the event loop together."""
         if not self._answers:
-            asyncio.get_running_loop().call_soon(self._send_answers)
+            self._bus.flush_soon()
         self._answers.setdefault(node, []).append((id_, result))
 
     def _send_answers(self) -> None:

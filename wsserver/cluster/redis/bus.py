@@ -58,6 +58,7 @@ class Bus:
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._outgoing = OutgoingQueue(node, may_join)
         self._is_flush_due = False
+        self._preparing: list[Callable[[], None]] = []
         self._has_risen = asyncio.Event()
         self._changes: list[tuple[str, bool]] = []
         self._receivers: dict[str, Receive] = {"probe": self._probed, "echo": self._echoed}
@@ -166,20 +167,26 @@ class Bus:
         batch = None
         if self.is_up:
             batch = self._outgoing.add(channel, kind, body, is_counted=is_counted)
-            self._flush_soon()
+            self.flush_soon()
         return batch
 
     def _put(self, channel: str, kind: str, body: bytes, id_: int) -> None:
         self._outgoing.put(channel, kind, body, id_)
-        self._flush_soon()
+        self.flush_soon()
 
-    def _flush_soon(self) -> None:
+    def before_flush(self, prepare: Callable[[], None]) -> None:
+        """Call ``prepare`` before anything is sent: what it adds is sent with it."""
+        self._preparing.append(prepare)
+
+    def flush_soon(self) -> None:
         """Send at the end of this iteration of the event loop, so that all of it is one write."""
         if not self._is_flush_due:
             self._is_flush_due = True
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
+        for prepare in self._preparing:
+            prepare()
         self._is_flush_due = False
         connection = self._connection
         if connection is None:
@@ -231,7 +238,7 @@ class Bus:
 
     async def _use_connection(self) -> None:
         """Open a connection and wait for its end; raises ``ConnectionError`` then."""
-        connection = PubSubConnection(self._received, self._subscribed, self._flush_soon)
+        connection = PubSubConnection(self._received, self._subscribed, self.flush_soon)
         async with self._link.stream() as transport:
             connection.attach(transport)
             self._confirmed.clear()
@@ -285,7 +292,7 @@ class Bus:
             self._changes.append((channel, is_wanted))
             if is_wanted:
                 self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
-            self._flush_soon()
+            self.flush_soon()
 
     # Health
 
