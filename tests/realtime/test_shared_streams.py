@@ -219,7 +219,7 @@ async def test_what_is_lost_is_read_from_the_database(pair: Pair, network: Netwo
 async def test_what_is_about_to_be_published_is_not_read_from_the_database(
     pair: Pair, store: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_follower, "GAP_PATIENCE_S", 0)
+    monkeypatch.setattr(stream_follower, "TAIL_PATIENCE_S", 0)
     monkeypatch.setattr(stream_follower, "LOOK_AGAIN_S", 0)
     one, _ = pair
     await one.joins()
@@ -238,7 +238,7 @@ async def test_what_is_about_to_be_published_is_not_read_from_the_database(
 async def test_a_stream_that_moves_on_is_not_read_from_the_database(
     pair: Pair, network: Network, store: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_follower, "GAP_PATIENCE_S", 1000)
+    monkeypatch.setattr(stream_follower, "TAIL_PATIENCE_S", 1000)
     one, two = pair
     await two.joins()
     network.late = []

@@ -40,6 +40,9 @@ COMPARE_AT_ONCE = 1000
 """Streams in one query."""
 GAP_PATIENCE_S = 0.01
 """A missing message that is only late arrives within this time; then the database is read."""
+TAIL_PATIENCE_S = 0.1
+"""The same where no later message has arrived, and nobody waits: the last ones of a large commit
+are stored long before they are published."""
 LOOK_AGAIN_S = 0.001
 """If the event loop was busy all that time, what has arrived is read from the sockets first."""
 FOLLOW_PATIENCE_S = 0.5
@@ -61,6 +64,7 @@ class FollowedStream:
     __slots__ = (
         "holds",
         "is_local",
+        "is_patient",
         "is_repairing",
         "is_subscribed",
         "name",
@@ -84,6 +88,8 @@ class FollowedStream:
         """Whether the broker has confirmed once that its messages arrive."""
         self.is_repairing = False
         self.timer: asyncio.TimerHandle | None = None
+        self.is_patient = False
+        """Whether the timer may take ``TAIL_PATIENCE_S``."""
         self.results: dict[int, Promise[PublishResult]] = {}
         """Results of received messages that wait, by offset."""
         self.unclaimed: dict[int, PublishResult] = {}
@@ -109,8 +115,8 @@ class StreamFollower:
     called before, and ``moved`` where the position changed without a message; ``dropped`` where a
     stream is not followed any more, or messages without readers here were skipped. Order and
     completeness come from the database: what pub/sub loses is read from there, after
-    ``GAP_PATIENCE_S`` if a later message shows it, else after ``COMPARE_S``. Not while the stream
-    moves on, or ``is_in_flight``: this node has stored messages that it is about to publish.
+    ``GAP_PATIENCE_S`` if a later message shows it, else after about ``COMPARE_S``. Not while the
+    stream moves on, or ``is_in_flight``: this node has stored messages that it is about to publish.
     """
 
     def __init__(
@@ -251,9 +257,9 @@ class StreamFollower:
         while self._places.get(place.name) is place:
             if sequence.has(head.epoch, head.offset) or not sequence.is_behind:
                 return
-            self._repair_soon(place)
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             place.waiting.append(future)
+            self._repair_soon(place)
             await future
 
     async def _locate(self, place: FollowedStream) -> None:
@@ -312,8 +318,15 @@ class StreamFollower:
     # Repairing
 
     def _repair_soon(self, place: FollowedStream) -> None:
-        if place.timer is None and not place.is_repairing:
-            self._look_after(GAP_PATIENCE_S, place, is_last=False)
+        if place.is_repairing:
+            return
+        is_urgent = bool(place.waiting) or place.sequence.has_gap
+        if place.timer is not None:
+            if not (is_urgent and place.is_patient):
+                return
+            place.timer.cancel()
+        place.is_patient = not is_urgent
+        self._look_after(GAP_PATIENCE_S if is_urgent else TAIL_PATIENCE_S, place, is_last=False)
 
     def _look_after(self, delay_s: float, place: FollowedStream, *, is_last: bool) -> None:
         """Look whether a stream is still where it is now; if it is the last time, repair it."""
@@ -331,7 +344,7 @@ class StreamFollower:
         elif sequence.delivered != delivered or (
             not sequence.has_gap and self._is_in_flight(place.name)
         ):
-            self._look_after(GAP_PATIENCE_S, place, is_last=False)
+            self._repair_soon(place)
         elif not is_last:
             self._look_after(LOOK_AGAIN_S, place, is_last=True)
         else:
