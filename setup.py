@@ -23,8 +23,10 @@ def version() -> str:
 
 
 COMPILED = [
+    "wsserver/identity/claim_parser.py",
     "wsserver/identity/extract.py",
     "wsserver/identity/origins.py",
+    "wsserver/identity/revocations.py",
     "wsserver/identity/tokens.py",
     "wsserver/protocol/command_decoder.py",
     "wsserver/protocol/ids.py",
@@ -45,6 +47,7 @@ COMPILED = [
     "wsserver/web/http/headers.py",
     "wsserver/web/http/proxies.py",
     "wsserver/web/http/traffic.py",
+    "wsserver/web/sockets/admission.py",
     "wsserver/web/sockets/fast_handshake.py",
     "wsserver/wire/carrier.py",
     "wsserver/wire/closing_handshakes.py",

@@ -17,7 +17,7 @@ from wsserver.app import System
 from wsserver.config import Settings, check_settings, make_folders, secret_bytes
 from wsserver.errors import ValidationFailed
 from wsserver.extension_registry import find_extensions
-from wsserver.identity.claims import parse_claims
+from wsserver.identity.claim_parser import parse_claims
 from wsserver.identity.permissions import PROGRAM
 from wsserver.identity.tokens import sign_hmac
 from wsserver.lifecycle import Lifecycle

@@ -25,7 +25,7 @@ from tests.support.rst_blocks import block
 from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import Server, StartServer, token
 from wsserver.config.vapid import public_half, vapid_key
-from wsserver.identity.claims import parse_claims
+from wsserver.identity.claim_parser import parse_claims
 from wsserver.protocol.close_codes import CloseCode
 
 pytestmark = NEEDS_CHROMIUM

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from wsserver.errors import TokenInvalid
-from wsserver.identity.claims import ROLES, Claims, parse_claims
+from wsserver.identity.claim_parser import parse_claims
+from wsserver.identity.claims import ROLES, Claims
 
 GOOD: dict[str, Any] = {"sub": "u1", "exp": 2_000_000_000}
 

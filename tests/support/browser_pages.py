@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import Server, token
-from wsserver.identity.claims import parse_claims
+from wsserver.identity.claim_parser import parse_claims
 from wsserver.realtime.connections.connection import ConnectionInfo
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(

@@ -9,7 +9,7 @@ import pytest
 from tests.support.http_response import Response
 from tests.support.web_server import API, Server, StartServer, token
 from wsserver.errors import StorageUnavailable
-from wsserver.identity.claims import parse_claims
+from wsserver.identity.claim_parser import parse_claims
 from wsserver.web.api.console_sessions import HEADER, LIFETIME_S, TRUSTED_S
 
 PATH = f"{API}/console/session"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wsserver.identity.claims import Claims, parse_claims
+from wsserver.identity.claim_parser import parse_claims
+from wsserver.identity.claims import Claims
 from wsserver.identity.extract import Credential, extract_credential
 from wsserver.identity.ids import is_id, is_user_id
 from wsserver.identity.jwks import JwksKeys

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import jwt
 import msgspec
@@ -20,7 +20,8 @@ from jwt.utils import base64url_encode
 
 from wsserver.clock import Clock
 from wsserver.errors import TokenExpired, TokenInvalid
-from wsserver.identity.claims import Claims, as_signed, audiences, parse_claims
+from wsserver.identity.claim_parser import audiences, parse_claims
+from wsserver.identity.claims import Claims, as_signed
 from wsserver.identity.keys import FAMILIES, KeySource, VerifyKey, checked_secret
 from wsserver.identity.revocations import Revocations
 
@@ -34,7 +35,7 @@ _LAST = {2: frozenset(b"AQgw"), 3: frozenset(b"AEIMQUYcgkosw048")}
 _UNSUPPORTED_HEADERS = ("crit", "b64")  # RFC 7515 §4.1.11: what isn't understood must be refused
 
 
-class _Token(NamedTuple):
+class _Token(msgspec.Struct):
     algorithm: str
     kid: str | None
     payload: bytes
@@ -42,7 +43,7 @@ class _Token(NamedTuple):
     signature: bytes
 
 
-class _Verified(NamedTuple):
+class _Verified(msgspec.Struct, gc=False):
     claims: Claims
     key: VerifyKey
 

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
 from wsserver.realtime.access.session_access import SessionAccess
@@ -22,7 +24,7 @@ from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.engine.fair_queue import reading_for
 
 
-class ConnectState(NamedTuple):
+class ConnectState(Struct, frozen=True):
     """Stream positions of a new connection, exact in this iteration of the event loop."""
 
     inbox: Recovery

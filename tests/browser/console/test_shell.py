@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, expect
 from tests.support.browser_pages import NEEDS_CHROMIUM, faultless_page, only_connection, url_of
 from tests.support.console_pages import HOSTILE, Console, accessibility_faults
 from tests.support.web_server import Server, StartServer, token
-from wsserver.identity.claims import parse_claims
+from wsserver.identity.claim_parser import parse_claims
 
 pytestmark = NEEDS_CHROMIUM
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -35,7 +34,7 @@ class HandshakeRequest(Struct, frozen=True):
         return f"<HandshakeRequest {self.endpoint}>"
 
 
-class Admitted(NamedTuple):
+class Admitted(Struct):
     """A client that may connect; the reservation is to be passed on, or cancelled."""
 
     claims: Claims

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Coroutine
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from wsserver.identity.ids import is_id
 from wsserver.protocol.ids import new_id
@@ -32,7 +34,7 @@ _BOUND = next(each for each in SOCKETS if "{" in each.path)
 _BOUND_PREFIX = _BOUND.path.partition("{")[0]
 
 
-class AcceptedHandshake(NamedTuple):
+class AcceptedHandshake(Struct):
     """A handshake that passed every check, and its 101 response, which has not been sent."""
 
     endpoint: SocketEndpoint

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from wsserver.config import Settings
 from wsserver.errors import BadRequest, MethodNotAllowed, UpgradeRequired, WsServerError
@@ -209,7 +210,7 @@ class SocketHandler(BaseHandler):
             return None
 
 
-class Opening(NamedTuple):
+class Opening(Struct):
     """Opens a connection on the socket of a valid handshake, and owns its descriptor.
 
     A refusal at this point is a close code, as the 101 goes out before it.
