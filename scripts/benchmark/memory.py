@@ -57,7 +57,7 @@ RULES = (
     Rule("realtime/connections/connection.py", "", "connection record"),
     Rule("realtime/connecting.py", "", "time of connecting"),
     Rule("protocol/ids.py", "", "connection id"),
-    Rule("identity/claims.py", "", "claims of the token"),
+    Rule("identity/claim", "", "claims of the token"),
     Rule("identity/tokens.py", "decode", "claims of the token"),
     Rule("identity/", "", "cache of verified tokens"),
     Rule("realtime/connections/expiry.py", "", "watch for the token's expiry"),
