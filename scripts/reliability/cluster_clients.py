@@ -26,6 +26,8 @@ AGAIN_S = 0.1
 """Before the same message is sent again."""
 ANSWER_S = 20.0
 """Without an answer for so long, a client tries another node."""
+AGAIN_SHARE = 0.05
+"""Of the acknowledged messages are sent again with the same key, to any node."""
 SILENT_S = 3.0
 
 
@@ -54,6 +56,8 @@ class Publisher:
     async def run(self) -> None:
         """Publish until ``ends``."""
         entry: JournalEntry | None = None
+        is_again = False
+        """Whether it was acknowledged already: the answer has to be the same, on any node."""
         while not (self.ends and entry is None):
             node = self._cluster.any_node(self._chance)
             if node is None:
@@ -69,7 +73,12 @@ class Publisher:
                             if self.ends:
                                 return
                             entry = self._begin()
+                            is_again = False
                         await self._publish(http, entry)
+                        if not is_again and self._chance.random() < AGAIN_SHARE:
+                            is_again = True
+                            self._began = self._times.began()
+                            break
                         entry = None
                         await asyncio.sleep(PAUSE_S)
             if entry is not None:
