@@ -47,7 +47,6 @@ COMPILED = [
     "wsserver/web/http/headers.py",
     "wsserver/web/http/proxies.py",
     "wsserver/web/http/traffic.py",
-    "wsserver/web/sockets/admission.py",
     "wsserver/web/sockets/fast_handshake.py",
     "wsserver/wire/carrier.py",
     "wsserver/wire/closing_handshakes.py",
