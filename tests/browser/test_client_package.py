@@ -46,10 +46,17 @@ def package(tmp_path: Path) -> Path:
     return copy_package(tmp_path)
 
 
-@NEEDS_NPM
-def test_its_own_tests_pass(package: Path) -> None:
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package with what its tests need; no test may change it."""
+    package = copy_package(tmp_path_factory.mktemp("installed"))
     install(package, "ci")
-    run(package, "npm", "test")
+    return package
+
+
+@NEEDS_NPM
+def test_its_own_tests_pass(installed: Path) -> None:
+    run(installed, "npm", "test")
 
 
 @NEEDS_NPM
@@ -67,10 +74,9 @@ def test_the_types_are_those_of_the_code_and_say_what_an_application_may_write(
 
 @NEEDS_NPM
 def test_it_is_small_and_loads_the_modules_of_tabs_and_push_only_when_it_needs_them(
-    package: Path,
+    installed: Path,
 ) -> None:
-    install(package, "ci")
-    sizes = json.loads(run(package, "node", "tests/size.js"))
+    sizes = json.loads(run(installed, "node", "tests/size.js"))
     assert {name: sizes[name] for name in LARGEST if sizes[name] > LARGEST[name]} == {}
     assert sizes["later"] > 0
 
