@@ -62,6 +62,7 @@ COMPILED = [
     "wsserver/wire/parser.py",
     "wsserver/wire/pings.py",
     "wsserver/wire/poller.py",
+    "wsserver/wire/recipients.py",
     "wsserver/wire/transport.py",
     "wsserver/wire/transport_table.py",
 ]

@@ -81,6 +81,12 @@ class HubAgainstAModel(RuleBasedStateMachine):
         assert connection.claims is claims
 
     @invariant()
+    def everyone_is_all_that_are_live(self) -> None:
+        everyone = self.hub.everyone
+        assert list(everyone) == [each.websocket for each in self.live]
+        assert self.hub.everyone is everyone
+
+    @invariant()
     def the_indexes_say_what_the_list_says(self) -> None:
         hub = self.hub
         assert len(hub) == len(self.live)

@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import sys
+from array import array
 from collections.abc import Iterator
 
 import pytest
@@ -136,3 +137,11 @@ def test_a_kernel_that_does_not_tell_of_short_sends(monkeypatch: pytest.MonkeyPa
     with pytest.raises(OSError, match="differently"):
         open_ring()
     assert open_descriptors() == before
+
+
+def test_descriptors_in_an_array_are_filled_in_once(ring: Ring, pairs: list[Pair]) -> None:
+    fds = array("i", [near.fileno() for near, _ in pairs[:3]])
+    others = [near.fileno() for near, _ in pairs[1:4]]
+    for part in (fds, fds, others, fds, array("i", others), fds):
+        assert ring.send_all(part, b"x") == []
+    assert [read_all(far) for _, far in pairs[:4]] == [b"x" * 4, b"x" * 6, b"x" * 6, b"x" * 2]

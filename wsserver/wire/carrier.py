@@ -100,6 +100,7 @@ class Carrier:
             self.counters.writes += 1
             self.counters.bytes_out += written
         transport.outbox = Outbox(self._clock.monotonic())
+        self.counters.changes += 1
         transport.outbox.append(frame, written)
         self.blocked.add(transport)
         self.update_interest(transport)
@@ -170,6 +171,7 @@ class Carrier:
         out = transport.outbox
         if out is None:
             out = transport.outbox = Outbox(self._clock.monotonic())
+            self.counters.changes += 1
             if transport.collected is not None:
                 out.append(transport.collected.join())
                 transport.collected = None
@@ -260,6 +262,7 @@ class Carrier:
         fd = transport.fd
         transport.state = CLOSED
         transport.outbox = _EMPTY
+        self.counters.changes += 1
         transport.collected = None
         transport.parser = None
         transport.backlog = None

@@ -15,6 +15,7 @@ from wsserver.wire.events import build_event
 from wsserver.wire.frames import build_frame
 from wsserver.wire.outbox import Link
 from wsserver.wire.readiness import Loop
+from wsserver.wire.recipients import Recipients
 from wsserver.wire.transport import Transport
 from wsserver.wire.writers import BROKEN, FEW, Writer
 
@@ -129,6 +130,12 @@ class Fanout:
         if not (self._waiting or self._flushing):
             now = self._clock.monotonic()
             if now >= self._quiet_from:
+                if isinstance(transports, Recipients) and len(transports) <= WRITES_PER_TURN:
+                    fds = transports.descriptors(self._counters.changes)
+                    if fds is not None:
+                        sent = self._write_to_free(transports.transports, fds, frame)
+                        self._written(now)
+                        return sent
                 sent = self._write(islice(each, WRITES_PER_TURN), frame)
                 self._written(now)
         # The rest of a large audience waits for the loop's next turn, as collected frames do: no
@@ -189,7 +196,7 @@ class Fanout:
         sent = 0
         if len(free) < len(everyone):
             sent = sum([each.send(frame) for each in everyone if each.outbox is not None])
-        return sent + self._write_to_free(free, frame)
+        return sent + self._write_to_free(free, [transport.fd for transport in free], frame)
 
     def _write_each(self, pairs: list[tuple[Transport, bytes]]) -> int:
         """Write each its own bytes now, after what is queued for it; return how many got them."""
@@ -212,9 +219,9 @@ class Fanout:
                 sent += self._on_short(transport, frame, written)
         return sent + len(free) - len(shortfalls)
 
-    def _write_to_free(self, transports: list[Transport], data: bytes) -> int:
+    def _write_to_free(self, transports: list[Transport], fds: Sequence[int], data: bytes) -> int:
         """Write to those with nothing queued; return how many got it, or will."""
-        shortfalls = self._writer.write_all([transport.fd for transport in transports], data)
+        shortfalls = self._writer.write_all(fds, data)
         whole = len(transports) - len(shortfalls)
         self._counters.writes += whole
         self._counters.bytes_out += whole * len(data)
@@ -307,4 +314,4 @@ class Fanout:
             else:
                 group.append(transport)
         for link, group in groups.items():
-            self._write_to_free(group, link.join())
+            self._write_to_free(group, [transport.fd for transport in group], link.join())

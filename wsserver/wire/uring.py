@@ -65,6 +65,8 @@ class Ring:
             raise _last_error()
         self._maps: list[mmap.mmap] = []
         self._views: list[memoryview] = []
+        self._filled: Sequence[int] | None = None
+        """The array whose descriptors the submissions have."""
         try:
             values = list(parameters)
             if values[5] & _FEATURES != _FEATURES:
@@ -80,38 +82,56 @@ class Ring:
         The descriptors must be distinct: a refused send does not hold up a later one.
         """
         address = _address_of(data)
-        count = len(fds)
-        return self._send(fds, array("Q", (address,)) * count, array("I", (len(data),)) * count)
+        results: Results = []
+        for begin in range(0, len(fds), self._entries):
+            count = self._fill(fds, begin)
+            self._addresses[:count] = array("Q", (address,)) * count
+            self._sizes[:count] = array("I", (len(data),)) * count
+            results += self._submit(count, begin)
+        return results
 
     def send_each(self, fds: Sequence[int], frames: Sequence[bytes]) -> Results:
         """The same with other bytes for each socket."""
         joined = b"".join(frames)
         sizes = array("I", map(len, frames))
         addresses = array("Q", accumulate(sizes, initial=_address_of(joined)))
-        return self._send(fds, addresses[: len(fds)], sizes)
-
-    def _send(self, fds: Sequence[int], addresses: array[int], sizes: array[int]) -> Results:
         results: Results = []
-        done = 0
-        while done < len(fds):
-            tail = self._ring[self._sq_tail]
-            first = tail & (self._entries - 1)
-            last = min(first + len(fds) - done, self._entries)
-            count = last - first
-            upto = done + count
-            self._fds[first:last] = array("i", fds[done:upto])
-            self._addresses[first:last] = addresses[done:upto]
-            self._sizes[first:last] = sizes[done:upto]
-            self._ring[self._sq_tail] = (tail + count) & _U32
-            self._enter(_ENTER, self._fd, count, 0, 0, None, 0)
-            head = self._ring[self._sq_head]
-            submitted = (head - tail) & _U32
-            if submitted < count:  # the kernel is short of memory: withdrawn, for a later try
-                self._ring[self._sq_tail] = head
-                results += [(done + index, -errno.EAGAIN) for index in range(submitted, count)]
-            if self._ring[self._cq_head] != self._ring[self._cq_tail]:
-                results += [(done + slot - first, result) for slot, result in self._reported()]
-            done = upto
+        for begin in range(0, len(fds), self._entries):
+            count = self._fill(fds, begin)
+            self._addresses[:count] = addresses[begin : begin + count]
+            self._sizes[:count] = sizes[begin : begin + count]
+            results += self._submit(count, begin)
+        return results
+
+    def _fill(self, fds: Sequence[int], begin: int) -> int:
+        """Write descriptors from there on into the submissions; return how many they are.
+
+        Those of an array that is there already are left: nobody changes an array.
+        """
+        count = min(len(fds) - begin, self._entries)
+        is_whole = count == len(fds) and isinstance(fds, array)
+        if fds is not self._filled or not is_whole:
+            self._fds[:count] = array("i", fds[begin : begin + count])
+            self._filled = fds if is_whole else None
+        return count
+
+    def _submit(self, count: int, begin: int) -> Results:
+        """Send the first submissions; ``begin``: index of the first one."""
+        tail = self._ring[self._sq_tail]
+        first = tail & (self._entries - 1)
+        before_end = min(count, self._entries - first)
+        self._order[first : first + before_end] = self._slots[:before_end]
+        self._order[: count - before_end] = self._slots[before_end:count]
+        self._ring[self._sq_tail] = (tail + count) & _U32
+        self._enter(_ENTER, self._fd, count, 0, 0, None, 0)
+        head = self._ring[self._sq_head]
+        submitted = (head - tail) & _U32
+        results: Results = []
+        if submitted < count:  # the kernel is short of memory: withdrawn, for a later try
+            self._ring[self._sq_tail] = head
+            results += [(begin + index, -errno.EAGAIN) for index in range(submitted, count)]
+        if self._ring[self._cq_head] != self._ring[self._cq_tail]:
+            results += [(begin + slot, result) for slot, result in self._reported()]
         return results
 
     def close(self) -> None:
@@ -139,8 +159,8 @@ class Ring:
         self._cq_head, self._cq_tail = cq[0] // 4, cq[1] // 4
         self._ring = self._view(memoryview(rings).cast("I"))
         self._reports = self._view(memoryview(rings)[completions_at:completions_end].cast("i"))
-        order = order_at // 4
-        self._ring[order : order + entries] = array("I", range(entries))
+        self._order = self._view(memoryview(rings)[order_at : order_at + 4 * entries].cast("I"))
+        self._slots = memoryview(array("I", range(entries)))
         for slot in range(entries):
             _SUBMISSION.pack_into(
                 *(submissions, slot * _SUBMISSION.size),

@@ -29,7 +29,10 @@ class Writer(Protocol):
     """Description for the log."""
 
     def write_all(self, fds: Sequence[int], data: bytes) -> Shortfalls:
-        """Write to each without blocking; the descriptors must be distinct."""
+        """Write to each without blocking; the descriptors must be distinct.
+
+        An array of them must not change later: it may be recognized by its identity.
+        """
 
     def write_each(self, fds: Sequence[int], frames: Sequence[bytes]) -> Shortfalls:
         """The same with other bytes for each."""

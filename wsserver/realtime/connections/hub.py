@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 from wsserver.clock import Clock
@@ -12,9 +13,11 @@ from wsserver.identity.claims import Claims, as_signed
 from wsserver.protocol.targets import Target, TargetType, organization, session, user
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.connection_log import ConnectionLog
+from wsserver.wire.recipients import Recipients
 
 KNOWN_SESSIONS_LIMIT = 100_000
 
+_websocket = attrgetter("websocket")
 _Entry = ConnectionInfo | dict[str, ConnectionInfo]
 
 
@@ -116,6 +119,7 @@ class Hub:
         self._resolve = resolve
         self.connection_log = ConnectionLog(Clock()) if connection_log is None else connection_log
         self.connections: dict[str, ConnectionInfo] = {}
+        self._everyone: Recipients | None = None
         self.user_connections = ConnectionIndex()
         self.session_connections = ConnectionIndex()
         self.organization_connections = ConnectionIndex()
@@ -136,6 +140,7 @@ class Hub:
     def add(self, connection: ConnectionInfo) -> bool:
         """Register a connection; True if it is its user's first."""
         self.connections[connection.connection_id] = connection
+        self._everyone = None
         connection.since_tick = self.connection_log.tick
         connection.claims = self._resolve(connection.claims)
         organization_id = connection.claims.organization_id
@@ -153,6 +158,7 @@ class Hub:
         """
         if self.connections.pop(connection.connection_id, None) is None:
             return False
+        self._everyone = None
         self.connection_log.ended(connection, code, reason)
         organization_id = connection.claims.organization_id
         if organization_id is not None:
@@ -206,6 +212,13 @@ class Hub:
         return not self.is_user_in_session(connection.user_id, session_id)
 
     # Looking up
+
+    @property
+    def everyone(self) -> Recipients:
+        """The transports of all connections; the same object until a connection comes or goes."""
+        if self._everyone is None:
+            self._everyone = Recipients(map(_websocket, self.connections.values()))
+        return self._everyone
 
     def of_user(self, user_id: str) -> list[ConnectionInfo]:
         """The user's connections, oldest first."""

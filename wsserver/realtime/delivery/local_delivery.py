@@ -29,6 +29,7 @@ from wsserver.realtime.streams.cursors import advancer
 from wsserver.wire.fanout import Advance
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
+from wsserver.wire.recipients import Recipients
 from wsserver.wire.transport import Transport
 
 _websocket = attrgetter("websocket")
@@ -62,7 +63,7 @@ class ConnectionWriter:
         """Combine each connection's pushes into one write until the loop's next turn."""
         self._poller.cork()
 
-    def write(self, transports: list[Transport], text: bytes) -> PublishResult:
+    def write(self, transports: list[Transport] | Recipients, text: bytes) -> PublishResult:
         """Write one text to all transports, compressed or as an event where that was negotiated.
 
         When many connections end at the same time, the first ends are handled while the hub still
@@ -85,7 +86,7 @@ class ConnectionWriter:
         self._statistics.delivered(sent, failed, self._clock.monotonic() - started)
         return PublishResult(len(transports), sent, failed)
 
-    def _write_encoded(self, transports: list[Transport], text: bytes) -> int:
+    def _write_encoded(self, transports: list[Transport] | Recipients, text: bytes) -> int:
         """Write to each transport in the encoding that was negotiated with it."""
         encodings = self._poller.encode(text, transports, _advance_behind(text))
         if len(transports) > FEW:
@@ -148,7 +149,9 @@ class LocalDelivery:
         """Write a publication to this node's connections."""
         if publication.stream:
             return self._deliver_kept(publication)
-        return self._deliver_to(publication, self.select(publication))
+        if _is_for_everyone(publication):
+            return self._deliver_to(publication, self._hub.everyone)
+        return self._deliver_to(publication, _transports_of(self.select(publication)))
 
     def deliver_all(self, publications: Sequence[Publication]) -> list[Outcome]:
         """Write several, in their order, with one write to each connection of few."""
@@ -160,16 +163,15 @@ class LocalDelivery:
         selected = connections = list(self.select(publication))
         if publication.target.type is _USER:
             connections = self._kept.admitted(publication, selected)
-        result = self._deliver_to(publication, connections)
+        result = self._deliver_to(publication, _transports_of(connections))
         self._kept.delivered(publication, connections)
         self._answers.delivered(publication)
         others = len(selected) - len(connections)
         return result + PublishResult(others, others) if others else result
 
     def _deliver_to(
-        self, publication: Publication, connections: Iterable[ConnectionInfo]
+        self, publication: Publication, transports: list[Transport] | Recipients
     ) -> PublishResult:
-        transports = list(map(_websocket, connections))
         result = (
             self._writer.write(transports, publication.payload) if transports else NO_RECIPIENTS
         )
@@ -205,6 +207,20 @@ class LocalDelivery:
         if excluded:
             selected = [c for c in selected if c.claims.sub not in excluded]
         return selected
+
+
+def _is_for_everyone(publication: Publication) -> bool:
+    """Whether a publication's target are all connections, without a filter."""
+    return (
+        publication.target.type is _BROADCAST
+        and publication.organization_id is None
+        and publication.role is None
+        and not publication.exclude_users
+    )
+
+
+def _transports_of(connections: Iterable[ConnectionInfo]) -> list[Transport]:
+    return list(map(_websocket, connections))
 
 
 def _organizations(organization_id: str, with_unaffiliated: bool) -> tuple[str | None, ...]:
