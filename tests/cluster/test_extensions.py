@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from scripts.backends.valkey import ValkeyProcess
 from tests.support.cluster_servers import ClusterServers, without_messages
 from tests.support.http_response import Response
@@ -103,6 +105,29 @@ def test_a_call_between_two_nodes(two: Two) -> None:
     assert back.call("call_end", call_id=call_id)["type"] == "ack"
     assert alice.await_push("call_state")["state"] == "ended"
     for client in (alice, phone, back):
+        client.close()
+
+
+@pytest.mark.slow
+def test_a_party_is_back_before_its_node_counts_as_lost(two: Two) -> None:
+    first, second = two
+    first.put("/sessions/s1/members", {"user_ids": ["alice", "bob"]}).ok  # noqa: B018
+    alice, bob = open_client(first, bearer=token("alice")), open_client(second, bearer=token("bob"))
+    for client in (alice, bob):
+        client.join("s1")
+    call_id = alice.call("call", session_id="s1", media=["audio"])["call_id"]
+    bob.await_push("call_incoming")
+    assert bob.call("call_answer", call_id=call_id)["type"] == "ack"
+    assert bob.await_push("call_state")["caller"]["connected"]
+    first.kill()
+    back = open_client(second, bearer=token("alice"))
+    established = back.push("connection_established")
+    back.join("s1")
+    assert not bob.await_push("call_state")["caller"]["connected"]
+    again = bob.await_push("call_state")
+    assert (again["state"], again["caller"]["connected"]) == ("answered", True)
+    assert again["caller"]["connection_id"] == established["connection_id"]
+    for client in (back, bob):
         client.close()
 
 

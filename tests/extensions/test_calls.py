@@ -322,6 +322,34 @@ async def test_a_party_that_resumes_stays_in_the_call(server: Server) -> None:
 
 
 @pytest.mark.gen_test
+async def test_a_party_that_is_back_before_its_loss_is_noticed_stays_in(server: Server) -> None:
+    alice, bob = await join(server, "alice"), await join(server, "bob")
+    call_id = await ring(alice, bob)
+    await answer(bob, call_id)
+    await state(alice, "answered")
+    back = await join(server, "bob")
+    await bob.close()
+    assert not (await state(alice, "answered"))["callee"]["connected"]
+    callee = (await state(alice, "answered"))["callee"]
+    assert (callee["connected"], callee["connection_id"]) == (True, id_of(back))
+    signalled = await ask(back, "call_signal", call_id=call_id, description=OFFER)
+    assert signalled["type"] == "ack"
+
+
+@pytest.mark.gen_test
+async def test_an_older_device_does_not_take_the_place_of_a_lost_one(server: Server) -> None:
+    alice, tablet = await join(server, "alice"), await join(server, "bob")
+    phone = await join(server, "bob")
+    call_id = await ring(alice, tablet, phone)
+    await answer(phone, call_id)
+    await state(alice, "answered")
+    await phone.close()
+    assert not (await state(alice, "answered"))["callee"]["connected"]
+    await ask(tablet, "call_end", call_id=call_id)
+    await state(alice, "ended")  # and nothing before it
+
+
+@pytest.mark.gen_test
 async def test_a_party_that_stays_away_ends_the_call(start_server: StartServer) -> None:
     server = await start_server(call_resume_s=0.2)
     alice, bob = await join(server, "alice"), await join(server, "bob")

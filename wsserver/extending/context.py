@@ -26,6 +26,7 @@ from wsserver.protocol.targets import session
 from wsserver.realtime.access.actor import Actor, AuditRecorder
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Scope, Tenancy
+from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.observability.events import EventBus
@@ -192,6 +193,10 @@ class Chat:
     async def users_of(self, session_id: str) -> set[str]:
         """The members of a session, and the users who are in it now on any node."""
         return {*self._sessions.members_of(session_id), *await self._sessions.present(session_id)}
+
+    def connections_here(self, user_id: str, session_id: str) -> list[ConnectionInfo]:
+        """The connections of a user on this node that have joined a session."""
+        return self._sessions.connections_here(user_id, session_id)
 
     async def history(self, session_id: str, limit: int) -> list[Any]:
         """The newest messages of a session, decoded, in ascending order.

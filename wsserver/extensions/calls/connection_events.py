@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from wsserver.cluster.control import Control
 from wsserver.errors import WsServerError
-from wsserver.extensions.calls.devices import Devices
+from wsserver.extending.context import Chat
+from wsserver.extensions.calls.devices import DeviceAway, Devices
+from wsserver.extensions.calls.model import Limits
 from wsserver.extensions.calls.service import Calls
 from wsserver.realtime.observability.events import (
     SESSION_JOINED,
@@ -28,15 +31,20 @@ class ConnectionEvents:
     Connections that end at the same time, as those of a lost node, are looked up together.
     """
 
-    def __init__(self, calls: Calls, devices: Devices, tasks: Tasks) -> None:
+    def __init__(
+        self, calls: Calls, devices: Devices, limits: Limits, chat: Chat, tasks: Tasks
+    ) -> None:
         self._calls = calls
         self._devices = devices
+        self._limits = limits
+        self._chat = chat
         self._tasks = tasks
         self._ended: set[str] = set()
         self._is_looking = False
 
-    def listen(self, events: EventBus) -> None:
+    def listen(self, events: EventBus, control: Control) -> None:
         """Register the handlers."""
+        control.add_listener(DeviceAway, self._away)
         events.add_event_handler(USER_CONNECTED, self._connected)
         events.add_event_handler(SESSION_JOINED, self._joined)
         events.add_event_handler(SESSION_LEFT, self._left)
@@ -52,6 +60,19 @@ class ConnectionEvents:
         user_id = event["user_id"]
         calls = self._devices.awaiting(user_id, event["session_id"])
         return self._come_back(user_id, event["connection_id"], calls) if calls else None
+
+    def _away(self, notice: DeviceAway) -> None:
+        """A party may be back before it is known that it was lost, as with its node."""
+        since = notice.until - 2 * self._limits.resume_s
+        back = [
+            each.connection_id
+            for each in self._chat.connections_here(notice.user_id, notice.session_id)
+            if each.is_alive and each.connected_at >= since
+        ]
+        latest = max(back, default="")  # ids are in the order of time
+        if latest > notice.connection_id:
+            coming = self._come_back(notice.user_id, latest, [notice.call_id])
+            self._tasks.spawn(coming, name="come back to a call")
 
     async def _come_back(self, user_id: str, connection_id: str, calls: list[str]) -> None:
         for call_id in calls:

@@ -30,6 +30,8 @@ class DeviceAway(Notice, frozen=True):
     session_id: str
     user_id: str
     until: float
+    connection_id: str = ""
+    """The one that was lost."""
 
 
 class Devices:
@@ -105,7 +107,9 @@ class Devices:
         for party in call.parties:
             if party.lost_at is not None:
                 until = party.lost_at + self._limits.resume_s
-                yield DeviceAway(call.call_id, call.session_id, party.user_id, until)
+                yield DeviceAway(
+                    call.call_id, call.session_id, party.user_id, until, party.connection_id
+                )
 
     def ringing_for(self, user_id: str) -> list[str]:
         """The calls that may ring for a user."""

@@ -71,7 +71,8 @@ def build(context: ExtensionContext[NoOptions]) -> Part:
     calls = Calls(context, store, devices, limits)
     ice = IceServers(settings.turn_url, settings.turn_secret, settings.turn_ttl_s)
     commands = CallCommands(calls, devices, ice, context.access, context.pushes.post, clock)
-    ConnectionEvents(calls, devices, context.tasks).listen(context.events)
+    events = ConnectionEvents(calls, devices, limits, context.chat, context.tasks)
+    events.listen(context.events, context.control)
 
     def learn() -> None:
         context.tasks.spawn(calls.learn_again(), name="open calls")

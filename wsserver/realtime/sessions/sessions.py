@@ -87,6 +87,10 @@ class Sessions:
         users = self._hub.presence(session_id) if reading is None else await reading
         return {each["user_id"] for each in users}
 
+    def connections_here(self, user_id: str, session_id: str) -> list[ConnectionInfo]:
+        """The connections of a user on this node that have joined a session."""
+        return [each for each in self._hub.of_user(user_id) if session_id in (each.sessions or ())]
+
     async def _read_users(self, session_id: str) -> SessionUsers:
         users = self._connections.session_users(session_id)
         return users if isinstance(users, list) else await users
