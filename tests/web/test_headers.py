@@ -80,6 +80,12 @@ UNCOMMON = {
     "two Hosts": post(LENGTH, host=b"Host: 127.0.0.1\r\nHost: 127.0.0.1\r\n"),
     "two different Hosts": post(LENGTH, host=b"Host: 127.0.0.1\r\nhost: evil.example\r\n"),
     "repeated header": post(b"X: y\r\nX: y\r\n" + LENGTH),
+    "repeated type in another case": post(b"content-type: application/json\r\n" + LENGTH),
+    "two different types": post(b"Content-Type: text/plain\r\n" + LENGTH),
+    "two different types, one twice": post(b"Content-Type: text/plain\r\n" + JSON + LENGTH),
+    "folded type, and once more": post(b" ; charset=utf-8\r\n" + JSON + LENGTH),
+    "type and a repeated header": post(JSON + b"X: y\r\nX: y\r\n" + LENGTH),
+    "folded header that looks like the type": post(b"X: y\r\n " + JSON + LENGTH),
     "repeated in another case": post(b"X: y\r\nx: z\r\n" + LENGTH),
     "two lengths": post(LENGTH + LENGTH),
     "two different lengths": post(LENGTH + b"Content-Length: 3\r\n"),
@@ -107,6 +113,8 @@ UNCOMMON = {
 """Heads that Tornado has to decide about. Several are known from request smuggling."""
 COMMON = {
     "usual": post(LENGTH),
+    "the same type twice": post(JSON + LENGTH),
+    "the same type three times": post(b"X: y\r\n" + JSON + JSON + LENGTH),
     "with a query": post(LENGTH, b"POST %s?a=b HTTP/1.1\r\n"),
     "values beyond ASCII": post(b"X: \xe9\r\n" + LENGTH),
     "spaces around a value": post(b"X:\t y \t\r\n" + LENGTH),
@@ -159,7 +167,7 @@ PIECES = st.sampled_from(
         *(b"\r\n", b"\r", b"\n", b" ", b"\t", b":", b"\0", b"\x0b", b"\x7f", b"\xff", b"\r\n "),
         *(b"Content-Length: 0\r\n", CHUNKED, b"Host: b\r\n", b"X: y\r\n", b"X : y\r\n", b"?"),
         *(b"Upgrade: h2c\r\nConnection: upgrade\r\n", b"HTTP/1.0", b"\r\n\r\n", b"http://a"),
-        *(b"*", b"#", b"%00"),
+        *(b"*", b"#", b"%00", JSON, b"\r\n" + JSON),
     )
 ) | st.binary(min_size=1, max_size=2)
 

@@ -19,6 +19,7 @@ _END = b"\r\n\r\n"
 _TARGET = re.compile(rb"(/[!-~]*?)(?:\?([!-~]*))?")
 _NAME = re.compile(rb"[A-Za-z0-9-]+")
 _ALLOWED = bytes((9, 10, 13, *range(32, 127), *range(128, 256)))
+_JSON_LINE = b"\nContent-Type: application/json\r"
 _UNCOMMON = frozenset({"", "transfer-encoding", "expect", "trailer"})
 
 
@@ -36,7 +37,7 @@ class Headers(Protocol):
 
 @dataclass(slots=True)
 class RequestHead:
-    """Request line and headers (``Headers``), none of which is repeated."""
+    """Request line and headers (``Headers``), each once."""
 
     method: str
     path: str
@@ -65,7 +66,8 @@ def parse_head(received: bytes | bytearray) -> RequestHead | None:
     None for an incomplete head, and for anything uncommon: another version than HTTP/1.1, repeated
     headers, folded lines, bare CR or LF, control characters, a body of unknown length. Tornado
     decides about these. llhttp, the parser in httptools, accepts some of them: so the request line
-    is compared byte by byte, and there has to be exactly one line for each header.
+    is compared byte by byte, and there has to be exactly one line for each header. Only the line
+    that says that the body is JSON may be there again, as clients add it to one that they have.
     """
     size = received.find(_END, 0, HEAD_LIMIT_BYTES) + len(_END)
     if size < len(_END):
@@ -81,12 +83,14 @@ def parse_head(received: bytes | bytearray) -> RequestHead | None:
     except httptools.HttpParserError:
         return None
     target = b"".join(targets)
+    lines = head.count(b"\r\n")
+    repeated = lines - len(raw) - 2  # besides the request line and the empty line
     match = _TARGET.fullmatch(target)
     if (
         match is None
         or not head.startswith(b"%b %b HTTP/1.1\r\n" % (parser.get_method(), target))
-        # The request line, the headers, and the empty line, with no other line break.
-        or not head.count(b"\r\n") == head.count(b"\r") == head.count(b"\n") == len(raw) + 2
+        or not lines == head.count(b"\r") == head.count(b"\n")
+        or (repeated and head.count(_JSON_LINE) != repeated + 1)
         or head.translate(None, _ALLOWED)
     ):
         return None
