@@ -20,7 +20,10 @@ class NodeFailed(Exception):
 
 
 class Node:
-    """``wsserver serve --dev`` in a folder of its own; its log is ``node.log`` there."""
+    """``wsserver serve --dev`` in a folder of its own; its log is ``node.log`` there.
+
+    Uploaded files are in a folder beside it, which all nodes share as several machines have to.
+    """
 
     def __init__(
         self, name: str, folder: Path, settings: Mapping[str, str], say: Callable[[str], None]
@@ -32,6 +35,9 @@ class Node:
         self._port = 0
         self._say = say
         folder.mkdir(parents=True, exist_ok=True)
+        files = folder.parent / "files"
+        files.mkdir(mode=0o700, exist_ok=True)
+        (folder / "files").symlink_to(files)
         self._environment = {
             **environment(),
             **settings,

@@ -20,7 +20,9 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.support.rst_blocks import ROOT
+from tests.support.running_server import API
 from tests.support.server_process import shell
+from tests.support.tus import PART, metadata
 from tests.support.waiting import PATIENCE_S, poll
 from tests.support.worker_servers import await_end, children_of
 
@@ -131,6 +133,28 @@ def test_the_printed_commands_of_wsctl_work(local: LocalCluster) -> None:
     words = re.findall(r"^ +\.venv/bin/wsctl (.+)$", local.text, re.MULTILINE)
     assert words == ["nodes", "top", "console", "broadcast '你好'"]
     assert "matched" in local.wsctl(words[3])
+
+
+def test_a_file_uploaded_to_one_node_can_be_read_from_the_other(local: LocalCluster) -> None:
+    token_file = local.wait_for(r'WSCTL_TOKEN="\$\(cat (\S+)\)"')[1]
+    headers = {
+        "Authorization": f"Bearer {Path(token_file).read_text().strip()}",
+        "Tus-Resumable": "1.0.0",
+        "Upload-Length": "5",
+        "Upload-Metadata": metadata(filename="a.txt"),
+        "Content-Type": PART,
+    }
+    answers: list[tuple[int, str, bytes]] = []
+    for node, method, body in (("n1", "POST", b"hello"), ("n2", "GET", None)):
+        port = int(local.wait_for(rf"{node}  pid \d+  http://127\.0\.0\.1:(\d+)")[1])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        path = answers[0][1] if answers else f"{API}/files"
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        answers.append((answer.status, answer.headers.get("Location", ""), answer.read()))
+        connection.close()
+    assert answers[0][0] == 201, answers
+    assert answers[1] == (200, "", b"hello")
 
 
 def test_a_killed_node_is_replaced_and_meanwhile_the_other_one_answers(
