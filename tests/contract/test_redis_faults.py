@@ -21,7 +21,7 @@ from wsserver.cluster.broker import Publication, PublishResult
 from wsserver.cluster.control import Request
 from wsserver.cluster.directory import Change, LostConnection
 from wsserver.cluster.errors import NodeNameTaken
-from wsserver.cluster.redis import outgoing
+from wsserver.cluster.redis import control, outgoing
 from wsserver.cluster.redis.directory_scripts import CHANGE
 from wsserver.cluster.redis.link import TIMEOUT_S, UNREACHABLE, RedisLink, RedisUnusable
 from wsserver.promise import Promise
@@ -839,3 +839,40 @@ async def test_a_server_with_some_of_the_scripts_makes_no_change_twice(
         counted = one.join("c0", "u0", "s2")
         change, count = await asyncio.gather(first, counted)
         assert (change.became, count) == ("online", 1)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_node_whose_entry_cannot_be_read_hides_no_other(
+    valkey: ValkeyProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with two_nodes(valkey) as (one, _):
+        registry = upkeep(one)._registry
+        valkey.run("HSET", registry._keys[0], "n3", "?")
+        await registry.refresh()
+        assert [each.name for each in registry.known] == ["n1", "n2"]
+        assert "n3" in caplog.text
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_request_that_cannot_be_read_is_answered_at_once(
+    valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_nodes(valkey) as (one, _):
+        monkeypatch.setattr(control, "_encoded", lambda _: b"\xc1")
+        answers = await one.control.ask("n2", Name(), 60)
+        assert (answers.by_node, answers.unreachable) == ({}, ("n2",))
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_control_that_has_stopped_begins_no_more_work(valkey: ValkeyProcess) -> None:
+    async with two_nodes(valkey) as (one, two):
+        asked: list[Count] = []
+
+        def count(request: Count) -> int:
+            asked.append(request)
+            return 1
+
+        two.control.add_handler(Count, count)
+        await two.control.stop()
+        answers = await one.control.ask("n2", Count(), 0.3)
+        assert (answers.unreachable, asked) == (("n2",), [])

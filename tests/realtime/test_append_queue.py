@@ -375,3 +375,22 @@ async def test_publishers_do_not_wait_for_a_queue_that_is_cancelled(line: Line) 
             await each
     assert len(line.queue) == 0
     assert not line.queue.has("session:s1")
+
+
+@pytest.mark.gen_test
+async def test_what_is_being_stored_while_others_are_announced_ends_with_the_queue(
+    line: Line,
+) -> None:
+    line.takes_s = 1.0  # so each announcement lets others run
+    gate = line.store.hold("append")
+    line.queue.append(drafts(50))
+    await gate.reached()
+    later = line.queue.append(drafts(1))
+    line.store.release("append")
+    gate = line.store.hold("append")
+    await gate.reached()
+    await line.tasks.cancel()
+    with pytest.raises(StorageUnavailable, match="stopped"):
+        await later
+    await settle()
+    assert asyncio.all_tasks() == {asyncio.current_task()}

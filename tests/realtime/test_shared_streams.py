@@ -36,7 +36,7 @@ from wsserver.protocol.types import Position
 from wsserver.realtime.streams import sequencer, stream_follower
 from wsserver.realtime.streams.drafts import Draft
 from wsserver.realtime.streams.retention_policy import Retention
-from wsserver.realtime.streams.shared_streams import SharedStreams
+from wsserver.realtime.streams.shared_streams import HeadReader, SharedStreams
 from wsserver.tasks import Tasks
 
 INBOX = "user:u1"
@@ -397,3 +397,18 @@ async def test_many_readers_share_a_query_that_begins_after_they_asked(
     assert (await first).name == INBOX
     assert [(await each).head for each in others] == [1] * 20
     assert len([call for call in store.calls if call[0] == "heads"]) == 2
+
+
+@pytest.mark.gen_test
+async def test_nobody_waits_for_heads_that_are_not_read_any_more(io_loop: IOLoop) -> None:
+    store, tasks = FakeStore(), Tasks()
+    gate = store.hold("heads")
+    reader = HeadReader(store, tasks)
+    first = asyncio.ensure_future(reader.read([INBOX]))
+    await gate.reached()
+    second = asyncio.ensure_future(reader.read([INBOX]))
+    await settle()
+    await tasks.cancel()
+    await asyncio.wait([first, second])
+    assert first.cancelled()
+    assert second.cancelled()

@@ -77,6 +77,7 @@ class RedisControl:
         self._listeners: dict[str, list[Callable[[Any], None]]] = {}
         self._notices: dict[str, type[Notice]] = {}
         self._open: dict[int, _Open] = {}
+        self._is_stopped = False
         bus.on("request", self._requested)
         bus.on("answer", self._answered)
         bus.on("notice", self._noticed)
@@ -101,7 +102,8 @@ class RedisControl:
         await self._bus.start()
 
     async def stop(self) -> None:
-        """End running handlers; open requests end as unreachable."""
+        """End running handlers and answer no more; open requests end as unreachable."""
+        self._is_stopped = True
         await self._tasks.cancel()
         for request in self._open.values():
             if not request.done.done():
@@ -191,12 +193,16 @@ class RedisControl:
         return await answer if inspect.isawaitable(answer) else answer
 
     def _requested(self, datagram: Datagram) -> None:
+        if self._is_stopped:
+            return
         self._tasks.spawn(self._answer(datagram), name="cluster request")
 
     async def _answer(self, datagram: Datagram) -> None:
-        call = msgspec.msgpack.decode(datagram.body, type=_Call)
         answer = _Answer(False, msgspec.Raw(b"\xc0"))  # MessagePack's nil
+        name = "?"
         try:
+            call = msgspec.msgpack.decode(datagram.body, type=_Call)
+            name = call.name
             if call.name in self._handlers:
                 kind = self._handlers[call.name][0]
                 value = await self._run(call.name, msgspec.msgpack.decode(call.fields, type=kind))
@@ -204,15 +210,13 @@ class RedisControl:
         except WsServerError as error:  # as when the database is away
             log.warning(
                 "request of another node failed name=%s node=%s code=%s error=%s",
-                call.name,
+                name,
                 datagram.node,
                 error.code,
                 error,
             )
         except Exception:  # reported to the asking node as a failure of this one
-            log.exception(
-                "request of another node failed name=%s node=%s", call.name, datagram.node
-            )
+            log.exception("request of another node failed name=%s node=%s", name, datagram.node)
         channel = self._bus.channel_of(datagram.node)
         self._bus.send(channel, "answer", msgspec.msgpack.encode(answer), datagram.id)
 

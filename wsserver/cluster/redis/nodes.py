@@ -235,7 +235,13 @@ class NodeRegistry:
         ends = {leases[i]: float(leases[i + 1]) for i in range(0, len(leases), 2)}
         nodes = []
         for name, data in sorted(zip(flat[::2], flat[1::2], strict=True)):
-            info = msgspec.json.decode(data[INSTANCE_CHARS:], type=NodeInfo)
+            try:
+                info = msgspec.json.decode(data[INSTANCE_CHARS:], type=NodeInfo)
+            except msgspec.DecodeError as error:  # it enters itself again; others are listed
+                log.warning(
+                    "what a node says of itself is unreadable node=%r error=%s", name, error
+                )
+                continue
             lost_s = max(0.0, (now - ends.get(name, 0.0)) / 1000)
             nodes.append(KnownNode(name.decode(), info, lost_s == 0.0, lost_s))
         listed = {node.name for node in nodes}

@@ -125,10 +125,11 @@ class AppendQueue:
         """Store group after group; while one is being stored, announce the one before it."""
         groups: list[_Group] = []
         stored: _Stored | None = None
+        storing: asyncio.Task[_Stored | None] | None = None
         try:
             while self._waiting or stored is not None:
                 groups = self._take()
-                storing = asyncio.ensure_future(self._store_groups(groups)) if groups else None
+                storing = asyncio.create_task(self._store_groups(groups)) if groups else None
                 if stored is not None:
                     await self._announce_groups(*stored)
                     stored = None
@@ -136,6 +137,8 @@ class AppendQueue:
                     stored = await storing
         except asyncio.CancelledError:  # the promises have to end, or publishers wait forever
             self._is_finished = True
+            if storing is not None:
+                storing.cancel()
             self._abandon([*(stored[0] if stored is not None else ()), *groups])
             raise
         finally:

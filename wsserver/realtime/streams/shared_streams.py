@@ -65,6 +65,8 @@ class HeadReader:
                     future.exception()  # also if all of them are gone
                 except asyncio.CancelledError:
                     future.cancel()
+                    if self._next is not None:  # they would wait for ever
+                        self._next[1].cancel()
                     raise
                 else:
                     future.set_result(ends)
