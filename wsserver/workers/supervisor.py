@@ -249,7 +249,7 @@ class Supervisor:
     def _reload(self) -> None:
         """Begin a rolling restart with the settings as they are now."""
         if not self._fleet.has_accepted:
-            log.warning("not reloaded: not all workers accept connections yet; send SIGHUP later")
+            log.warning("reload refused, not all workers accept connections yet")
             return
         try:
             settings = self._read_settings()
