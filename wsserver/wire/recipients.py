@@ -35,7 +35,7 @@ class Recipients:
         """
         if changes != self._changes:
             self._changes = changes
-            is_free = all(transport.outbox is None for transport in self.transports)
-            fds = [transport.fd for transport in self.transports] if is_free else None
-            self._descriptors = None if fds is None else array("i", fds)
+            self._descriptors = None
+            if all(transport.outbox is None for transport in self.transports):
+                self._descriptors = array("i", [transport.fd for transport in self.transports])
         return self._descriptors

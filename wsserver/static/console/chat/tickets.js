@@ -1,17 +1,16 @@
 /** Tickets for the connections of one user, which the console's sign-in gives. */
 
-import { get, post, request } from "../parts/api.js";
-
-const SESSION = "/console/session";
+import { beginSession, readSession } from "../parts/account.js";
+import { post } from "../parts/api.js";
 
 /** Who is signed in at the console in this browser; null: nobody. */
 export async function signedInUser() {
-  return (await get(SESSION)).user_id ?? null;
+  return (await readSession()).user_id;
 }
 
 /** Sign the user of a ticket in at the console, which uses it up; returns the user's id. */
 export async function signIn(ticket) {
-  return (await request("POST", SESSION, { body: { ticket }, isSignIn: true })).user_id;
+  return (await beginSession({ ticket })).user_id;
 }
 
 /**

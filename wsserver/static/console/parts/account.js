@@ -5,6 +5,13 @@ import { get, request } from "./api.js";
 const SESSION = "/console/session";
 const UNCONFINED = ["admin", "service"];
 
+/** Who is signed in at the console in this browser, until when, and what the console has. */
+export const readSession = () => request("GET", SESSION, { isSignIn: true });
+
+/** Sign in with `{ token }` or `{ ticket }`; rejects where it is refused. */
+export const beginSession = (credential) =>
+  request("POST", SESSION, { body: credential, isSignIn: true });
+
 export class Account {
   /** The answer of `/whoami`; null before `load`. */
   identity = null;
@@ -15,7 +22,7 @@ export class Account {
 
   /** Read who is signed in; returns false where nobody is. */
   async load() {
-    const session = await request("GET", SESSION, { isSignIn: true });
+    const session = await readSession();
     this.extensions = session.extensions ?? [];
     this.pages = session.pages ?? [];
     if (session.user_id === null) return false;
@@ -25,7 +32,7 @@ export class Account {
 
   /** Sign in with `{ token }` or `{ ticket }`; rejects where it is refused. */
   async signIn(credential) {
-    await request("POST", SESSION, { body: credential, isSignIn: true });
+    await beginSession(credential);
     await this.load();
   }
 
