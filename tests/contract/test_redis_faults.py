@@ -45,8 +45,8 @@ def valkey(tmp_path: Path) -> Iterator[ValkeyProcess]:
 
 
 @asynccontextmanager
-async def two_nodes(server: ValkeyProcess) -> AsyncIterator[list[ClusterNode]]:
-    async with RedisCluster(server.url).nodes(2) as nodes:
+async def two_nodes(url: str) -> AsyncIterator[list[ClusterNode]]:
+    async with RedisCluster(url).nodes(2) as nodes:
         for node in nodes:
             node.receiver.result = PublishResult(1, 1, 0)
         yield nodes
@@ -59,7 +59,7 @@ async def publish(node: ClusterNode, id_: str) -> int:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_server_that_is_killed_and_started_again(valkey: ValkeyProcess) -> None:
-    async with two_nodes(valkey) as (one, two):
+    async with two_nodes(valkey.url) as (one, two):
         await one.open("c1", "u1")
         await two.open("c2", "u1")
         assert await publish(one, "m1") == 2
@@ -91,7 +91,7 @@ async def test_a_server_that_is_killed_and_started_again(valkey: ValkeyProcess) 
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_server_that_is_emptied(valkey: ValkeyProcess) -> None:
-    async with two_nodes(valkey) as (one, two):
+    async with two_nodes(valkey.url) as (one, two):
         for number in range(3):
             await one.open(f"c{number}", "u1", sessions=("s1",))
         valkey.run("FLUSHALL")
@@ -108,7 +108,7 @@ async def test_a_server_that_is_emptied(valkey: ValkeyProcess) -> None:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_subscriptions_that_are_killed_come_back(valkey: ValkeyProcess) -> None:
-    async with two_nodes(valkey) as (one, two):
+    async with two_nodes(valkey.url) as (one, two):
         two.broker.follow(session("s1"))
         await two.broker.followed(session("s1"))
         gaps: list[int] = []
@@ -126,7 +126,7 @@ async def test_subscriptions_that_are_killed_come_back(valkey: ValkeyProcess) ->
 async def test_a_result_that_comes_later_is_counted_and_a_missing_one_named(
     valkey: ValkeyProcess,
 ) -> None:
-    async with two_nodes(valkey) as (one, two):
+    async with two_nodes(valkey.url) as (one, two):
         held: list[Promise[PublishResult]] = []
 
         def hold(publication: Publication) -> Promise[PublishResult]:
@@ -152,7 +152,7 @@ async def test_a_result_that_comes_later_is_counted_and_a_missing_one_named(
 async def test_a_channel_that_is_followed_again_is_confirmed_by_the_last_subscription(
     valkey: ValkeyProcess,
 ) -> None:
-    async with two_nodes(valkey) as (one, _):
+    async with two_nodes(valkey.url) as (one, _):
         target = session("s7")
         valkey.pause()
         one.broker.follow(target)
@@ -172,7 +172,7 @@ async def test_a_slow_subscriber_that_is_cut_off_comes_back_and_learns_of_the_ga
     valkey: ValkeyProcess,
 ) -> None:
     valkey.run("CONFIG", "SET", "client-output-buffer-limit", "'pubsub 1mb 1mb 1'")
-    async with two_nodes(valkey) as (one, two):
+    async with two_nodes(valkey.url) as (one, two):
         assert await publish(one, "before") == 2
         gaps: list[int] = []
         two.broker.add_gap_listener(lambda: gaps.append(1))
@@ -195,7 +195,7 @@ async def test_what_exceeds_the_queue_is_dropped_and_answered(
     valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outgoing, "WAITING_LIMIT_BYTES", 1000)
-    async with two_nodes(valkey) as (one, two):
+    async with two_nodes(valkey.url) as (one, two):
         begun = [
             one.broker.begin(Publication(f"m{number}", "x", EVERYONE, b"x" * 100))
             for number in range(20)
@@ -229,7 +229,7 @@ def test_a_connection_that_uvloop_has_closed_is_an_outage(valkey: ValkeyProcess)
 async def test_after_a_standstill_of_the_process_what_is_still_to_be_read_is_not_lost(
     valkey: ValkeyProcess,
 ) -> None:
-    async with two_nodes(valkey) as (one, _):
+    async with two_nodes(valkey.url) as (one, _):
         sender = upkeep(one)._control._bus
         gaps: list[int] = []
         one.broker.add_gap_listener(lambda: gaps.append(1))
@@ -244,7 +244,7 @@ async def test_after_a_standstill_of_the_process_what_is_still_to_be_read_is_not
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_server_that_hangs_is_noticed_and_found_again(valkey: ValkeyProcess) -> None:
-    async with two_nodes(valkey) as (one, two):
+    async with two_nodes(valkey.url) as (one, two):
         valkey.pause()
         await eventually(lambda: one.broker.health()["ok"], False, within=8)
         assert await publish(one, "m1") == 1
@@ -370,7 +370,7 @@ async def test_a_node_that_is_killed_while_connections_end_leaves_none(
 async def test_a_living_node_s_connections_count_when_they_are_confirmed(
     valkey: ValkeyProcess,
 ) -> None:
-    async with two_nodes(valkey) as (one, two):
+    async with two_nodes(valkey.url) as (one, two):
         await one.open("c1", "u1")
         assert await two.reserve("u1", 1) is None
         # An entry that its node does not have, e.g. from a lost command, refuses nobody.
@@ -540,10 +540,8 @@ async def sentinel_of_two(
 async def test_a_failover_by_sentinel(tmp_path: Path) -> None:
     async with (
         sentinel_of_two(tmp_path) as (url, primary, replica),
-        RedisCluster(url).nodes(2) as (one, two),
+        two_nodes(url) as (one, two),
     ):
-        for node in (one, two):
-            node.receiver.result = PublishResult(1, 1, 0)
         await one.open("c1", "u1")
         await eventually(lambda: publish(one, "m1"), 2)
         primary.kill()
@@ -556,10 +554,8 @@ async def test_a_failover_by_sentinel(tmp_path: Path) -> None:
 async def test_a_former_primary_that_goes_on_is_left(tmp_path: Path) -> None:
     async with (
         sentinel_of_two(tmp_path) as (url, primary, replica),
-        RedisCluster(url).nodes(2) as (one, two),
+        two_nodes(url) as (one, two),
     ):
-        for node in (one, two):
-            node.receiver.result = PublishResult(1, 1, 0)
         await one.open("c1", "u1")
         await eventually(lambda: publish(one, "m1"), 2)
         primary.run("ACL", "SETUSER", "default", "-replicaof", "-slaveof")  # it stays as it is
@@ -633,7 +629,7 @@ def statuses_of(node: ClusterNode) -> list[tuple[str, str]]:
 @pytest.mark.gen_test(timeout=60)
 async def test_changes_while_the_server_is_away_are_made_up_for(valkey: ValkeyProcess) -> None:
     """The server comes back empty, as it is started again."""
-    async with two_nodes(valkey) as (one, two):
+    async with two_nodes(valkey.url) as (one, two):
         heard = [statuses_of(one), statuses_of(two)]
         for number, node in enumerate((one, two, one, two, one)):
             await node.open(f"c{number}", ("both", "both", "leaves", "stays", "moves")[number])
@@ -657,7 +653,7 @@ async def test_changes_while_the_server_is_away_are_made_up_for(valkey: ValkeyPr
 
 @pytest.mark.gen_test(timeout=60)
 async def test_no_status_changes_when_the_server_is_emptied(valkey: ValkeyProcess) -> None:
-    async with two_nodes(valkey) as (one, two):
+    async with two_nodes(valkey.url) as (one, two):
         heard = [statuses_of(one), statuses_of(two)]
         for id_, node, user_id in (("c1", one, "u1"), ("c2", two, "u1"), ("c3", one, "u2")):
             await node.open(id_, user_id)
@@ -818,7 +814,7 @@ async def test_a_connection_that_is_just_being_made_is_refused_when_the_server_i
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_lost_node_that_is_back_is_not_forgotten(valkey: ValkeyProcess) -> None:
-    async with two_nodes(valkey) as (one, _):
+    async with two_nodes(valkey.url) as (one, _):
         registry = upkeep(one)._registry
         (two,) = [each for each in registry.known if each.name == "n2"]
         await registry.forget(two)  # as it was read before
@@ -845,7 +841,7 @@ async def test_a_server_with_some_of_the_scripts_makes_no_change_twice(
 async def test_a_node_whose_entry_cannot_be_read_hides_no_other(
     valkey: ValkeyProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with two_nodes(valkey) as (one, _):
+    async with two_nodes(valkey.url) as (one, _):
         registry = upkeep(one)._registry
         valkey.run("HSET", registry._keys[0], "n3", "?")
         await registry.refresh()
@@ -857,7 +853,7 @@ async def test_a_node_whose_entry_cannot_be_read_hides_no_other(
 async def test_a_request_that_cannot_be_read_is_answered_at_once(
     valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_nodes(valkey) as (one, _):
+    async with two_nodes(valkey.url) as (one, _):
         monkeypatch.setattr(control, "_encoded", lambda _: b"\xc1")
         answers = await one.control.ask("n2", Name(), 60)
         assert (answers.by_node, answers.unreachable) == ({}, ("n2",))
@@ -865,7 +861,7 @@ async def test_a_request_that_cannot_be_read_is_answered_at_once(
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_control_that_has_stopped_begins_no_more_work(valkey: ValkeyProcess) -> None:
-    async with two_nodes(valkey) as (one, two):
+    async with two_nodes(valkey.url) as (one, two):
         asked: list[Count] = []
 
         def count(request: Count) -> int:

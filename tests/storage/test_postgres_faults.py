@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -244,12 +245,11 @@ def test_an_old_version_cannot_pass(number: int) -> None:
 # A server that does not answer
 
 
-@pytest.mark.gen_test
-async def test_a_server_that_does_not_answer_is_given_up_and_found_again(
-    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(answer_watch, "ANSWER_S", 1.0)
-    monkeypatch.setattr(answer_watch, "PERIOD_S", 0.05)
+@asynccontextmanager
+async def behind_a_network(
+    url: str, clock: FakeClock
+) -> AsyncIterator[tuple[PostgresDatabase, CutNetwork]]:
+    """An open database, and the network to its server."""
     parts = urlsplit(url)
     with CutNetwork(str(parts.hostname), parts.port or 5432) as network:
         through = parts._replace(
@@ -257,6 +257,19 @@ async def test_a_server_that_does_not_answer_is_given_up_and_found_again(
         )
         database = PostgresDatabase(urlunsplit(through), clock=clock)
         await database.open()
+        try:
+            yield database, network
+        finally:
+            await database.close()
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_does_not_answer_is_given_up_and_found_again(
+    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_watch, "ANSWER_S", 1.0)
+    monkeypatch.setattr(answer_watch, "PERIOD_S", 0.05)
+    async with behind_a_network(url, clock) as (database, network):
         try:
             await database.run(_count)
             network.cut()
@@ -272,7 +285,6 @@ async def test_a_server_that_does_not_answer_is_given_up_and_found_again(
             assert await database.read(_count) == await database.run(_count)
         finally:
             network.mend()
-            await database.close()
 
 
 @pytest.mark.gen_test
@@ -281,13 +293,7 @@ async def test_idle_connections_that_were_lost_unnoticed_are_replaced_by_those_w
 ) -> None:
     monkeypatch.setattr(answer_watch, "BEGIN_S", 0.3)
     monkeypatch.setattr(answer_watch, "PERIOD_S", 0.05)
-    parts = urlsplit(url)
-    with CutNetwork(str(parts.hostname), parts.port or 5432) as network:
-        through = parts._replace(
-            netloc=f"{parts.username}:{parts.password}@127.0.0.1:{network.port}"
-        )
-        database = PostgresDatabase(urlunsplit(through), clock=clock)
-        await database.open()
+    async with behind_a_network(url, clock) as (database, network):
         try:
             before = await asyncio.gather(*(database.read(_count) for _ in range(8)))
             network.lose()
@@ -296,7 +302,6 @@ async def test_idle_connections_that_were_lost_unnoticed_are_replaced_by_those_w
             assert after == before
         finally:
             monkeypatch.setattr(answer_watch, "ANSWER_S", 0.3)
-            await database.close()
 
 
 @pytest.mark.gen_test

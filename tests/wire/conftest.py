@@ -1,4 +1,4 @@
-"""Fixtures: pollers with each kind of readiness, and TCP connections to them."""
+"""Fixtures: pollers with each kind of readiness, ways of writing, and TCP connections."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.support.wire_peers import MakePoller, Peer, Recorder
+from tests.support.wire_peers import MakePoller, Peer, Recorder, open_ring_or_skip
 from wsserver.clock import Clock
+from wsserver.wire import writers
 from wsserver.wire.poller import Poller
 from wsserver.wire.readiness import EpollReadiness, LoopReadiness
 from wsserver.wire.transport import Transport
+from wsserver.wire.writers import RingWriter, SingleWriter, Writer
 
 
 @pytest.fixture(params=[EpollReadiness, LoopReadiness], ids=["epoll", "loop"])
@@ -29,6 +31,15 @@ def make_poller(request: pytest.FixtureRequest, io_loop: IOLoop) -> Iterator[Mak
     for poller in made:
         poller.close()
         assert poller.connections == 0
+
+
+@pytest.fixture(params=["write", "io_uring"])
+def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Writer]:
+    """Each way of writing to many."""
+    if request.param == "write":
+        return SingleWriter
+    monkeypatch.setattr(writers, "FEW", 0)
+    return lambda: RingWriter(open_ring_or_skip(4))
 
 
 @pytest.fixture

@@ -16,25 +16,15 @@ from tests.support.wire_peers import (
     Recorder,
     Room,
     cut,
-    open_ring_or_skip,
     rooms,
 )
-from wsserver.wire import fanout, writers
+from wsserver.wire import fanout
 from wsserver.wire.fanout import Encodings
 from wsserver.wire.frames import build_frame
 from wsserver.wire.transport import Transport
-from wsserver.wire.writers import RingWriter, SingleWriter, Writer
+from wsserver.wire.writers import Writer
 
 A, B, C, D = (build_frame(each) for each in (b"a", b"bb", b"ccc", b"dddd"))
-
-
-@pytest.fixture(params=["write", "io_uring"])
-def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Writer]:
-    """Each way of writing to many."""
-    if request.param == "write":
-        return SingleWriter
-    monkeypatch.setattr(writers, "FEW", 0)
-    return lambda: RingWriter(open_ring_or_skip(4))
 
 
 @pytest.fixture

@@ -10,22 +10,12 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.fake_clock import FakeClock
-from tests.support.wire_peers import Recorder, Room, cut, open_ring_or_skip, read_all, rooms
-from wsserver.wire import writers
+from tests.support.wire_peers import Recorder, Room, cut, read_all, rooms
 from wsserver.wire.frames import build_frame
 from wsserver.wire.recipients import Recipients
-from wsserver.wire.writers import RingWriter, SingleWriter, Writer
+from wsserver.wire.writers import Writer
 
 A, B, C, D = (build_frame(each) for each in (b"a", b"bb", b"ccc", b"dddd"))
-
-
-@pytest.fixture(params=["write", "io_uring"])
-def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Writer]:
-    """Each way of writing to many."""
-    if request.param == "write":
-        return SingleWriter
-    monkeypatch.setattr(writers, "FEW", 0)
-    return lambda: RingWriter(open_ring_or_skip(4))
 
 
 @pytest.fixture
