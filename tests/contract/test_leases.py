@@ -113,6 +113,11 @@ async def test_the_work_of_a_lost_node_is_taken_over_and_its_writes_are_refused(
         (other,) = [node for node in nodes if node is not holder]
         assert isinstance(other, SqlLeases)
         lost: list[str] = []
+
+        def fail() -> None:
+            raise RuntimeError("of one listener, which keeps no other one from being called")
+
+        other.add_lost_listener(fail)
         other.add_lost_listener(lambda: lost.append("lost"))
         fence = Fence("work", holder.fence("work"))
         await other._database.run(fence.require)

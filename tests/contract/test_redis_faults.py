@@ -380,6 +380,28 @@ async def test_a_living_node_s_connections_count_when_they_are_confirmed(
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_a_server_lost_while_owners_confirm_is_one_line_and_local_counts_decide(
+    valkey: ValkeyProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_nodes(valkey.url) as (_, two):
+        valkey.run("HSET", "wsserver:{user:u2}:connections", "c:ghost", "n1")
+        ask = upkeep(two)._ask_owner
+
+        async def ask_and_lose(*args: Any) -> Any:
+            answer = await ask(*args)
+            valkey.kill()
+            return answer
+
+        monkeypatch.setattr(upkeep(two), "_ask_owner", ask_and_lose)
+        assert await two.reserve("u2", 1) is not None
+        logged = [each for each in caplog.records if "directory" in each.name or each.exc_info]
+        away = [each for each in logged if each.getMessage().startswith("redis is away")]
+        assert away
+        assert [each for each in logged if each.exc_info] == []
+        valkey.start()
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_a_node_with_other_settings_is_named(
     valkey: ValkeyProcess, caplog: pytest.LogCaptureFixture
 ) -> None:

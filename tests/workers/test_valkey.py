@@ -48,6 +48,26 @@ def test_it_is_started_again_when_it_was_killed(valkey: PrivateValkey) -> None:
     assert poll(watched, bool)
 
 
+def test_a_start_that_fails_is_tried_again_later(
+    valkey: PrivateValkey, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    binary, valkey._binary = valkey._binary, tmp_path / "missing"
+    os.kill(valkey.pid, signal.SIGKILL)
+
+    def watched() -> bool:
+        valkey.watch(time.monotonic())
+        return "private valkey not started" in caplog.text
+
+    assert poll(watched, bool)
+    valkey._binary = binary
+
+    def is_back() -> bool:
+        valkey.watch(time.monotonic())
+        return valkey.ping()
+
+    assert poll(is_back, bool)
+
+
 def test_it_is_killed_when_it_does_not_answer(valkey: PrivateValkey) -> None:
     pid, now = valkey.pid, time.monotonic()
     os.kill(pid, signal.SIGSTOP)

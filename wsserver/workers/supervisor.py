@@ -179,9 +179,9 @@ class Supervisor:
             status = worker.process.poll()
             if status is not None:
                 self._ended(id_, worker, status)
+        self._do(self._fleet.tick(now))
         if self._valkey is not None:
             self._valkey.watch(now)
-        self._do(self._fleet.tick(now))
 
     def _read_signals(self) -> None:
         for number in self._wakeup.recv(4096):

@@ -88,7 +88,7 @@ class PrivateValkey:
             log.error("private valkey ended status=%d restart_in_s=%g", status, delay_s)
         if self._process is None:
             if self.due <= now:
-                self._spawn(now)
+                self._spawn_again(now)
             return
         if now < self.due:
             return
@@ -170,6 +170,14 @@ class PrivateValkey:
             )
         self._started_at = self._answered_at = now
         self.due = now + PING_PERIOD_S
+
+    def _spawn_again(self, now: float) -> None:
+        try:
+            self._spawn(now)
+        except (OSError, subprocess.SubprocessError) as error:  # no process or space left
+            delay_s = self._backoff.delay_s(0.0)
+            self.due = now + delay_s
+            log.error("private valkey not started error=%s restart_in_s=%g", error, delay_s)
 
     def _has_ended(self) -> bool:
         return self._process is not None and self._process.poll() is not None

@@ -83,7 +83,7 @@ class RedisDirectory(DirectoryUpkeep):
         local: LocalConnections,
     ) -> None:
         super().__init__(link, registry, control, local)
-        self._checks: dict[str, asyncio.Task[bool]] = {}
+        self._checks: dict[str, asyncio.Task[bool | None]] = {}
         """By user: the running check of the owners of its connections."""
         self._pending = PendingReservations(registry.node)
         self._tasks = Tasks()
@@ -175,8 +175,12 @@ class RedisDirectory(DirectoryUpkeep):
         async def run() -> Reservation | None:
             command = call(RESERVE, self._user_key(user_id), args)
             owned = await self._queued(command)
-            if isinstance(owned, list) and await self._has_unconfirmed(user_id, owned):
-                owned = await self._queued(command)
+            if isinstance(owned, list):
+                has_removed = await self._has_removed(user_id, owned)
+                if has_removed is None:
+                    owned = None
+                elif has_removed:
+                    owned = await self._queued(command)
             if owned == 1:
                 return Reservation(user_id, token)
             self._pending.end(token)
@@ -210,8 +214,11 @@ class RedisDirectory(DirectoryUpkeep):
             key = self._user_key(reservation.user_id)
             self._writes.add(("HDEL", key, f"r:{reservation.token}"))
 
-    async def _has_unconfirmed(self, user_id: str, owned: Sequence[bytes]) -> bool:
-        """Whether a check has removed something; it serves all connects of the user."""
+    async def _has_removed(self, user_id: str, owned: Sequence[bytes]) -> bool | None:
+        """Whether a check has removed something; it serves all connects of the user.
+
+        None if Redis is away.
+        """
         check = self._checks.get(user_id)
         if check is None:
             check = self._tasks.spawn(
@@ -220,9 +227,9 @@ class RedisDirectory(DirectoryUpkeep):
             self._checks[user_id] = check
             check.add_done_callback(lambda _: self._checks.pop(user_id))
         await asyncio.wait({check})
-        return not check.cancelled() and check.result()
+        return None if check.cancelled() else check.result()
 
-    async def _remove_unconfirmed(self, user_id: str, owned: Sequence[bytes]) -> bool:
+    async def _remove_unconfirmed(self, user_id: str, owned: Sequence[bytes]) -> bool | None:
         """Remove what its nodes do not have, or whose nodes do not answer."""
         by_node: dict[str, set[str]] = {}
         for name, node in zip(owned[::2], owned[1::2], strict=True):
@@ -233,10 +240,15 @@ class RedisDirectory(DirectoryUpkeep):
         for (owner, names), answer in zip(by_node.items(), answers, strict=True):
             if answer is not None:
                 gone += names - set(answer.by_node.get(owner, ()))
-        if gone:
-            fields = [name if name.startswith("r:") else f"c:{name}" for name in gone]
+        if not gone:
+            return False
+        fields = [name if name.startswith("r:") else f"c:{name}" for name in gone]
+
+        async def remove() -> bool:
             await self._link.commands.hdel(self._user_key(user_id), *fields)
-        return bool(gone)
+            return True
+
+        return await self._or(remove, None)
 
     async def _ask_owner(self, node: str, request: ConfirmConnections) -> Answers[list[str]] | None:
         """Ask an owner, twice if it does not answer: it may only be busy."""

@@ -174,14 +174,20 @@ class SqlLeases:
         self._held_until = asked_at + HELD_S
         before, self._others = self._others, beats.keys() - {self._me}
         if before - self._others:
-            for listener in self._lost_listeners:
-                listener()
+            self._report()
         lost = self._observer.observe(beats, loop.time())
         lost.pop(self._me, None)
         if lost:
             for process in await self._database.run(lambda db: _take_out(db, lost.items())):
                 log.warning("process lost process=%s", process)
             self._has_new.set()  # its leases are free
+
+    def _report(self) -> None:
+        for listener in self._lost_listeners:
+            try:
+                listener()
+            except Exception:  # the others, and the renewal of the leases, go on
+                log.exception("end of a process not handled")
 
 
 def _beat(
