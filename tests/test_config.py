@@ -686,6 +686,16 @@ def test_a_second_password_and_a_password_without_a_url(tmp_path: Path) -> None:
     ]
 
 
+def test_a_password_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(b"\xe4canary")
+    given = {"WSSERVER_REDIS_URL": "redis://h", "WSSERVER_REDIS_PASSWORD_FILE": str(file)}
+    assert redis_faults(given) == [
+        "redis_password_file (env WSSERVER_REDIS_PASSWORD_FILE): names a file that is not UTF-8"
+        " text"
+    ]
+
+
 def test_passwords_of_redis_are_masked(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("canary-of-the-file\n")

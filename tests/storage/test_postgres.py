@@ -195,7 +195,9 @@ async def test_the_password_comes_from_a_file(url: str, clock: FakeClock, tmp_pa
     await database.open()
     await database.close()
     file.unlink()
-    with pytest.raises(DatabaseUnusable, match="password cannot be read"):
+    with pytest.raises(
+        DatabaseUnusable, match="'database_password_file' is a file that does not exist"
+    ):
         await PostgresDatabase(bare, password_file=file, clock=clock).open()
 
 

@@ -45,6 +45,14 @@ def read_key_file(path: Path) -> bytes:
         raise Faulty(*(f"names a file that {message}" for message in faulty.messages)) from None
 
 
+def read_password(path: Path) -> str:
+    """Return the password in a file: its text without the end of the line. ``Faulty``, as above."""
+    try:
+        return read_key_file(path).decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise Faulty("names a file that is not UTF-8 text") from None
+
+
 def dev_secret(settings: Settings) -> Path:
     """Return the file of the secret that development mode makes."""
     return settings.data_dir / DEV_SECRET

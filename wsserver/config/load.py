@@ -23,7 +23,7 @@ from wsserver.config import (
     workers,
 )
 from wsserver.config.faults import ConfigFaults, Fault, Faulty, NotInstalled
-from wsserver.config.files import read_key_file, secret_bytes
+from wsserver.config.files import read_key_file, read_password, secret_bytes
 from wsserver.config.settings import FIELDS, KEY_SOURCES, Settings
 from wsserver.config.sources import PREFIX, Layers
 from wsserver.config.tables import FindExtensions, no_extensions
@@ -167,7 +167,7 @@ class _Check:
             self._try("database", lambda: check(settings.database, settings.data_dir))
         if settings.database_password_file is not None:
             file = settings.database_password_file
-            self._try("database_password_file", lambda: read_key_file(file))
+            self._try("database_password_file", lambda: read_password(file))
             if settings.database_url is None:
                 self._fault("database_url", "is missing: database_password_file needs it")
         self._check_redis(settings)
@@ -180,7 +180,7 @@ class _Check:
         if url is not None:
             self._try("redis_url", lambda: redis.check_redis_files(url))
         if password_file is not None:
-            self._try("redis_password_file", lambda: read_key_file(password_file))
+            self._try("redis_password_file", lambda: read_password(password_file))
             if url is None and not any(fault.key == "redis_url" for fault in self.faults):
                 self._fault("redis_url", "is missing: redis_password_file needs it")
             if url is not None and redis.has_password(url):

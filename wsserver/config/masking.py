@@ -12,7 +12,7 @@ import msgspec
 
 from wsserver.addresses.redis import parse_redis_url
 from wsserver.config.faults import Faulty
-from wsserver.config.files import read_key_file, secret_bytes
+from wsserver.config.files import read_key_file, read_password, secret_bytes
 from wsserver.config.settings import EXTENSION_TABLES, SECRETS, URLS, Settings
 from wsserver.config.tables import is_secret, leaves, names_secret
 
@@ -104,7 +104,7 @@ def secret_texts(settings: Settings) -> list[str]:
             found.update((password, quote(password, safe="")))
     for file in (settings.database_password_file, settings.redis_password_file):
         if file is not None:
-            found.add(read_key_file(file).decode("utf-8", "replace").strip())
+            found.add(read_password(file))
     words = [*_words_of_gateway(settings), *_words_of_extensions(settings)]
     for url in settings.apprise_urls:
         words += re.split(r"[/:@?&=]+", url.partition("://")[2])

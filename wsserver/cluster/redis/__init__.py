@@ -10,6 +10,7 @@ module                      what it does
 ``bus``                     datagrams between nodes over pub/sub, probed along the same path
 ``outgoing``                those that wait to be sent, joined by channel
 ``pubsub_connection``       their connection: publishes and listens, without a general client
+``lua``                     what the scripts of several modules begin with
 ``nodes``                   registry of the nodes, each with a lease
 ``broker``                  publications and signals, to the nodes that follow a target
 ``pending``                 publications whose results are awaited

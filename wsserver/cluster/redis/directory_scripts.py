@@ -11,13 +11,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from wsserver.cluster.redis.lua import NOW
+
 Command = tuple[str | bytes | int, ...]
 """A command for Redis and its arguments."""
 
-_NOW = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
 _COUNT = """
 local count, reserved, owned, pending = 0, 0, {}, {}
 local all = redis.call('HGETALL', KEYS[1])
@@ -48,7 +46,7 @@ def _lost_from(first: int) -> str:
 
 # KEYS: a user's hash. ARGV: limit, token, ms of a reservation, lost nodes
 RESERVE = (
-    _NOW
+    NOW
     + _lost_from(4)
     + _COUNT
     + """
@@ -67,7 +65,7 @@ announce what has changed since the status was offline or online, if Redis lacks
 # KEYS: a user's hash. ARGV: mode, connection or '', node or '' for its end, token,
 # s to remember, lost nodes
 CHANGE = (
-    _NOW
+    NOW
     + _lost_from(6)
     + """
 if ARGV[2] ~= '' then
@@ -99,7 +97,7 @@ return {count, string.format('%d', number), became}
 """
 )
 # KEYS: a user's hash. ARGV: lost nodes
-COUNT = _NOW + _lost_from(1) + _COUNT + "return owned"
+COUNT = NOW + _lost_from(1) + _COUNT + "return owned"
 # KEYS: a session. ARGV: user, node, connection, username, '1' to join, lost nodes
 SESSION = (
     _lost_from(6)
@@ -117,7 +115,7 @@ return count
 )
 # KEYS: users by time. ARGV: users
 DEPART = (
-    _NOW
+    NOW
     + """
 for i = 1, #ARGV do redis.call('ZADD', KEYS[1], now, ARGV[i]) end
 return 0
@@ -125,7 +123,7 @@ return 0
 )
 # KEYS: users by time. ARGV: ms since then, maximum
 DUE_DEPARTED = (
-    _NOW
+    NOW
     + """
 return redis.call('ZRANGE', KEYS[1], '-inf', now - ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[2],
                   'WITHSCORES')

@@ -43,6 +43,8 @@ from redis.exceptions import (
 
 from wsserver.addresses.redis import RedisAddress, RedisUrlFaulty, parse_redis_url
 from wsserver.cluster.errors import ClusterUnusable
+from wsserver.config.faults import Faulty
+from wsserver.config.files import read_password
 
 TIMEOUT_S = 2.0
 OLDEST_REDIS = 7
@@ -140,12 +142,9 @@ class _PasswordFile(CredentialProvider):
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         try:
-            password = self._file.read_text(encoding="utf-8-sig").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-            raise AuthenticationError(
-                f"the password cannot be read from redis_password_file ({reason})"
-            ) from None
+            password = read_password(self._file)
+        except Faulty as faulty:
+            raise AuthenticationError(f"'redis_password_file' {faulty}") from None
         return (self._username, password) if self._username else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from wsserver.cluster.directory import NodeRecord, NodeState
 from wsserver.cluster.errors import ForeignCluster, NodeNameTaken
 from wsserver.cluster.redis.link import RedisLink
+from wsserver.cluster.redis.lua import NOW
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +25,10 @@ REMEMBERED_S = 60.0
 REAP_S = 10.0
 """Time to remove the connections of a lost node, before another node tries."""
 
-_NOW = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
 # KEYS: info, leases, reaped, cluster. ARGV: node, instance, info, lease in ms, identity of the
 # database, its location
 RENEW = (
-    _NOW
+    NOW
     + """
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 local ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '0')
@@ -60,7 +57,7 @@ return 'new'
 """
 )
 LIST = (
-    _NOW
+    NOW
     + """
 return {string.format('%d', now), redis.call('HGETALL', KEYS[1]),
         redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')}
@@ -68,7 +65,7 @@ return {string.format('%d', now), redis.call('HGETALL', KEYS[1]),
 )
 # ARGV: node, time for reaping in ms
 REAP = (
-    _NOW
+    NOW
     + """
 local ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '0')
 if ends > now then return 0 end
@@ -80,7 +77,7 @@ return 1
 )
 # ARGV: node, instance; '': of any run, unless it lives again
 REMOVE = (
-    _NOW
+    NOW
     + """
 local ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '0')
 if ARGV[2] == '' and ends > now then return 0 end

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from wsserver.config.faults import Faulty
+from wsserver.config.files import read_password
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable
 from wsserver.storage.engine.postgres.connection import PostgresConnection
@@ -109,12 +111,10 @@ class Server:
     def _password(self) -> str:
         assert self._password_file is not None  # noqa: S101 - see connect
         try:
-            return self._password_file.read_text(encoding="utf-8-sig").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+            return read_password(self._password_file)
+        except Faulty as faulty:
             raise self.unusable(
-                f"the password cannot be read from {self._password_file} ({reason})",
-                "correct the setting 'database_password_file'",
+                f"'database_password_file' {faulty}", "correct that setting or the file"
             ) from None
 
     def _failure(self, error: psycopg.Error) -> Exception:
