@@ -64,7 +64,7 @@ def runs(postgres: PostgresServer, url: str, columns: str) -> list[tuple[int, ..
 
 @pytest.mark.parametrize(
     ("is_shared", "text"),
-    [(True, "one of a cluster .with 'redis_url'"), (False, "using it alone, without 'redis_url'")],
+    [(True, "servers of a cluster .'redis_url'."), (False, "using it alone, without 'redis_url'")],
 )
 @pytest.mark.gen_test
 async def test_a_lone_server_and_a_cluster_exclude_each_other(

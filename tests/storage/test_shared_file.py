@@ -55,7 +55,7 @@ async def test_processes_of_one_cluster_share_a_file(path: Path, clock: FakeCloc
     lock = path.with_name(path.name + ".lock")
     assert lock.exists()
     await StreamStore(second).append(several("session:s1", "c"))
-    await refused(shared(path, clock, None), "another server is using it, one of a cluster")
+    await refused(shared(path, clock, None), "servers of a cluster")
     await second.close()
     assert not lock.exists()
     alone = shared(path, clock, None)
@@ -68,11 +68,11 @@ async def test_processes_of_one_cluster_share_a_file(path: Path, clock: FakeCloc
 async def test_another_cluster_is_refused(path: Path, clock: FakeClock) -> None:
     first = shared(path, clock)
     await first.open()
-    await refused(shared(path, clock, "redis://other"), "servers of another cluster are using it")
+    await refused(shared(path, clock, "redis://other"), "servers of another cluster")
     await first.close()
     second = shared(path, clock, "redis://other")
     await second.open()
-    await refused(shared(path, clock), "servers of another cluster are using it")
+    await refused(shared(path, clock), "servers of another cluster")
     await second.close()
 
 
@@ -206,7 +206,7 @@ async def test_check_and_backup_run_beside_processes_and_prune_does_not(
     await StreamStore(first).append(several("session:s1", "a"))
     assert inspect_database(path, clock).ok
     copied = back_up(path, tmp_path / "copy.sqlite3", clock)
-    with pytest.raises(DatabaseInUse, match="one of a cluster"):
+    with pytest.raises(DatabaseInUse, match="servers of a cluster"):
         await prune(path, clock, RetentionLimits(1, 1, 1))
     copy = shared(copied.path, clock)
     await copy.open()

@@ -57,13 +57,14 @@ class DatabaseInUse(DatabaseUnusable):
 
 
 HELD_ALONE = (
-    "another server is using it alone, without 'redis_url'",
-    "stop that one first; servers that share a database have the same 'redis_url'",
+    "another server is using it alone, without 'redis_url' or 'workers'",
+    "stop that one first; only servers with the same 'redis_url', and the workers of one server,"
+    " share a database",
 )
 """Problem and remedy for a server of a cluster."""
 HELD_BY_CLUSTER = (
-    "another server is using it, one of a cluster (with 'redis_url')",
-    "stop those servers first, or join them with the same 'redis_url'",
+    "servers of a cluster ('redis_url'), or another server's workers, are using it",
+    "stop those first; to be another node of a cluster, set its 'redis_url'",
 )
 """Problem and remedy for a server that uses a database alone."""
 

@@ -31,7 +31,7 @@ _LOCKED_BYTE = 1 << 62
 _BUSY = (BlockingIOError, PermissionError)
 """EAGAIN, EACCES: fcntl(2) allows both for a lock held by another process."""
 _OTHER_CLUSTER = (
-    "servers of another cluster are using it (with another 'redis_url')",
+    "servers of another cluster (another 'redis_url'), or another server's workers, are using it",
     "stop those first, or name another file",
 )
 _MARK_ATTEMPTS = 20
