@@ -25,7 +25,7 @@ SLOW = (
     "acceptance/",
     "browser/",
     "cluster/",
-    "contract/test_redis_faults.py",
+    "contract/test_redis_",
     "contract/test_two_nodes.py",
     "deploy/test_drain.py",
     "deploy/test_image.py",
@@ -75,7 +75,7 @@ SLOW = (
 """Folders and files that are not ``quick``: they start many processes, browsers or servers, run
 thousands of generated cases, or wait for timeouts in real time."""
 
-LONG = ("cluster/", "contract/test_redis_faults.py")
+LONG = ("cluster/", "contract/test_redis_")
 """Folders and files that a run of all tests leaves out, as they wait for leases of nodes to end, or
 start many servers: minutes more. ``-m long`` runs them, and so does naming them."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,15 @@ def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyPr
 def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyProcess]:
     """The ``redis-server`` of this machine, likewise."""
     server = ValkeyProcess(tmp_path_factory.mktemp("redis"), binary=REDIS or "")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[ValkeyProcess]:
+    """A server that the test may break."""
+    server = ValkeyProcess(tmp_path)
     server.start()
     yield server
     server.kill()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -120,14 +119,6 @@ async def test_it_ends_on_all_nodes(shared_valkey: ValkeyProcess, clock: FakeClo
         clock.advance(700)  # the token has ended
         with pytest.raises(TokenInvalid):
             await two.use(ticket)
-
-
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[ValkeyProcess]:
-    server = ValkeyProcess(tmp_path)
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.mark.gen_test

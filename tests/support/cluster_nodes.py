@@ -26,6 +26,7 @@ from wsserver.cluster.directory import Change, ConnectionDirectory, Reservation
 from wsserver.cluster.local import LocalControl, LocalDirectory
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.cluster.redis.wiring import build_redis
+from wsserver.protocol.targets import EVERYONE
 from wsserver.realtime.connections.hub import Hub, HubRecords
 
 
@@ -220,6 +221,26 @@ class RedisCluster:
         for tasks in (seams.broker._bus._tasks, directory._tasks):
             await tasks.end()
         await seams.close()
+
+
+@asynccontextmanager
+async def two_nodes(url: str) -> AsyncIterator[list[ClusterNode]]:
+    """Two nodes over the server of a URL, each with one connection that everything reaches."""
+    async with RedisCluster(url).nodes(2) as nodes:
+        for node in nodes:
+            node.receiver.result = PublishResult(1, 1, 0)
+        yield nodes
+
+
+async def publish(node: ClusterNode, id_: str) -> int:
+    """Publish to everyone; returns the number of matching connections."""
+    result = await node.broker.publish(Publication(id_, "x", EVERYONE, b"{}"))
+    return result.matched
+
+
+def upkeep(node: ClusterNode) -> Any:
+    """The directory with its state."""
+    return node.directory
 
 
 async def eventually(
