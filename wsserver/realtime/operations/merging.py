@@ -81,7 +81,7 @@ def merge_user(items: Sequence[Item]) -> Item:
 
 
 def merge_session(items: Sequence[Item]) -> Item:
-    """A session with connections on several nodes: each user once, the first 1000."""
+    """A session with connections on several nodes: each user once, by id, the first 1000."""
     if len(items) == 1:
         return items[0]
     users: dict[str, Item] = {}
@@ -93,11 +93,11 @@ def merge_session(items: Sequence[Item]) -> Item:
                     **known,
                     "connections": known["connections"] + user["connections"],
                 }
-            elif len(users) < USERS_LISTED:
+            else:
                 users[user["user_id"]] = user
     return {
         **items[0],
-        "users": list(users.values()),
+        "users": [users[user_id] for user_id in sorted(users)[:USERS_LISTED]],
         "connections": sum(item["connections"] for item in items),
     }
 

@@ -386,7 +386,8 @@ class Recordings:
         scope = self._scope(actor)
         starts = {} if cursor is None else decode_cursor(cursor, dict[str, int])
         answers = await self._control.ask_all(ReadRecording(recording_id, starts, limit), ANSWER_S)
-        parts = {node: part for node, part in answers.by_node.items() if part is not None}
+        found = sorted(answers.by_node.items())  # the same on whichever node
+        parts = {node: part for node, part in found if part is not None}
         wanted = next((part.wanted for part in parts.values()), None)
         if wanted is None or not _is_shown(wanted, scope):
             raise NotFound("recording", recording_id)
