@@ -48,6 +48,49 @@ def test_a_share_is_logged_and_every_fault(logged: Callable[[], list[tuple[int, 
     assert sum(traffic.answered.values()) == 12  # counted all the same
 
 
+def test_every_record_is_as_logging_makes_it(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("wsserver.web.access")
+    access_log = AccessLog(Traffic())
+    with caplog.at_level(logging.INFO, log.name):
+        answer(access_log, 200, 404)
+        args = caplog.records[1].args
+        assert isinstance(args, tuple)
+        made = log.makeRecord(
+            log.name,
+            logging.INFO,
+            caplog.records[0].pathname,
+            0,
+            str(caplog.records[0].msg),
+            args,
+            None,
+        )
+    times = {"created", "msecs", "relativeCreated", "taskName"}
+    for record in caplog.records:
+        assert vars(record).keys() | times == vars(made).keys() | times | {"message"}
+    first, second = (vars(each) for each in caplog.records)
+    assert {k: v for k, v in second.items() if k not in times | {"message"}} == {
+        k: v for k, v in vars(made).items() if k not in times
+    }
+    assert second["created"] >= first["created"]
+    passed_ms = second["relativeCreated"] - first["relativeCreated"]
+    assert passed_ms == pytest.approx((second["created"] - first["created"]) * 1000, abs=0.01)
+
+
+def test_a_factory_of_records_is_used(caplog: pytest.LogCaptureFixture) -> None:
+    class Marked(logging.LogRecord):
+        pass
+
+    access_log = AccessLog(Traffic())
+    with caplog.at_level(logging.INFO, "wsserver.web.access"):
+        answer(access_log, 200)
+        logging.setLogRecordFactory(Marked)
+        try:
+            answer(access_log, 200)
+        finally:
+            logging.setLogRecordFactory(logging.LogRecord)
+    assert [isinstance(each, Marked) for each in caplog.records] == [False, True]
+
+
 @pytest.mark.gen_test
 async def test_settings_reach_both_ways_of_serving(
     start_server: Callable[..., Any], logged: Callable[[], list[tuple[int, str]]]

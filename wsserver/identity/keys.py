@@ -59,6 +59,8 @@ class VerifyKey:
     """Secret bytes, or a public key of ``cryptography``."""
     is_retired: bool = False
     """Set when its source dropped it: tokens that it verified have to be verified again."""
+    _keyed: dict[str, hmac.HMAC] = field(default_factory=dict, init=False, repr=False)
+    """Of a secret: what has taken it in, by algorithm, to be copied for each signature."""
 
     def verifies(self, algorithm: str, signed: bytes, signature: bytes) -> bool:
         """Whether this is the key's signature of these bytes, by one of its ``algorithms``.
@@ -66,8 +68,13 @@ class VerifyKey:
         Signatures of public keys are verified by PyJWT and cryptography.
         """
         if algorithm in _HASHES:
-            expected = hmac.digest(self.material, signed, _HASHES[algorithm])
-            return hmac.compare_digest(signature, expected)
+            keyed = self._keyed.get(algorithm)
+            if keyed is None:
+                keyed = hmac.new(self.material, digestmod=_HASHES[algorithm])
+                self._keyed[algorithm] = keyed
+            expected = keyed.copy()
+            expected.update(signed)
+            return hmac.compare_digest(signature, expected.digest())
         try:
             return jwt.get_algorithm_by_name(algorithm).verify(signed, self.material, signature)
         except (ValueError, UnsupportedAlgorithm):  # a signature of impossible shape

@@ -45,7 +45,8 @@ class ConnectionEvents:
     def listen(self, events: EventBus, control: Control) -> None:
         """Register the handlers."""
         control.add_listener(DeviceAway, self._away)
-        events.add_event_handler(USER_CONNECTED, self._connected)
+        # While nothing rings, the event need not be built for each connect.
+        events.add_event_handler(USER_CONNECTED, self._connected, self._devices.is_any_ringing)
         events.add_event_handler(SESSION_JOINED, self._joined)
         events.add_event_handler(SESSION_LEFT, self._left)
         events.add_event_handler(USER_DISCONNECTED, self._disconnected)

@@ -111,6 +111,10 @@ class Devices:
                     call.call_id, call.session_id, party.user_id, until, party.connection_id
                 )
 
+    def is_any_ringing(self, _event: str = "") -> bool:
+        """Whether a call may ring for anybody."""
+        return bool(self._rings)
+
     def ringing_for(self, user_id: str) -> list[str]:
         """The calls that may ring for a user."""
         return self._valid(self._rings.get(user_id, {}))

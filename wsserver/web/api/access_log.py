@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 from wsserver.web.http.traffic import Traffic
 
@@ -30,6 +32,8 @@ class AccessLog:
     is_on: bool = True
     sample: float = 1.0
     draw: Callable[[], float] = random.random
+    _forms: dict[int, dict[str, Any]] = field(default_factory=dict, init=False)
+    """Members of a record that are the same in all, by level."""
 
     def answered(
         self,
@@ -48,9 +52,8 @@ class AccessLog:
         is_quiet = status < 500 and (is_routine or route in QUIET_ROUTES)
         level = logging.DEBUG if is_quiet else logging.INFO
         if log.isEnabledFor(level) and self._is_wanted(status):
-            # Made here to save the stack inspection of ``log.log``.
             args = (method, path, status, seconds * 1000, remote_ip, request_id)
-            log.handle(log.makeRecord(log.name, level, __file__, 0, _LINE, args, None))
+            log.handle(self._record(level, args))
 
     def _is_wanted(self, status: int) -> bool:
         if status >= 500:
@@ -58,3 +61,24 @@ class AccessLog:
         if not self.is_on:
             return False
         return status >= 400 or self.sample >= 1.0 or self.draw() < self.sample
+
+    def _record(self, level: int, args: tuple[Any, ...]) -> logging.LogRecord:
+        """A record as ``log.makeRecord`` makes it.
+
+        What is the same in all, which takes three quarters of the time (names, process, thread), is
+        looked up for the first one only, unless records are made by another class.
+        """
+        form = self._forms.get(level)
+        if form is None or logging.getLogRecordFactory() is not logging.LogRecord:
+            record = log.makeRecord(log.name, level, __file__, 0, _LINE, args, None)
+            self._forms[level] = {**vars(record), "taskName": None}
+            return record
+        record = logging.LogRecord.__new__(logging.LogRecord)
+        created = time.time()
+        later_ms = (created - form["created"]) * 1000
+        vars(record).update(form)
+        record.args = args
+        record.created = created
+        record.msecs = int(created % 1 * 1000) + 0.0
+        record.relativeCreated = form["relativeCreated"] + later_ms
+        return record
