@@ -222,20 +222,31 @@ def test_without_chromium_the_tests_say_so(machine: Path) -> None:
     assert "no chromium on PATH: the browser test will be skipped" in done.stderr
 
 
-# Knows no package before its lists were updated, as in a fresh container.
+# Knows no package before its lists were updated, as in a fresh container; never the `unknown` one.
 FAKE_APT = """
 echo "$1" >>asked
+for name; do :; done
 if [ "$1" = update ]; then
     echo >updated
-elif [ -e updated ]; then
-    cat "$0" >"${0%/*}/chromium" && chmod +x "${0%/*}/chromium"
+elif [ -e updated ] && [ "$(cat unknown 2>/dev/null)" != "$name" ]; then
+    cat "$0" >"${0%/*}/$name" && chmod +x "${0%/*}/$name"
 else
     exit 100
 fi
 """
 
 
-def test_root_gets_chromium_installed_once(machine: Path) -> None:
+@pytest.mark.parametrize(
+    ("unknown", "installed", "steps"),
+    [
+        ("", "chromium-headless-shell", ["install", "update", "install"]),
+        ("chromium-headless-shell", "chromium", ["install", "update", "install", "install"]),
+    ],
+)
+def test_root_gets_chromium_installed_once(
+    machine: Path, unknown: str, installed: str, steps: list[str]
+) -> None:
+    (machine / "unknown").write_text(unknown)
     (machine / "bin" / "id").unlink()
     program(machine / "bin" / "id", "echo 0")
     program(machine / "bin" / "python3.12", FAKE_PYTHON)
@@ -243,8 +254,9 @@ def test_root_gets_chromium_installed_once(machine: Path) -> None:
     first = run_script(machine, "test")
     assert first.returncode == 0
     assert "no chromium" not in first.stderr
+    assert (machine / "bin" / installed).exists()
     asked = (machine / "asked").read_text().splitlines()
-    assert asked == ["install", "update", "install"]
+    assert asked == steps
     assert run_script(machine, "test").stderr == ""
     assert (machine / "asked").read_text().splitlines() == asked
 

@@ -18,9 +18,8 @@ from tests.support.web_server import Server, token
 from wsserver.identity.claim_parser import parse_claims
 from wsserver.realtime.connections.connection import ConnectionInfo
 
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
 NEEDS_CHROMIUM = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH (apt-get install chromium)"),
     # The browser's own process is started and watched by playwright.
