@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 import pytest
 
 from scripts.backends.postgres import PASSWORD, PostgresServer
@@ -17,6 +19,7 @@ from tests.support.certificates import Authority
 from tests.support.cut_network import CutNetwork
 from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import offsets, several
+from tests.support.waiting import poll
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import DatabaseUnusable
@@ -302,6 +305,90 @@ async def test_idle_connections_that_were_lost_unnoticed_are_replaced_by_those_w
             assert after == before
         finally:
             monkeypatch.setattr(answer_watch, "ANSWER_S", 0.3)
+
+
+@pytest.fixture
+def only_inquiries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is given up because it is silent for long."""
+    monkeypatch.setattr(answer_watch, "ANSWER_S", 1e6)
+    monkeypatch.setattr(answer_watch, "BEGIN_S", 1e6)
+    monkeypatch.setattr(answer_watch, "ASK_S", 0.1)
+    monkeypatch.setattr(answer_watch, "PERIOD_S", 0.05)
+
+
+@pytest.mark.usefixtures("only_inquiries")
+@pytest.mark.gen_test
+async def test_a_writing_connection_that_was_lost_alone_is_found_by_asking_the_server(
+    url: str, clock: FakeClock
+) -> None:
+    async with behind_a_network(url, clock) as (database, network):
+        await database.run(_count)
+        network.lose()
+        with pytest.raises(StorageUnavailable):
+            await database.run(_count)
+        assert await database.run(_count) == 0
+
+
+@pytest.mark.usefixtures("only_inquiries")
+@pytest.mark.gen_test
+async def test_a_commit_whose_answer_was_lost_is_found_by_asking_the_server(
+    url: str, clock: FakeClock
+) -> None:
+    async with behind_a_network(url, clock) as (database, network):
+        store = StreamStore(database)
+        await database.run(
+            lambda db: (
+                db.execute(
+                    "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                    " PERFORM pg_sleep(1); RETURN NULL; END $$"
+                ).rowcount
+            )
+        )
+        await database.run(
+            lambda db: (
+                db.execute(
+                    "CREATE CONSTRAINT TRIGGER lingers AFTER INSERT ON messages"
+                    " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION linger()"
+                ).rowcount
+            )
+        )
+        appending = asyncio.ensure_future(store.append(several("session:s1", "a")))
+        await asyncio.to_thread(_until_committing, url)
+        network.lose()
+        assert [each.offset for each in await appending] == [1]
+
+
+def _until_committing(url: str) -> None:
+    sql = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query = 'COMMIT' AND state = 'active'"
+    )
+    with psycopg.connect(url, autocommit=True) as db:
+        poll(lambda: db.execute(sql).fetchone(), lambda row: row is not None and row[0] == 1)
+
+
+@pytest.mark.usefixtures("only_inquiries")
+@pytest.mark.gen_test
+async def test_jobs_that_take_long_are_left_alone(url: str, clock: FakeClock) -> None:
+    """In the server, as a commit to a slow disk, or here between two statements."""
+
+    def sleep_there(db: Connection) -> int:
+        db.execute("SELECT pg_sleep(1.5)").fetchone()
+        return 1
+
+    def sleep_here(db: Connection) -> int:
+        _count(db)
+        time.sleep(1.5)
+        return _count(db)
+
+    database = PostgresDatabase(url, clock=clock)
+    await database.open()
+    try:
+        work = [database.run(sleep_there), database.read(sleep_there), database.read(sleep_here)]
+        assert await asyncio.gather(*work) == [1, 1, 0]
+        assert await database.run(sleep_here) == 0
+    finally:
+        await database.close()
 
 
 @pytest.mark.gen_test

@@ -3,6 +3,9 @@
 A server that stands still, or one behind a proxy that has lost it, neither answers nor closes the
 connection: libpq would wait for ever. (One whose packets are lost is given up by the system, see
 ``tcp_user_timeout``.)
+
+A connection that was lost alone is told from a statement that takes long, as a commit to a slow
+disk, by asking the server over another one whether it works on the statement.
 """
 
 from __future__ import annotations
@@ -10,10 +13,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 
-from wsserver.storage.engine.postgres.connection import PostgresConnection
+import psycopg
+
+from wsserver.errors import StorageUnavailable
+from wsserver.storage.engine.errors import DatabaseUnusable
+from wsserver.storage.engine.postgres.connecting import RECONNECT_TIMEOUT_S, Server
+from wsserver.storage.engine.postgres.connection import Backend, PostgresConnection
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +32,19 @@ ANSWER_S = 12.0
 """Time without an answer after which the server is given up."""
 BEGIN_S = 5.0
 """The same for the beginning of a transaction, which takes no time, and for its connection only."""
+ASK_S = 2.0
+"""Time without an answer after which the server is asked whether it works on the statement."""
+INQUIRY_S = 2.0
+"""Time for that answer; without it nothing is known."""
 PERIOD_S = 1.0
+
+_BUSY = """
+    SELECT pid, backend_start FROM pg_stat_activity
+    WHERE pid = ANY($1) AND (
+        state IS NULL OR state NOT LIKE 'idle%' OR clock_timestamp() - state_change < '1 second'
+    )
+"""
+"""Those of some processes that may be at work, or have sent their answer just now."""
 
 
 class AnswerWatch:
@@ -34,11 +55,13 @@ class AnswerWatch:
     One that was not used for long may have been lost by what is between: it shows when it begins.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, server: Server) -> None:
+        self._server = server
         self._waiting: dict[PostgresConnection, bool] = {}
         """Connections in use, and whether each is the one that writes."""
         self._beginning: set[PostgresConnection] = set()
         """Those that begin a transaction."""
+        self._inquiry: Inquiry | None = None
         self._changed = threading.Condition()
         self._is_over = True
 
@@ -56,7 +79,7 @@ class AnswerWatch:
     @contextmanager
     def waiting(self, db: PostgresConnection, *, writes: bool) -> Iterator[None]:
         """The connection is in use; it is closed if its server does not answer."""
-        db.asked_at = time.monotonic()
+        db.asked_at = inf
         with self._changed:
             self._waiting[db] = writes
         try:
@@ -91,5 +114,67 @@ class AnswerWatch:
             return
         for db in self._beginning:
             if now - db.asked_at >= BEGIN_S:
-                log.warning("a connection to the database was lost unnoticed, it is closed")
-                db.hang_up()
+                _hang_up_lost(db)
+        self._inquire(now)
+
+    def _inquire(self, now: float) -> None:
+        """End the connections that the server waits at; ask it about those that are silent now.
+
+        What an inquiry has found is used in the next period. If this process stood still meanwhile,
+        an answer that had been waiting for it has been read by then.
+        """
+        inquiry = self._inquiry
+        if inquiry is not None and inquiry.is_alive():
+            if now - inquiry.since >= INQUIRY_S:
+                inquiry.hang_up()
+            return
+        self._inquiry = None
+        for db, asked_at in inquiry.lost if inquiry is not None else ():
+            if db in self._waiting and db.asked_at == asked_at:
+                _hang_up_lost(db)
+        silent = [(db, db.asked_at) for db in self._waiting if now - db.asked_at >= ASK_S]
+        if silent:
+            self._inquiry = Inquiry(self._server, silent, now)
+            self._inquiry.start()
+
+
+class Inquiry(threading.Thread):
+    """Asks the server, once, which of some connections it works for."""
+
+    def __init__(
+        self, server: Server, silent: Sequence[tuple[PostgresConnection, float]], since: float
+    ) -> None:
+        super().__init__(name="storage-inquiry", daemon=True)
+        self._server = server
+        self._silent = silent
+        """Each with the time of its latest statement."""
+        self._db: PostgresConnection | None = None
+        self.since = since
+        self.lost: list[tuple[PostgresConnection, float]] = []
+        """Those of the connections that the server does not work for; when this has ended."""
+
+    def run(self) -> None:
+        """Ask. Without an answer, nothing is known."""
+        try:
+            self._db = self._server.connect(RECONNECT_TIMEOUT_S)
+        except (StorageUnavailable, DatabaseUnusable):
+            return
+        asked = [each for each in self._silent if each[0].backend is not None]
+        try:
+            pids = [db.backend[0] for db, _ in asked if db.backend is not None]
+            busy: set[Backend] = set(self._db.raw.execute(_BUSY, [pids]).fetchall())
+        except psycopg.OperationalError:
+            return
+        finally:
+            self._db.close()
+        self.lost = [each for each in asked if each[0].backend not in busy]
+
+    def hang_up(self) -> None:
+        """Wait no longer for the answer."""
+        if self._db is not None:
+            self._db.hang_up()
+
+
+def _hang_up_lost(db: PostgresConnection) -> None:
+    log.warning("a connection to the database was lost unnoticed, it is closed")
+    db.hang_up()

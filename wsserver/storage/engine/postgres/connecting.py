@@ -81,6 +81,7 @@ class Server:
             raw = psycopg.connect(**parameters, autocommit=True)
             try:
                 raw.execute(_SESSION)
+                db = PostgresConnection(raw)
             except BaseException:
                 raw.close()
                 raise
@@ -89,7 +90,7 @@ class Server:
             # Without __cause__: it has the parameters, with the password, in its frames.
             raise self._failure(error) from None
         self.failed_at = float("-inf")
-        return PostgresConnection(raw)
+        return db
 
     def in_use(self, held: tuple[str, str] | None = None) -> DatabaseInUse:
         """The exception for a database that another server has locked.

@@ -6,8 +6,9 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from math import inf
 from typing import Any
 
 import psycopg
@@ -19,8 +20,12 @@ from wsserver.storage.engine.postgres.gin_index import GinIndex
 
 _COPY_ROWS = 5
 """From so many rows on COPY is quicker than statements."""
+_BACKEND = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 _PREPARED = 500
 """Prepared statements that are kept: more than the program has."""
+
+Backend = tuple[int, datetime]
+"""The server's process of a connection: its id and start."""
 
 
 class PostgresConnection:
@@ -30,8 +35,14 @@ class PostgresConnection:
 
     def __init__(self, raw: psycopg.Connection[tuple[Any, ...]]) -> None:
         self.raw = raw
-        self.asked_at = 0.0
-        """When the latest statement was begun (monotonic)."""
+        self.backend: Backend | None = raw.execute(_BACKEND).fetchone()
+        """None: something between hides it."""
+        self.asked_at = inf
+        """When the statement was begun whose answer is awaited (monotonic); inf: none is.
+
+        In a pipeline it is that of the latest one, whether it is answered or not.
+        """
+        self._has_pipeline = False
         raw.cursor_factory = psycopg.RawCursor
         # One type for all integers: otherwise a statement is prepared once for each combination.
         raw.adapters.register_dumper(int, Int8Dumper)
@@ -44,6 +55,7 @@ class PostgresConnection:
         text, names = translate(sql)
         values = [parameters[name] for name in names] if names else parameters or ()  # type: ignore[call-overload]
         cursor: Cursor = self.raw.cursor(binary=True).execute(text, values)
+        self._note_answer()
         return cursor
 
     @property
@@ -69,6 +81,7 @@ class PostgresConnection:
         cursor = self.raw.cursor().execute(sql, prepare=False)
         while cursor.nextset():
             pass
+        self._note_answer()
         return cursor.rowcount
 
     def executemany(self, sql: str, rows: Iterable[Parameters], /) -> Cursor:
@@ -77,6 +90,7 @@ class PostgresConnection:
         cursor = self.raw.cursor()
         if rows := list(rows):
             cursor.executemany(translate(sql).sql, rows)
+        self._note_answer()
         return cursor
 
     def insert(self, table: str, columns: str, rows: Sequence[Sequence[Any]], /) -> None:
@@ -85,13 +99,26 @@ class PostgresConnection:
             places = ", ".join(f"${number}" for number in range(1, columns.count(",") + 2))
             self.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)  # noqa: S608
             return
+        self.asked_at = time.monotonic()
         with self.raw.cursor().copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
+        self._note_answer()
 
-    def pipeline(self) -> AbstractContextManager[object]:
+    @contextlib.contextmanager
+    def pipeline(self) -> Iterator[None]:
         """psycopg's pipeline mode: fetching a result waits for the statements so far."""
-        return self.raw.pipeline()
+        self._has_pipeline = True
+        try:
+            with self.raw.pipeline():
+                yield
+        finally:
+            self._has_pipeline = False
+        self._note_answer()
+
+    def _note_answer(self) -> None:
+        if not self._has_pipeline:
+            self.asked_at = inf
 
     def overwrite_deleted(self) -> None:
         """Without effect: VACUUM does it."""

@@ -48,7 +48,7 @@ class PostgresDatabase(Database):
         self.is_shared = is_shared
         self._server = Server(url, password_file)
         health = StorageHealth(self._server.location)
-        watch = self._watch = AnswerWatch()
+        watch = self._watch = AnswerWatch(self._server)
         self._writer = PostgresWriter(
             self._server,
             watch,

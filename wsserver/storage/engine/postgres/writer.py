@@ -35,7 +35,7 @@ from wsserver.storage.engine.postgres.connecting import (
     Server,
     check_server,
 )
-from wsserver.storage.engine.postgres.connection import PostgresConnection
+from wsserver.storage.engine.postgres.connection import Backend, PostgresConnection
 from wsserver.storage.engine.postgres.errors import is_conflict, translate
 from wsserver.storage.engine.postgres.migrations import TURN, migrate
 from wsserver.storage.engine.worker import Failure, Job, Worker
@@ -108,8 +108,8 @@ class PostgresWriter(Worker[None]):
         self._owner = f"run_{secrets.token_hex(16)}"
         self._round = 0
         self._db: PostgresConnection | None = None
-        self._backend: tuple[int, Any] | None = None
-        """Process id and start of the server's process of the latest connection."""
+        self._backend: Backend | None = None
+        """Of the latest connection."""
         self._undecided: _Undecided | None = None
         self._backoff_s = _BACKOFF_S[0]
         self._retry_at = 0.0
@@ -154,9 +154,7 @@ class PostgresWriter(Worker[None]):
             raise
 
     def _use(self, db: PostgresConnection) -> None:
-        self._backend = db.execute(
-            "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
-        ).fetchone()
+        self._backend = db.backend
         db.run_script(f"SET statement_timeout = '{STATEMENT_S:g}s'")
         if self._is_shared:
             db.run_script(_SHARED_SESSION)
