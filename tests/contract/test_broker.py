@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import inf
 from typing import cast
 
 import msgspec
@@ -43,6 +44,19 @@ async def test_every_node_gets_every_publication_in_order_and_the_results_add_up
         for node in nodes:
             await eventually(partial(getattr, node.receiver, "ids"), ["m1", "m2", "m3"])
             assert node.broker.health()["ok"] is True
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_several_are_published_until_a_time_and_the_first_in_any_case(
+    cluster: Cluster,
+) -> None:
+    async with cluster.nodes(2) as nodes:
+        broker = nodes[0].broker
+        several = [publication(f"m{number}") for number in range(3)]
+        assert len(broker.begin_all(several, 0.0)) == 1
+        assert len(broker.begin_all(several[1:], inf)) == 2
+        for node in nodes:
+            await eventually(partial(getattr, node.receiver, "ids"), ["m0", "m1", "m2"])
 
 
 @pytest.mark.gen_test(timeout=30)

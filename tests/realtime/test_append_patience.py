@@ -31,8 +31,10 @@ class LockedStore(StreamStore):
         raise StorageUnavailable("database is locked")
 
 
-def announce(draft: Draft, place: Appended) -> PublishResult:
-    return NO_RECIPIENTS
+def announce(
+    drafts: Sequence[Draft], places: Sequence[Appended], until: float
+) -> list[PublishResult]:
+    return [NO_RECIPIENTS] * len(drafts)
 
 
 @pytest.mark.gen_test

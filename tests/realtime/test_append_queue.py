@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -38,7 +39,17 @@ class Line:
         self.promised: list[Promise[PublishResult]] | None = None
         """Results of announcements, if they are given later."""
 
-    def announce(self, draft: Draft, place: Appended) -> Outcome:
+    def announce(
+        self, drafts: Sequence[Draft], places: Sequence[Appended], until: float
+    ) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for each, place in zip(drafts, places, strict=True):
+            outcomes.append(self.announce_one(each, place))
+            if self.clock.monotonic() > until:
+                break
+        return outcomes
+
+    def announce_one(self, draft: Draft, place: Appended) -> Outcome:
         assert draft.stream == place.stream
         self.announced.append((place.stream, place.offset))
         self.clock.advance(self.takes_s)

@@ -52,13 +52,14 @@ async def test_a_message_read_before_it_is_published_comes_once(
         clients.append(await live.connect("u1"))
         outcome.resolve(await publish(publication))
 
-    def begin(publication: Any) -> Promise[Any]:
+    def begin_all(publications: Any, _: float) -> list[Promise[Any]]:
+        (publication,) = publications
         outcome: Promise[Any] = Promise()
         tasks.append(asyncio.ensure_future(connected_before(publication, outcome)))
-        return outcome
+        return [outcome]
 
     tasks: list[asyncio.Future[None]] = []
-    monkeypatch.setattr(live.streams, "_publish", begin)
+    monkeypatch.setattr(live.streams, "_publish", begin_all)
     await send_to_user(live, "b")
     (client,) = clients
     assert notes([await client.receive("note"), *await client.rest()]) == ["a", "b"]

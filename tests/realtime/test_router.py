@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.fake_connections import fake_connection
 from tests.support.live_server import Live
-from wsserver.cluster.broker import Publication, PublishResult
+from wsserver.cluster.broker import NO_RECIPIENTS, Publication, PublishResult
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.errors import Forbidden
 from wsserver.protocol.pushes import addressed_push
@@ -36,12 +36,34 @@ class FakePoller:
 
     unreported_ends = 0
 
+    def cork(self) -> None:
+        """Called before several are written."""
+
     def is_encoded(self, size: int) -> bool:
         return False
 
     def send_many(self, transports: list[Any], frame: bytes) -> int:
         self.calls.append((transports, frame))
         return sum(transport.send(frame) for transport in transports)
+
+
+class NoticedDeliveries:
+    """Notes what it hears of kept messages, of all senders but ``nobody``."""
+
+    def __init__(self) -> None:
+        self.noticed: list[tuple[str, list[str]]] = []
+
+    def observes(self, sender: str | None) -> bool:
+        return sender != "nobody"
+
+    def delivered(self, publication: Publication, connections: Any = ()) -> None:
+        self.noticed.append((publication.message_id, [each.user_id for each in connections]))
+
+
+class NoAnswers:
+    def delivered(self, publication: Publication) -> None:
+        if publication.message_id == "broken":
+            raise ZeroDivisionError("a fault")
 
 
 class NoMembers:
@@ -56,9 +78,12 @@ class Bench:
         self.poller = poller()
         self.statistics = Statistics(clock, "n")
         self.traces = TraceBuffer(self.hub.connection_log, clock)
-        unused: Any = None  # nothing is kept here
+        unused: Any = None
         self.writer = ConnectionWriter(self.poller, self.statistics, clock)
-        self.delivery = LocalDelivery(self.hub, self.writer, unused, unused, self.traces, unused)
+        self.kept = NoticedDeliveries()
+        notices: Any = self.kept
+        answers: Any = NoAnswers()
+        self.delivery = LocalDelivery(self.hub, self.writer, notices, answers, self.traces, unused)
         broker = MemoryBroker()
         broker.subscribe(self.delivery)
         events = EventBus(unused, clock, unused)
@@ -133,6 +158,39 @@ async def test_a_target_and_its_filters_choose_the_connections(
     assert [bench.names[r["connection_id"]] for r in explained["recipients"]] == names.split()
     assert explained["matched"] == len(names.split())
     assert (await bench.router.send(message)).receipt.matched == len(names.split())
+
+
+def kept(message_id: str, session_id: str, offset: int, **fields: Any) -> Publication:
+    stream = f"session:{session_id}"
+    return Publication(
+        message_id, "x", session(session_id), b"{}", stream=stream, offset=offset, **fields
+    )
+
+
+def test_several_kept_messages_reach_whom_each_would_reach_alone(bench: Bench) -> None:
+    several = [
+        kept("msg_1", "s1", 1, sender="z"),
+        kept("msg_2", "s3", 1, organization_id="o2"),
+        kept("msg_3", "s1", 2, sender="nobody"),
+        kept("msg_4", "s1", 3, exclude_users=frozenset({"a"})),
+        kept("msg_5", "s9", 1),
+    ]
+    matched = [each.matched for each in bench.delivery.deliver_all(several)]  # type: ignore[union-attr]
+    assert matched == [2, 1, 2, 1, 0]
+    assert bench.kept.noticed == [
+        ("msg_1", ["a", "b"]),
+        ("msg_2", ["c"]),
+        ("msg_4", ["b"]),
+        ("msg_5", []),
+    ]
+    assert len(bench.traces) == 5
+
+
+def test_several_end_at_a_time_and_one_that_fails_ends_nothing(bench: Bench) -> None:
+    several = [kept("broken", "s1", 1), kept("msg_2", "s1", 2)]
+    begun = bench.delivery.deliver_all(several)
+    assert begun == [NO_RECIPIENTS, PublishResult(2, 2, 0)]
+    assert len(bench.delivery.deliver_all(several, until=0.0)) == 1
 
 
 def test_one_connection_can_be_a_target(bench: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from math import inf
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -28,6 +29,7 @@ from wsserver.cluster.broker import (
     Publication,
     PublishResult,
     Signal,
+    begin_each,
 )
 from wsserver.errors import StorageUnavailable
 from wsserver.promise import Promise
@@ -102,6 +104,9 @@ class SharedNode:
         self.network.send(self, publication)
         return ONE
 
+    def begin_all(self, publications: Sequence[Publication], until: float) -> list[Outcome]:
+        return begin_each(self.begin, publications, until)
+
     def follow(self, target: Target) -> None:
         self.followed_targets.add(target)
 
@@ -120,7 +125,7 @@ class SharedNode:
         self.got.append((publication.epoch, publication.offset))
         return ONE
 
-    def deliver_all(self, publications: Sequence[Publication]) -> list[Outcome]:
+    def deliver_all(self, publications: Sequence[Publication], until: float = inf) -> list[Outcome]:
         raise AssertionError(publications)
 
     def signal(self, signal: Signal) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ from wsserver.cluster.broker import (
     Publication,
     PublishResult,
     Signal,
+    begin_each,
 )
 from wsserver.cluster.control import Control
 from wsserver.cluster.directory import Change, ConnectionDirectory, Reservation
@@ -48,9 +50,9 @@ class Receiver:
         self.publications.append(publication)
         return self.result
 
-    def deliver_all(self, publications: Sequence[Publication]) -> list[Outcome]:
+    def deliver_all(self, publications: Sequence[Publication], until: float = inf) -> list[Outcome]:
         self.together.append(len(publications))
-        return [self.deliver(each) for each in publications]
+        return begin_each(self.deliver, publications, until)
 
     def signal(self, signal: Signal) -> None:
         self.signals.append(signal)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.support.waiting import PATIENCE_S
-from wsserver.cluster.broker import Publication, PublishResult
+from wsserver.cluster.broker import Outcome, Publication, PublishResult, begin_each
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.targets import EVERYONE
@@ -250,6 +250,9 @@ class FakeBroker:
             raise self.failures.popleft()
         self.published.append(publication)
         return self.result
+
+    def begin_all(self, publications: Sequence[Publication], until: float) -> list[Outcome]:
+        return begin_each(self.begin, publications, until)
 
     def of(self, stream: str) -> list[int]:
         return [each.offset for each in self.published if each.stream == stream]

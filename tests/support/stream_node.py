@@ -41,7 +41,7 @@ class Node:
     def restart(self) -> None:
         self.streams = Streams(
             self.store,
-            self.broker.begin,
+            self.broker.begin_all,
             self.clock,
             self.tasks,
             growing=NoGrowingTexts(),

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Protocol
 
 from msgspec import Struct
 
+from wsserver.errors import WsServerError
 from wsserver.promise import Promise
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import Target
+
+log = logging.getLogger(__name__)
 
 
 class Publication(Struct, frozen=True, gc=False):
@@ -73,6 +79,33 @@ NO_RECIPIENTS = PublishResult()
 Outcome = PublishResult | Promise[PublishResult]
 """A result, or a promised one: of other nodes, or of a message that has to wait for older ones. The
 promise is never rejected; that of a broker is resolved after ``RESULTS_S`` at the latest."""
+
+
+def begin_each(
+    begin: Callable[[Publication], Outcome],
+    publications: Sequence[Publication],
+    until: float,
+    now: Callable[[], float] = time.monotonic,
+) -> list[Outcome]:
+    """``Broker.begin_all`` or ``Receiver.deliver_all``, one by one.
+
+    They are stored: where one fails, clients get it when they resume.
+    """
+    outcomes: list[Outcome] = []
+    for publication in publications:
+        try:
+            outcome = begin(publication)
+        except WsServerError as error:
+            id_ = publication.message_id
+            log.warning("stored but not published message_id=%s error=%s", id_, error)
+            outcome = NO_RECIPIENTS
+        except Exception:  # the next ones have to be published all the same
+            log.exception("stored but not published message_id=%s", publication.message_id)
+            outcome = NO_RECIPIENTS
+        outcomes.append(outcome)
+        if now() > until:
+            break
+    return outcomes
 
 
 class Push(Struct, frozen=True, gc=False, tag=True):
@@ -157,8 +190,12 @@ class Receiver(Protocol):
         """
         ...
 
-    def deliver_all(self, publications: Sequence[Publication]) -> list[Outcome]:
-        """Write several, in their order; where possible, with one write to each connection."""
+    def deliver_all(self, publications: Sequence[Publication], until: float = inf) -> list[Outcome]:
+        """Write several, in their order; where possible, with one write to each connection.
+
+        None is begun after ``until`` (monotonic seconds) but the first: the outcomes are of those
+        that were begun.
+        """
         ...
 
     def signal(self, signal: Signal) -> None:
@@ -209,6 +246,14 @@ class Broker(Protocol):
         """Publish; returns the sum of the nodes' results, or a promise of it.
 
         Many can be published before the first result is awaited.
+        """
+        ...
+
+    def begin_all(self, publications: Sequence[Publication], until: float) -> list[Outcome]:
+        """Publish several in their order, kept ones that are stored; never raises.
+
+        None is begun after ``until`` (monotonic seconds) but the first: the outcomes are of those
+        that were begun.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
@@ -56,6 +56,12 @@ class MemoryBroker:
     def begin(self, publication: Publication) -> Outcome:
         """Publish; returns the result."""
         return NO_RECIPIENTS if self._receiver is None else self._receiver.deliver(publication)
+
+    def begin_all(self, publications: Sequence[Publication], until: float) -> list[Outcome]:
+        """Publish several; returns the results of those that were begun."""
+        if self._receiver is None:
+            return [NO_RECIPIENTS] * len(publications)
+        return self._receiver.deliver_all(publications, until)
 
     async def publish(self, publication: Publication) -> PublishResult:
         """Publish; returns the sum of the nodes' results."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache, partial
 
 import msgspec
@@ -19,6 +19,7 @@ from wsserver.cluster.broker import (
     Push,
     Receiver,
     Signal,
+    begin_each,
 )
 from wsserver.cluster.progress import Progress
 from wsserver.cluster.redis.bus import Bus
@@ -141,6 +142,10 @@ class RedisBroker:
         batch.id = number * BATCH_LIMIT
         batch.counted = partial(self._counted, number)
         return pending.add(own)
+
+    def begin_all(self, publications: Sequence[Publication], until: float) -> list[Outcome]:
+        """Publish several; the results of those that were begun arrive within ``RESULTS_S``."""
+        return begin_each(self.begin, publications, until)
 
     def _unsent(self, own: Outcome) -> Outcome:
         """The result of a publication that reaches this node alone."""

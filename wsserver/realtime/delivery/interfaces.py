@@ -22,6 +22,10 @@ class KeptDeliveries(Protocol):
         """A kept message was written to these connections."""
         ...
 
+    def observes(self, sender: str | None) -> bool:
+        """Whether ``delivered`` does anything for messages of this sender that are for many."""
+        ...
+
     def settled(self, signal: InboxSettled) -> None:
         """Messages of an inbox need not be resent."""
 

@@ -25,7 +25,7 @@ def own_streams(
 ) -> Streams:
     """Streams that only this process writes to."""
     broker.subscribe(delivery)
-    return Streams(store, broker.begin, clock, tasks, **options)
+    return Streams(store, broker.begin_all, clock, tasks, **options)
 
 
 def shared_streams(

@@ -229,6 +229,10 @@ class Inboxes:
                     feed = self._unacked.open(feed_for(connection, publication.epoch, 0))
                 self._tracking.note(feed, connection, item)
 
+    def observes(self, sender: str | None) -> bool:
+        """Whether anybody hears of messages of this sender for many that were written."""
+        return self._plain_receipts is not None or self._receipts.are_wanted(sender)
+
     def settled(self, signal: InboxSettled) -> None:
         """Messages need not be resent to any connection of their user."""
         user_id, message_ids, up_to = signal.user_id, signal.message_ids, signal.up_to

@@ -207,9 +207,7 @@ class ReceiptRecorder:
             return
         if len(connections) == 1 and next(iter(connections)).user_id == publication.sender:
             return
-        if not self._statuses.has_receivers(publication.sender) and not self._events.hears(
-            events.MESSAGE_DELIVERED
-        ):
+        if not self.are_wanted(publication.sender):
             return  # called for every kept message, so skip what has no receiver
         users: set[str] = set()
         acknowledging: set[str] = set()
@@ -228,6 +226,10 @@ class ReceiptRecorder:
             update = StatusUpdate(publication.message_id, session_id, "delivered", user_id)
             self._statuses.push(update, publication.sender)
             self._emit(update, publication.sender)
+
+    def are_wanted(self, sender: str | None) -> bool:
+        """Whether anybody gets the receipts of a sender's messages for many."""
+        return self._statuses.has_receivers(sender) or self._events.hears(events.MESSAGE_DELIVERED)
 
     async def settle(self) -> None:
         """Wait until the queued receipts are recorded; not longer than two attempts."""

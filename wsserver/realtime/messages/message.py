@@ -47,20 +47,8 @@ class Message(Struct, gc=False):
     size_bytes: int = 0
     """Bytes of its push as JSON, without a position; 0 until it is encoded."""
 
-    def publication(
-        self,
-        message_id: str,
-        payload: bytes,
-        at: float,
-        stream: str = "",
-        epoch: str = "",
-        offset: int = 0,
-        expires_at: float = 0.0,
-        has_ttl: bool = False,
-        changes: int = 0,
-        revision: int = 0,
-    ) -> Publication:
-        """The message as it is published to the nodes, with its position if it is kept."""
+    def publication(self, message_id: str, payload: bytes, at: float) -> Publication:
+        """A live message as it is published to the nodes."""
         return Publication(
             message_id,
             self.type,
@@ -72,14 +60,7 @@ class Message(Struct, gc=False):
             self.exclude_users,
             self.origin,
             at,
-            stream,
-            epoch,
-            offset,
-            self.sender,
-            expires_at,
-            has_ttl,
-            changes,
-            revision,
+            sender=self.sender,
         )
 
 

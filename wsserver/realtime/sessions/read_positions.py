@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from wsserver.clock import Clock, rfc3339
@@ -178,11 +178,15 @@ class ReadPositions:
 
     # Moving
 
-    def wrote(self, draft: Draft, place: Appended) -> None:
-        """A message was stored: of its sender, everything up to it is read."""
-        stream, sender = draft.stream, draft.sender
-        if draft.type == NEW_MESSAGE and sender is not None and stream.startswith(SESSION):
-            self._moved(stream[len(SESSION) :], sender, place.offset)
+    def wrote(self, drafts: Sequence[Draft], places: Sequence[Appended]) -> None:
+        """Messages were stored: of their senders, everything up to them is read."""
+        last: dict[tuple[str, str], int] = {}
+        for draft, place in zip(drafts, places, strict=True):
+            if draft.type == NEW_MESSAGE and draft.sender is not None:
+                last[draft.stream, draft.sender] = place.offset
+        for (stream, sender), offset in last.items():
+            if stream.startswith(SESSION):
+                self._moved(stream[len(SESSION) :], sender, offset)
 
     def joined(self, user_id: str, session_id: str, offset: int) -> None:
         """A user has joined a session by a claim; one who is new in it begins at ``offset``."""

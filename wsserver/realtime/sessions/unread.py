@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from wsserver.clock import Clock, rfc3339
@@ -118,10 +118,11 @@ class UnreadPushes:
 
     # What this node has committed
 
-    def stored(self, draft: Draft, place: Appended) -> None:
-        """A message was stored."""
-        if draft.type in COUNTED_TYPES and draft.stream.startswith(SESSION):
-            self.changed(draft.stream[len(SESSION) :])
+    def stored(self, drafts: Sequence[Draft], places: Sequence[Appended]) -> None:
+        """Messages were stored."""
+        for stream in dict.fromkeys([each.stream for each in drafts if each.type in COUNTED_TYPES]):
+            if stream.startswith(SESSION):
+                self.changed(stream[len(SESSION) :])
 
     def changed(self, session_id: str) -> None:
         """What is unread in a session has changed, to any of its users."""

@@ -33,19 +33,23 @@ OPEN_LIMIT = 20_000
 """Announced messages whose results are not known yet; announcing waits at that number."""
 SLICE_S = 0.002
 """Time after which announcing yields to the event loop."""
+ANNOUNCED_AT_ONCE = 64
+"""What is prepared of those that have to wait for the next slice is prepared again."""
 
 
 Outcomes = Promise[list[Sent]]
 """One outcome for each draft, in their order."""
 
 
-Announce = Callable[[Draft, Appended], Outcome]
+Announce = Callable[[Sequence[Draft], Sequence[Appended], float], Sequence[Outcome]]
+"""Publishes stored messages in their order; none is begun after a time (monotonic seconds) but the
+first. Returns the results of those that were begun."""
 
 
 class AppendQueue:
     """Stores drafts in groups, then announces them in their order.
 
-    ``announce`` publishes a stored message; it does not raise. Results of other nodes are awaited
+    ``announce`` publishes stored messages; it does not raise. Results of other nodes are awaited
     concurrently. Drafts that arrive while a transaction runs go into the next one. ``cork`` is
     called before several are announced or answered: writes to the same connection are then merged
     until the next iteration of the event loop.
@@ -207,44 +211,69 @@ class AppendQueue:
             outcomes.reject(error)
 
     async def _announce_groups(self, groups: list[_Group], appended: list[Appended]) -> None:
-        each = iter(appended)
+        drafts: Sequence[Draft] = [draft for group in groups for draft in group[0]]
+        places: Sequence[Appended] = appended
+        new = [index for index, place in enumerate(appended) if place.is_new]
+        if len(new) < len(appended):
+            drafts, places = [drafts[index] for index in new], [appended[index] for index in new]
         if len(appended) > 1:
             self._cork()
         slice_ends = self._clock.monotonic() + SLICE_S
-        for drafts, outcomes, _ in groups:
-            results: list[Sent] = []
-            later: _OpenGroup | None = None
-            refusal: WsServerError | None = None
-            for draft in drafts:
-                place = next(each)
-                if place.refusal is not None:
-                    refusal = place.refusal
-                    results.append(Sent(place.message_id, is_new=False, refusal=refusal))
-                    continue
-                result = self._announce(draft, place) if place.is_new else NO_RECIPIENTS
-                if not isinstance(result, PublishResult):
-                    if later is None:
-                        later = _OpenGroup(results, outcomes)
-                    later.add(len(results), place, result, self._arrived)
-                    result = NO_RECIPIENTS
-                results.append(_sent(place, result))
+        results: list[Outcome] = []
+        """Of the first ``places``."""
+        answered = claimed = 0
+        for group in groups:
+            of_group = appended[answered : answered + len(group[0])]
+            answered += len(of_group)
+            count = sum([place.is_new for place in of_group])
+            while len(results) < claimed + count:
+                begun = len(results)
+                end = begun + ANNOUNCED_AT_ONCE
+                results += self._announce(drafts[begun:end], places[begun:end], slice_ends)
                 if self._clock.monotonic() > slice_ends:
                     await asyncio.sleep(0)
                     self._cork()
                     slice_ends = self._clock.monotonic() + SLICE_S
-            if later is not None:
-                self._open.add(later)
-                self._open_count += len(results)
-                later.is_whole = True
-            self._landed(drafts)
-            if refusal is not None and len(drafts) == 1:
-                outcomes.reject(refusal)
-            elif later is None:
-                outcomes.resolve(results)
-            else:
-                self._arrived(later)
-                while self._open_count > OPEN_LIMIT:
-                    await self.progress()
+            self._answer(group, of_group, results[claimed : claimed + count])
+            claimed += count
+            while self._open_count > OPEN_LIMIT:
+                await self.progress()
+
+    def _answer(
+        self, group: _Group, places: Sequence[Appended], results: Sequence[Outcome]
+    ) -> None:
+        """Answer a group that is announced, now or when all results are known.
+
+        ``results``: of its new messages.
+        """
+        drafts, outcomes, _ = group
+        sent: list[Sent] = []
+        later: _OpenGroup | None = None
+        refusal: WsServerError | None = None
+        each = iter(results)
+        for place in places:
+            if place.refusal is not None:
+                refusal = place.refusal
+                sent.append(Sent(place.message_id, is_new=False, refusal=refusal))
+                continue
+            result = next(each) if place.is_new else NO_RECIPIENTS
+            if not isinstance(result, PublishResult):
+                if later is None:
+                    later = _OpenGroup(sent, outcomes)
+                later.add(len(sent), place, result, self._arrived)
+                result = NO_RECIPIENTS
+            sent.append(_sent(place, result))
+        if later is not None:
+            self._open.add(later)
+            self._open_count += len(sent)
+            later.is_whole = True
+        self._landed(drafts)
+        if refusal is not None and len(drafts) == 1:
+            outcomes.reject(refusal)
+        elif later is None:
+            outcomes.resolve(sent)
+        else:
+            self._arrived(later)
 
     def _arrived(self, group: _OpenGroup) -> None:
         """Answer a group if the results of all its messages are known."""
@@ -316,12 +345,15 @@ class _OpenGroup:
 
 
 def _own(batch: Sequence[Append], appended: Iterable[Appended]) -> list[Appended]:
-    """Mark as new every message with the id that was assigned here, whichever attempt stored it.
+    """Mark as new every message with the id that was assigned here, whichever attempt stored it;
+    none that was refused.
 
     A transaction that was reported as failed may be committed: the next attempt finds its rows.
     """
     return [
-        place if place.is_new else place._replace(is_new=place.message_id == item.message_id)
+        place
+        if place.is_new or place.refusal is not None or place.message_id != item.message_id
+        else place._replace(is_new=True)
         for item, place in zip(batch, appended, strict=True)
     ]
 

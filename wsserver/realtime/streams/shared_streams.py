@@ -126,7 +126,7 @@ class SharedStreams(Streams):
     ) -> None:
         super().__init__(
             store,
-            broker.begin,
+            broker.begin_all,
             clock,
             tasks,
             growing=growing,
@@ -158,24 +158,26 @@ class SharedStreams(Streams):
         """Store drafts together, in their order, then publish them; see ``AppendQueue.append``."""
         return self._queue.append(drafts)
 
-    def _enter(self, publication: Publication, draft: Draft) -> None:
-        """Do nothing: it is entered when it is received, as all messages are."""
+    def _enter(self, publications: Sequence[Publication], drafts: Sequence[Draft]) -> None:
+        """Do nothing: they are entered when they are received, as all messages are."""
 
     def _received(self, publication: Publication) -> None:
         """Cache a message that is about to be delivered, the next one of its stream."""
         self._cached(
             publication.stream,
             publication.epoch,
-            CachedMessage(
-                publication.offset,
-                publication.payload,
-                publication.accepted_at,
-                publication.expires_at,
-                publication.has_ttl,
-                readers_of(publication),
-                publication.changes,
-                publication.revision,
-            ),
+            [
+                CachedMessage(
+                    publication.offset,
+                    publication.payload,
+                    publication.accepted_at,
+                    publication.expires_at,
+                    publication.has_ttl,
+                    readers_of(publication),
+                    publication.changes,
+                    publication.revision,
+                )
+            ],
         )
 
     def _moved(self, name: str, epoch: str, offset: int) -> None:

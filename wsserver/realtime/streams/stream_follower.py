@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 
 from wsserver.clock import Clock
 from wsserver.cluster.broker import (
@@ -15,6 +16,7 @@ from wsserver.cluster.broker import (
     PublishResult,
     Receiver,
     Signal,
+    begin_each,
 )
 from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.promise import Promise
@@ -301,10 +303,10 @@ class StreamFollower:
             place.wake()
         return outcome
 
-    def deliver_all(self, publications: Sequence[Publication]) -> list[Outcome]:
+    def deliver_all(self, publications: Sequence[Publication], until: float = inf) -> list[Outcome]:
         """Deliver several, in their order; writes to a connection are combined."""
         self._cork()
-        return [self.deliver(publication) for publication in publications]
+        return begin_each(self.deliver, publications, until, self._clock.monotonic)
 
     def _pass_on(self, place: FollowedStream, publication: Publication) -> Outcome:
         """Deliver the next message of a stream."""

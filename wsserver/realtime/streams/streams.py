@@ -10,7 +10,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from wsserver.clock import Clock
-from wsserver.cluster.broker import NO_RECIPIENTS, Outcome, Publication, PublishResult
+from wsserver.cluster.broker import Outcome, Publication, PublishResult
 from wsserver.errors import WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.paging import PAGE_BYTES
@@ -43,14 +43,17 @@ HISTORY_ATTEMPTS = 10
 """How often a page is read again because a message of the stream was changed meanwhile."""
 
 
+StoredListener = Callable[[Sequence[Draft], Sequence[Appended]], None]
+
+
 class Streams:
     """Entry to all streams: append and publish, positions, recovery, history.
 
-    ``publish`` is the broker's ``begin``, ``cork`` the poller's; ``on_unreached`` is called with
-    every published message that matched no connection. Messages are stored in groups and published
-    after the commit, one after the other: readers see a stream in the order of its offsets, and
-    never a message that is not stored. This process is the only one that writes: ``SharedStreams``
-    is for several.
+    ``publish`` is the broker's ``begin_all``, ``cork`` the poller's; ``on_unreached`` is called
+    with every published message that matched no connection. Messages are stored in groups and
+    published after the commit, one after the other: readers see a stream in the order of its
+    offsets, and never a message that is not stored. This process is the only one that writes:
+    ``SharedStreams`` is for several.
     """
 
     is_shared = False
@@ -59,7 +62,7 @@ class Streams:
     def __init__(
         self,
         store: StreamStore,
-        publish: Callable[[Publication], Outcome],
+        publish: Callable[[Sequence[Publication], float], list[Outcome]],
         clock: Clock,
         tasks: Tasks,
         *,
@@ -85,7 +88,7 @@ class Streams:
         self._asked: dict[str, object] = {}
         """Streams whose heads are being read; removed when the cached stream changes meanwhile."""
         self._on_unreached = on_unreached
-        self._stored_listeners: list[Callable[[Draft, Appended], None]] = []
+        self._stored_listeners: list[StoredListener] = []
         self._growing = growing
         self.kept = 0
         """Messages stored since the start."""
@@ -100,62 +103,50 @@ class Streams:
         self._index.add([draft.stream for draft in drafts])
         return outcomes
 
-    def add_stored_listener(self, listener: Callable[[Draft, Appended], None]) -> None:
-        """Call ``listener`` for each message that this process has stored, before it is sent."""
+    def add_stored_listener(self, listener: StoredListener) -> None:
+        """Call ``listener`` with the messages that this process has stored and published."""
         self._stored_listeners.append(listener)
 
     async def finish(self) -> None:
         """Wait until all accepted drafts are stored and published, or have failed."""
         await self._queue.finish()
 
-    def _announce(self, draft: Draft, place: Appended) -> Outcome:
-        """Publish a message that was stored."""
-        stream_name, epoch, offset = place.stream, place.epoch, place.offset
-        change, push = place.change, draft.payload
-        if change is not None:
-            push = with_message(push, change.message)
-        payload = positioned(push, stream_name, epoch, offset)
-        publication = draft.message.publication(
-            draft.message_id,
-            payload,
-            draft.at,
-            stream_name,
-            epoch,
-            offset,
-            draft.expires_at,
-            draft.has_ttl,
-            0 if change is None else change.offset,
-            0 if change is None else change.revision,
-        )
-        self._enter(publication, draft)
-        self.kept += 1
+    def _announce(
+        self, drafts: Sequence[Draft], places: Sequence[Appended], until: float
+    ) -> list[Outcome]:
+        """Publish messages that were stored; see ``append_queue.Announce``."""
+        publications = list(map(_publication, drafts, places))
+        outcomes = self._publish(publications, until)
+        count = len(outcomes)
+        if count < len(publications):
+            publications, drafts, places = publications[:count], drafts[:count], places[:count]
+        # In the same turn of the event loop: nobody reads a stream in between.
+        self._enter(publications, drafts)
+        self.kept += count
         for listener in self._stored_listeners:
-            listener(draft, place)
-        try:
-            outcome = self._publish(publication)
+            listener(drafts, places)
+        for publication, outcome in zip(publications, outcomes, strict=True):
             if not isinstance(outcome, PublishResult):
                 outcome.when_done(partial(self._resulted, publication))
             elif not outcome.matched:
-                self._on_unreached(publication)
-        except WsServerError as error:
-            # It is stored: clients get it when they resume.
-            log.warning("stored but not published message_id=%s error=%s", place.message_id, error)
-        except Exception:  # the next messages have to be announced all the same
-            log.exception("stored but not published message_id=%s", place.message_id)
-        else:
-            return outcome
-        return NO_RECIPIENTS
+                self._unreached(publication)
+        return outcomes
 
     def _resulted(self, publication: Publication, result: Promise[PublishResult]) -> None:
         if not result.result().matched:
             self._on_unreached(publication)
 
-    def _enter(self, publication: Publication, draft: Draft) -> None:
-        """Cache a message that is about to be published."""
-        self._cached(
-            publication.stream,
-            publication.epoch,
-            CachedMessage(
+    def _unreached(self, publication: Publication) -> None:
+        try:
+            self._on_unreached(publication)
+        except Exception:  # the next messages have to be announced all the same
+            log.exception("not reported as unreached message_id=%s", publication.message_id)
+
+    def _enter(self, publications: Sequence[Publication], drafts: Sequence[Draft]) -> None:
+        """Cache messages that were published."""
+        streams: dict[str, list[CachedMessage]] = {}
+        for publication, draft in zip(publications, drafts, strict=True):
+            message = CachedMessage(
                 publication.offset,
                 publication.payload,
                 draft.at,
@@ -164,19 +155,29 @@ class Streams:
                 draft.readers,
                 publication.changes,
                 publication.revision,
-            ),
-        )
+            )
+            entries = streams.get(publication.stream)
+            if entries is None:
+                streams[publication.stream] = [message]
+            else:
+                entries.append(message)
+        epochs = {publication.stream: publication.epoch for publication in publications}
+        for name, entries in streams.items():
+            self._cached(name, epochs[name], entries)
 
-    def _cached(self, name: str, epoch: str, message: CachedMessage) -> None:
+    def _cached(self, name: str, epoch: str, messages: Sequence[CachedMessage]) -> None:
+        """Cache messages of a stream, whose offsets follow each other."""
         stream = self._cache.peek(name)
-        if stream is None or (stream.epoch, stream.head) != (epoch, message.offset - 1):
+        before = messages[0].offset - 1
+        if stream is None or stream.epoch != epoch or stream.head != before:
             # A gap between the cached head and this message: the cached tail would not be whole.
-            stream = self._cache.remember(name, epoch, message.offset - 1)
-        if message.changes:
-            self._readings.outdate(name)
-            text = message_in(message.payload)
-            self._cache.change(stream, message.changes, message.revision, text)
-        self._cache.published(stream, message)
+            stream = self._cache.remember(name, epoch, before)
+        for message in messages:
+            if message.changes:
+                self._readings.outdate(name)
+                text = message_in(message.payload)
+                self._cache.change(stream, message.changes, message.revision, text)
+            self._cache.published(stream, message)
 
     # Changes
 
@@ -379,3 +380,30 @@ class Streams:
             "in_memory": len(self._cache),
             "tail_bytes": self._cache.tail_bytes,
         }
+
+
+def _publication(draft: Draft, place: Appended) -> Publication:
+    """A message that was stored, as it is published."""
+    message, change = draft.message, place.change
+    stream, epoch, offset = place.stream, place.epoch, place.offset
+    push = draft.payload if change is None else with_message(draft.payload, change.message)
+    return Publication(
+        draft.message_id,
+        draft.type,
+        message.target,
+        positioned(push, stream, epoch, offset),
+        message.organization_id,
+        message.with_unaffiliated,
+        message.role,
+        message.exclude_users,
+        message.origin,
+        draft.at,
+        stream,
+        epoch,
+        offset,
+        draft.sender,
+        draft.expires_at,
+        draft.has_ttl,
+        0 if change is None else change.offset,
+        0 if change is None else change.revision,
+    )
