@@ -73,6 +73,22 @@ async def test_a_page_and_a_program_talk_in_one_session(
 
 
 @pytest.mark.gen_test
+async def test_the_chat_tester_keeps_count_of_a_users_connections(
+    chromium: Browser, server: Server
+) -> None:
+    """Though nothing is pushed for the second one, nor when one of two ends."""
+    async with page_of(chromium, server) as page, program(server, "s1"):
+        await use_ticket(page, server)
+        await page.fill("#join-session", "s1")
+        await page.press("#join-session", "Enter")
+        other = page.locator("#people li", has_text="张三")
+        await expect(other).to_have_text("张三")
+        async with program(server, "s1"):
+            await expect(other).to_have_text("张三 ×2")
+        await expect(other).to_have_text("张三")
+
+
+@pytest.mark.gen_test
 async def test_the_chat_tester_shows_notices_and_statistics(
     chromium: Browser, server: Server
 ) -> None:

@@ -9,6 +9,7 @@ const MESSAGES_LIMIT = 500;
 const PAGE = 50; // messages of one page of history
 const TYPING_LASTS_MS = 6000; // without a timeout, a disconnected user would type for ever
 const TYPING_REPEATS_MS = 3000;
+const PEOPLE_EVERY_MS = 3000; // nothing is pushed when one of a user's connections comes or ends
 const SLOW_MS = 300; // an answer that takes longer is one that a user waits for
 
 export class Talk {
@@ -19,6 +20,7 @@ export class Talk {
   #typedAt = 0;
   #isTyping = false;
   #typingTimer = 0;
+  #isCounting = false;
 
   constructor() {
     byId("join").addEventListener("submit", (event) => this.#onJoin(event));
@@ -26,6 +28,7 @@ export class Talk {
     byId("older").addEventListener("click", () => this.#loadOlder(this.#current));
     document.addEventListener("visibilitychange", () => this.#markRead());
     const draft = byId("draft");
+    setInterval(() => this.#recount(), PEOPLE_EVERY_MS);
     draft.placeholder = text("message_hint");
     draft.addEventListener("input", () => this.#onInput());
     draft.addEventListener("keydown", (event) => {
@@ -134,6 +137,14 @@ export class Talk {
     } catch {
       // Disconnected meanwhile: joining again brings the list.
     }
+  }
+
+  /** Refresh the user list that is seen, for the numbers of connections. */
+  async #recount() {
+    if (document.hidden || this.#current === null || this.#isCounting) return;
+    this.#isCounting = true;
+    await this.#count({ session_id: this.#current });
+    this.#isCounting = false;
   }
 
   #choose(id) {
