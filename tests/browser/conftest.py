@@ -13,6 +13,7 @@ from tornado.ioloop import IOLoop
 
 from tests.support.browser_pages import ARGS, CHROMIUM, FAKE_MEDIA
 from tests.support.lifecycle import run
+from tests.support.vue_pages import installed_packages
 from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import Server, StartServer, starting
 
@@ -74,6 +75,12 @@ def launched(io_loop: IOLoop, arguments: list[str]) -> Iterator[Browser]:
     with being_current(io_loop):
         io_loop.run_sync(browser.close)
         io_loop.run_sync(playwright.stop)
+
+
+@pytest.fixture(scope="session")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the package's tests need of npm; no test may change it."""
+    return installed_packages(tmp_path_factory)
 
 
 @pytest.fixture

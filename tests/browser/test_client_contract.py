@@ -219,9 +219,8 @@ _VARYING = {"ref", "username", "role", "message", "organization_id"}
 
 
 @pytest.fixture(scope="module")
-def package_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder: Path = tmp_path_factory.mktemp("package")
-    with vue_server(folder) as url:
+def package_url(tmp_path_factory: pytest.TempPathFactory, node_modules: Path) -> Iterator[str]:
+    with vue_server(tmp_path_factory.mktemp("vue"), node_modules) as url:
         yield url
 
 

@@ -40,9 +40,8 @@ CHAT = """
 
 
 @pytest.fixture(scope="module")
-def vue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder: Path = tmp_path_factory.mktemp("vue")
-    with vue_server(folder) as url:
+def vue_url(tmp_path_factory: pytest.TempPathFactory, node_modules: Path) -> Iterator[str]:
+    with vue_server(tmp_path_factory.mktemp("vue"), node_modules) as url:
         yield url
 
 

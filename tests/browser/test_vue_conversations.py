@@ -60,9 +60,8 @@ h1 { font-size: 16px; margin: 4px; }"""
 
 
 @pytest.fixture(scope="module")
-def vue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder: Path = tmp_path_factory.mktemp("vue")
-    with vue_server(folder, STYLE) as url:
+def vue_url(tmp_path_factory: pytest.TempPathFactory, node_modules: Path) -> Iterator[str]:
+    with vue_server(tmp_path_factory.mktemp("vue"), node_modules, STYLE) as url:
         yield url
 
 

@@ -57,9 +57,8 @@ STYLE = "#app { display: flex; flex-direction: column; height: 100vh; } .ws-mess
 
 
 @pytest.fixture(scope="module")
-def vue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder: Path = tmp_path_factory.mktemp("vue")
-    with vue_server(folder, STYLE) as url:
+def vue_url(tmp_path_factory: pytest.TempPathFactory, node_modules: Path) -> Iterator[str]:
+    with vue_server(tmp_path_factory.mktemp("vue"), node_modules, STYLE) as url:
         yield url
 
 

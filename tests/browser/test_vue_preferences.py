@@ -45,9 +45,11 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 
 
 @pytest.fixture(scope="module")
-def vue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def vue_url(tmp_path_factory: pytest.TempPathFactory, node_modules: Path) -> Iterator[str]:
     """A page for components."""
-    with vue_server(tmp_path_factory.mktemp("vue"), "body { overflow: auto; }") as url:
+    with vue_server(
+        tmp_path_factory.mktemp("vue"), node_modules, "body { overflow: auto; }"
+    ) as url:
         yield url
 
 

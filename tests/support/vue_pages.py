@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -57,7 +59,9 @@ _NOTE_FAULTS = """
 
 
 def install(folder: Path, *arguments: str) -> None:
-    """Install packages with npm, or skip the test where there is no network."""
+    """Install packages with npm, or skip the test where there is no npm or no network."""
+    if shutil.which("npm") is None:
+        pytest.skip("no npm on PATH")
     command = ["npm", *arguments, "--no-audit", "--no-fund", "--prefer-offline"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
     if done.returncode != 0 and any(word in done.stderr for word in NO_NETWORK):
@@ -65,17 +69,34 @@ def install(folder: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def copy_package(folder: Path) -> Path:
-    """A copy of the package, in which something may be installed."""
+def installed_packages(factory: pytest.TempPathFactory) -> Path:
+    """The folder ``node_modules`` of the package, installed once in a run, never changed."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    installed = shared / "node_modules"
+    with (shared / "node_modules.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not installed.exists():
+            folder = factory.mktemp("packages")
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(PACKAGE / name, folder)
+            install(folder, "ci")
+            (folder / "node_modules").rename(installed)
+    return installed
+
+
+def copy_package(folder: Path, node_modules: Path) -> Path:
+    """A copy of the package, with what is installed for its tests."""
     ignored = shutil.ignore_patterns("node_modules", "build", "var", "*.tgz")
-    return shutil.copytree(PACKAGE, folder / "clients" / "js", ignore=ignored)
+    package: Path = shutil.copytree(PACKAGE, folder / "clients" / "js", ignore=ignored)
+    (package / "node_modules").symlink_to(node_modules)
+    return package
 
 
 @contextlib.contextmanager
-def vue_server(folder: Path, style: str = "") -> Iterator[str]:
+def vue_server(folder: Path, node_modules: Path, style: str = "") -> Iterator[str]:
     """The address of a page for components, with the package's modules by their names."""
-    package = copy_package(folder)
-    install(package, "ci")
+    package = copy_package(folder, node_modules)
     (package / "index.html").write_text(_PAGE)
     (package / "page.css").write_text(_STYLE + style)
     with served(package) as url:
