@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.support.live_server import Live
 from wsserver.cluster.broker import NO_RECIPIENTS, Publication, PublishResult
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.errors import Forbidden
+from wsserver.promise import Promise
 from wsserver.protocol.pushes import addressed_push
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
 from wsserver.realtime.access.tenancy import Scope
@@ -19,9 +21,11 @@ from wsserver.realtime.delivery.published import PublishedMessages
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.messages.message import Message
-from wsserver.realtime.observability.events import EventBus
+from wsserver.realtime.observability.events import MESSAGE_PUBLISHED, EventBus
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.observability.top_talkers import TopTalkers
+from wsserver.realtime.streams.append_queue import Outcomes
+from wsserver.realtime.streams.drafts import Draft
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.tracing.dry_run import explain
 from wsserver.storage.engine.connection import Connection
@@ -293,3 +297,25 @@ async def test_a_message_that_its_transaction_refuses_is_not_sent(live: Live) ->
     (sent,) = await live.router.keep_checked(message, hook)
     assert (sent.offset, sent.checked) == (1, 7)
     assert [push["type"] for push in await client.rest()] == ["new_message"]
+
+
+class Storing:
+    """Streams that accept everything, and store nothing."""
+
+    def append(self, drafts: Sequence[Draft]) -> Outcomes:
+        return Promise()
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+@pytest.mark.gen_test
+async def test_a_message_that_an_event_reports_is_counted(clock: Any, is_heard: bool) -> None:
+    unused: Any = None
+    streams: Any = Storing()
+    events = EventBus(unused, clock, unused)
+    if is_heard:
+        events.add_event_handler(MESSAGE_PUBLISHED, lambda event: None)
+    published = PublishedMessages(events, TopTalkers(clock))
+    router = Router(MemoryBroker(), streams, published, clock, Retention(60.0, 60.0))
+    message = Message("new_message", {}, session("s1"), keep=True, is_counted=False)
+    router.keep([message])
+    assert message.is_counted is is_heard

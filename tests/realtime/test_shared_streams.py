@@ -73,6 +73,10 @@ class SharedNode:
         self.got: list[tuple[str, int]] = []
         self.outcomes: list[Outcome] = []
         self.sent: list[Publication] = []
+        self.posted: list[Publication] = []
+        """Without results."""
+        self.results: Promise[PublishResult] | None = None
+        """Of other nodes, still to come; None: there at once."""
         self.corked_at: list[int] = []
         """How many were delivered by then."""
         self.gap_listeners: list[Callable[[], None]] = []
@@ -102,7 +106,12 @@ class SharedNode:
         self.sent.append(publication)
         self.outcomes.append(outcome)
         self.network.send(self, publication)
-        return ONE
+        return ONE if self.results is None else self.results
+
+    def post(self, publication: Publication) -> None:
+        self.posted.append(publication)
+        self.streams.follower.deliver(publication)
+        self.network.send(self, publication)
 
     def begin_all(self, publications: Sequence[Publication], until: float) -> list[Outcome]:
         return begin_each(self.begin, publications, until)
@@ -417,3 +426,19 @@ async def test_nobody_waits_for_heads_that_are_not_read_any_more(io_loop: IOLoop
     await asyncio.wait([first, second])
     assert first.cancelled()
     assert second.cancelled()
+
+
+@pytest.mark.gen_test
+async def test_no_node_is_waited_for_if_nobody_asks_how_many_got_a_message(pair: Pair) -> None:
+    one, two = pair
+    await two.joins()
+    one.results = Promise()
+    counted, uncounted = draft_for_u1(), draft_for_u1()
+    uncounted.message.is_counted = False
+    first, second = one.streams.append([counted]), one.streams.append([uncounted])
+    (sent,) = await second
+    assert (sent.offset, sent.receipt) == (2, NO_RECIPIENTS)
+    assert ([each.offset for each in one.posted], two.offsets) == ([2], [1, 2])
+    assert not first.done()
+    one.results.resolve(ONE)
+    assert [each.receipt for each in await first] == [ONE]

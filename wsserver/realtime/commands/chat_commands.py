@@ -238,6 +238,7 @@ class ChatCommands:
                 else (SESSION + command.session_id, command.reply_to)
             ),
             view=self._view(connection, command),
+            is_counted=False,  # the acknowledgement does not say how many have got it
         )
 
     def _view(self, connection: ConnectionInfo, command: commands.SendMessage) -> View | None:

@@ -28,6 +28,10 @@ class PublishedMessages:
         """Whether messages are counted, or the event has a handler."""
         return self._top_talkers.is_on or self._events.hears(MESSAGE_PUBLISHED)
 
+    def are_counted(self) -> bool:
+        """Whether ``note`` needs to know how many connections a message has reached."""
+        return self._events.hears(MESSAGE_PUBLISHED)
+
     def watch(self, messages: Sequence[Message], outcomes: Promise[list[Sent]]) -> None:
         """Note messages once they are stored and published; those that fail are none."""
         outcomes.when_done(partial(self._stored, messages))

@@ -88,6 +88,9 @@ class Router:
         return self._append([message], [replace(draft, hook=hook)])
 
     def _append(self, messages: Sequence[Message], drafts: Sequence[Draft]) -> Outcomes:
+        if self._published.are_counted():
+            for message in messages:
+                message.is_counted = True
         outcomes = self._streams.append(drafts)
         if self._published.are_wanted():
             self._published.watch(messages, outcomes)

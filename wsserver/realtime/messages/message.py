@@ -44,6 +44,10 @@ class Message(Struct, gc=False):
     """What its sender has seen of the session; if others wrote after it, it is not stored."""
     term: int | None = None
     """The term that its session has to be in; None: any."""
+    is_counted: bool = True
+    """Whether its publisher waits for the number of its recipients; else ``Sent`` may have none.
+
+    Messages to a user always are: whether any connection got it decides about ``queued``."""
     size_bytes: int = 0
     """Bytes of its push as JSON, without a position; 0 until it is encoded."""
 

@@ -6,7 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from wsserver.clock import Clock
-from wsserver.cluster.broker import Broker, Publication, Receiver
+from wsserver.cluster.broker import (
+    NO_RECIPIENTS,
+    Broker,
+    Outcome,
+    Publication,
+    Receiver,
+    begin_each,
+)
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams.append_queue import Outcomes
@@ -136,6 +143,7 @@ class SharedStreams(Streams):
             retention=retention,
             tail_limit_bytes=tail_limit_bytes,
         )
+        self._broker = broker
         self._head_reader = HeadReader(store, tasks)
         self.follower = StreamFollower(
             store,
@@ -160,6 +168,22 @@ class SharedStreams(Streams):
 
     def _enter(self, publications: Sequence[Publication], drafts: Sequence[Draft]) -> None:
         """Do nothing: they are entered when they are received, as all messages are."""
+
+    def _begin(
+        self, publications: Sequence[Publication], drafts: Sequence[Draft], until: float
+    ) -> list[Outcome]:
+        """The same, without waiting for other nodes where nobody asks for the results."""
+        posted = {each.message_id for each in drafts if not each.message.is_counted}
+        if not posted:
+            return super()._begin(publications, drafts, until)
+
+        def begin(publication: Publication) -> Outcome:
+            if publication.message_id not in posted:
+                return self._broker.begin(publication)
+            self._broker.post(publication)
+            return NO_RECIPIENTS
+
+        return begin_each(begin, publications, until)
 
     def _received(self, publication: Publication) -> None:
         """Cache a message that is about to be delivered, the next one of its stream."""

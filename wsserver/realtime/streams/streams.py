@@ -50,9 +50,9 @@ class Streams:
     """Entry to all streams: append and publish, positions, recovery, history.
 
     ``publish`` is the broker's ``begin_all``, ``cork`` the poller's; ``on_unreached`` is called
-    with every published message that matched no connection. Messages are stored in groups and
-    published after the commit, one after the other: readers see a stream in the order of its
-    offsets, and never a message that is not stored. This process is the only one that writes:
+    with every published message that is counted and matched no connection. Messages are stored in
+    groups and published after the commit, one after the other: readers see a stream in the order of
+    its offsets, and never a message that is not stored. This process is the only one that writes:
     ``SharedStreams`` is for several.
     """
 
@@ -116,7 +116,7 @@ class Streams:
     ) -> list[Outcome]:
         """Publish messages that were stored; see ``append_queue.Announce``."""
         publications = list(map(_publication, drafts, places))
-        outcomes = self._publish(publications, until)
+        outcomes = self._begin(publications, drafts, until)
         count = len(outcomes)
         if count < len(publications):
             publications, drafts, places = publications[:count], drafts[:count], places[:count]
@@ -125,12 +125,18 @@ class Streams:
         self.kept += count
         for listener in self._stored_listeners:
             listener(drafts, places)
-        for publication, outcome in zip(publications, outcomes, strict=True):
+        for publication, draft, outcome in zip(publications, drafts, outcomes, strict=True):
             if not isinstance(outcome, PublishResult):
                 outcome.when_done(partial(self._resulted, publication))
-            elif not outcome.matched:
+            elif not outcome.matched and draft.message.is_counted:
                 self._unreached(publication)
         return outcomes
+
+    def _begin(
+        self, publications: Sequence[Publication], drafts: Sequence[Draft], until: float
+    ) -> list[Outcome]:
+        """Publish messages; the results of those that were begun by ``until``."""
+        return self._publish(publications, until)
 
     def _resulted(self, publication: Publication, result: Promise[PublishResult]) -> None:
         if not result.result().matched:
