@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET, Struct, convert
+from msgspec.json import Decoder
 
 from wsserver.errors import BadJson, BadUnicode, TooDeep
-from wsserver.protocol.strict_json import MAX_DEPTH, decode
+from wsserver.protocol.strict_json import MAX_DEPTH, decode, decode_as
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 SCALARS = (
@@ -224,3 +226,64 @@ def test_big_integers_stay_exact(number: int) -> None:
 def test_tiny_numbers_are_zero_and_no_fault() -> None:
     assert decode(b"1e-400") == 0.0
     assert math.copysign(1, decode(b"-0.0")) == -1
+
+
+class Item(Struct, omit_defaults=True, forbid_unknown_fields=True):
+    name: str
+    note: str = ""
+    more: list[str] = []
+    data: Any = UNSET
+
+
+ITEMS = Decoder(list[Item])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"name":"a"}]',
+        '[{"name": "a", "note": "b", "more": ["c"], "data": {"x": ["y"]}}, {"name": "z"}]',
+        r'[{"name": "\u60a8\u597d \u0022 \"", "note": "\n"}]',
+        '[{"data": 1.5, "name": "您好"}]',
+    ],
+)
+def test_a_faultless_text_is_decoded_as_a_type(text: str) -> None:
+    found = decode_as(text.encode(), ITEMS)
+    assert found == convert(decode(text.encode()), list[Item])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"name":"a","name":"a"}]',
+        '[{"name":"a", "more": [], "name":"a"}]',
+        '[{"name":"a","data":{"x":1,"x":2}}]',
+        r'[{"name":"a","n\u0061me":"a"}]',
+        r'[{"name":"\"","name":"a","note":"\u0022"}]',
+        '[{"name":"a","unknown":1}]',
+        '[{"name":1}]',
+        '[{"name":"a"',
+        '[{"name":"\\ud800"}]',
+        "[" * 33 + "]" * 33,
+    ],
+)
+def test_what_is_not_faultless_for_sure_is_left_to_the_decoder(text: str) -> None:
+    assert decode_as(text.encode(), ITEMS) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "is_refused"),
+    [
+        (r'{"a": "\u60a8 \"b\" \n"}', False),
+        (r'{"a": "\\", "b": "\\\""}', False),
+        (r'{"a": "\"", "a": "\u0022"}', True),
+        (r'{"a": "\\", "a": 1}', True),
+        (r'{"a": "\u005c\"", "\u0061": "\""}', True),
+    ],
+)
+def test_escapes_hide_no_repeated_key(text: str, is_refused: bool) -> None:
+    if is_refused:
+        with pytest.raises(BadJson):
+            decode(text.encode())
+    else:
+        assert decode(text.encode()) == json.loads(text)

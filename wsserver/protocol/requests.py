@@ -68,7 +68,7 @@ class Request(Struct, forbid_unknown_fields=True):
     """Base class of request bodies."""
 
 
-class Sender(Request):
+class Sender(Request, omit_defaults=True):
     """The sender of a message."""
 
     user_id: UserId
@@ -76,7 +76,7 @@ class Sender(Request):
     role: Annotated[str, Meta(max_length=64)] | None = None
 
 
-class Body(Request):
+class Body(Request, omit_defaults=True):
     """The body fields of the push types that may be sent through the API.
 
     Which of them belong to which type is the contract's table of pushes; a custom type has
@@ -123,7 +123,7 @@ class BroadcastRequest(Body):
     role: Role | UnsetType = UNSET
 
 
-class TargetRequest(Request):
+class TargetRequest(Request, omit_defaults=True):
     """The target of a message; ``id`` is required for all but a broadcast."""
 
     type: TargetType
@@ -145,6 +145,12 @@ class BatchRequest(Request):
     """Several messages; each is accepted or refused by itself."""
 
     messages: Annotated[list[JsonObject], Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class ReadBatch(Request):
+    """The same where each message has the right shape: decoded in one pass."""
+
+    messages: Annotated[list[PublishRequest], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
 class EditRequest(Request):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -12,6 +12,8 @@ from wsserver.errors import BadJson, BadUnicode, TooDeep
 
 MAX_DEPTH = 32
 """The deepest nesting allowed; the outermost value counts as 1."""
+
+T = TypeVar("T")
 
 encode = msgspec.json.encode
 _decode = msgspec.json.Decoder().decode
@@ -48,6 +50,21 @@ def decode(raw: bytes, max_depth: int = MAX_DEPTH) -> Any:
     return value
 
 
+def decode_as(raw: bytes, decoder: msgspec.json.Decoder[T], max_depth: int = MAX_DEPTH) -> T | None:
+    """Decode one JSON text as a type, in one pass; None: ``decode`` says what is wrong with it.
+
+    Or only it can tell whether a key is repeated. Structs of the type have ``omit_defaults``, so
+    that nothing is in what is written again but what was read.
+    """
+    if raw.count(b"{") + raw.count(b"[") > max_depth and _depth_exceeds(raw, max_depth):
+        return None
+    try:
+        value = decoder.decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return value if _surely_unique(raw, value) else None
+
+
 def _depth_exceeds(raw: bytes, limit: int) -> bool:
     if b"\\" not in raw:
         # Less to scan. Two adjacent quotes, of one string or of neighbours, do not change whether
@@ -81,14 +98,22 @@ def _surely_unique(raw: bytes, value: Any) -> bool:
 
     A text that is written again as it was read, as most compact ones are, repeats none. Otherwise a
     repeated key leaves more strings in the text than in what was decoded from it, and every string
-    takes two quotes; unless there are escapes that may be quotes.
+    takes two quotes besides those that are escaped; unless there are escaped backslashes, which
+    make it unclear what is.
     """
     written = encode(value)
     if written == raw:
         return True
-    if b"\\" in raw and any(escape in raw for escape in (b'\\"', b"\\\\", b"\\u")):
+    if b"\\" not in raw:
+        return raw.count(b'"') == written.count(b'"')
+    if b"\\\\" in raw or b"\\u005" in raw:
         return False
-    return raw.count(b'"') == written.count(b'"')
+    return _quotes(raw) == _quotes(written)
+
+
+def _quotes(text: bytes) -> int:
+    """Number of those that begin or end a string, in a text without escaped backslashes."""
+    return text.count(b'"') - text.count(b'\\"')
 
 
 def _refuse_duplicates(raw: bytes) -> None:

@@ -12,9 +12,10 @@ from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import addressed_push, push
 from wsserver.realtime.delivery.published import PublishedMessages
 from wsserver.realtime.messages.message import Message, Sent
+from wsserver.realtime.messages.variants import PushTemplate, content_of, in_full
 from wsserver.realtime.streams.append_queue import Outcomes
 from wsserver.realtime.streams.drafts import Draft
-from wsserver.realtime.streams.retention_policy import Retention, draft_of
+from wsserver.realtime.streams.retention_policy import Retention, draft_of, variant_of
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.messages.streams import TransactionHook
 
@@ -71,12 +72,8 @@ class Router:
 
         The promise resolves to one outcome for each message; errors as in ``send``.
         """
-        wall = self._clock.wall()
-        retention = self._retention
-        drafts = [
-            draft_of(message, *_encode(message, wall), wall, retention) for message in messages
-        ]
-        return self._append(messages, drafts)
+        making = _Drafts(self._clock.wall(), self._retention)
+        return self._append(messages, list(map(making.draft, messages)))
 
     def keep_checked(self, message: Message, hook: TransactionHook) -> Outcomes:
         """``keep`` for one message, with what is checked and written in its transaction.
@@ -117,3 +114,36 @@ def _encode(message: Message, wall: float) -> tuple[str, bytes]:
         payload = push(message.type, timestamp, **message.members)
     message.size_bytes = len(payload)
     return message_id, payload
+
+
+class _Drafts:
+    """Makes the drafts of messages that are kept together."""
+
+    def __init__(self, wall: float, retention: Retention) -> None:
+        self._wall = wall
+        self._retention = retention
+        self._found: dict[int, tuple[Draft, PushTemplate | None]] = {}
+        """Of the prototypes, by their identities; None: its push is no template."""
+
+    def draft(self, message: Message) -> Draft:
+        """The draft of a message."""
+        prototype = message.prototype
+        if prototype is None:
+            return draft_of(message, *_encode(message, self._wall), self._wall, self._retention)
+        found = self._found.get(id(prototype))
+        if found is None:
+            found = self._found[id(prototype)] = self._read(prototype)
+        like, template = found
+        if template is None:
+            payload = _encode(in_full(message), self._wall)[1]
+        else:
+            payload = template.push(message.message_id, message.content)
+        message.size_bytes = len(payload)
+        return variant_of(like, message, payload)
+
+    def _read(self, prototype: Message) -> tuple[Draft, PushTemplate | None]:
+        draft = self.draft(prototype)
+        try:
+            return draft, PushTemplate(draft.payload, draft.message_id, content_of(prototype))
+        except ValueError:
+            return draft, None

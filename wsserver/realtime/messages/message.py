@@ -50,6 +50,10 @@ class Message(Struct, gc=False):
     Messages to a user always are: whether any connection got it decides about ``queued``."""
     size_bytes: int = 0
     """Bytes of its push as JSON, without a position; 0 until it is encoded."""
+    prototype: Message | None = None
+    """The message that it differs from in its id and ``content`` alone (``Variants``): both have
+    the same ``members``, with the id and the content of the prototype."""
+    content: Any = None
 
     def publication(self, message_id: str, payload: bytes, at: float) -> Publication:
         """A live message as it is published to the nodes."""

@@ -31,6 +31,7 @@ from wsserver.protocol.requests import (
     Body,
     BroadcastRequest,
     PublishRequest,
+    ReadBatch,
     TargetRequest,
     read_request,
 )
@@ -41,6 +42,7 @@ from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message, Sent
+from wsserver.realtime.messages.variants import Variants
 from wsserver.realtime.streams.retention_policy import SESSION, is_kept_by_default, stream_of
 from wsserver.realtime.tracing.dry_run import DryRuns, users_of
 
@@ -151,16 +153,20 @@ class Publishing:
             self._record(actor, "publish", message, sent)
         return sent.answer()
 
-    async def batch(self, actor: Actor, request: BatchRequest) -> dict[str, Any]:
+    async def batch(self, actor: Actor, request: BatchRequest | ReadBatch) -> dict[str, Any]:
         """Send many messages in order; each succeeds or fails by itself. One audit entry.
 
         Consecutive kept messages are stored in one transaction.
         """
         with self._audit.denials(actor, "batch", ""):
             self._permissions.require(actor.claims, PUBLISH)
-        bodies = _bodies_of(request.messages)
+        bodies = _bodies_of(request)
         wall, origin = self._clock.wall(), actor.origin
-        read = [self._read(actor, index, body, wall, origin) for index, body in enumerate(bodies)]
+        variants = Variants()
+        read = [
+            self._read(actor, index, body, wall, origin, variants)
+            for index, body in enumerate(bodies)
+        ]
         if actor.claims.role not in UNCONFINED_ROLES:
             read = await self._inside(actor, read, bodies)
         outcomes: list[Sent | WsServerError] = []
@@ -204,10 +210,14 @@ class Publishing:
         body: PublishRequest | WsServerError,
         wall: float,
         origin: Origin,
+        variants: Variants,
     ) -> Message | WsServerError:
         """One message of a batch, or the error of an invalid one."""
         if isinstance(body, WsServerError):
             return body
+        variant = variants.of(body, wall)
+        if variant is not None:
+            return variant
         try:
             message = self._permitted(actor, body, checked_target(body), wall, origin)
         except ValidationFailed as error:
@@ -217,6 +227,7 @@ class Publishing:
         if message.dedup is not None:
             scope, key = message.dedup
             message.dedup = scope, f"{key}#{index}"
+        variants.note(body, message)
         return message
 
     async def _inside(
@@ -363,12 +374,14 @@ def _users_named(message: Message, body: Body) -> list[str]:
     return named
 
 
-def _bodies_of(messages: Sequence[Any]) -> Sequence[PublishRequest | WsServerError]:
+def _bodies_of(request: BatchRequest | ReadBatch) -> Sequence[PublishRequest | WsServerError]:
     """The bodies of a batch, or the errors of the invalid ones."""
+    if isinstance(request, ReadBatch):
+        return request.messages
     try:
-        return convert(messages, list[PublishRequest])
+        return convert(request.messages, list[PublishRequest])
     except ValidationError:
-        return [_body_of(raw, index) for index, raw in enumerate(messages)]
+        return [_body_of(raw, index) for index, raw in enumerate(request.messages)]
 
 
 def _body_of(raw: Any, index: int) -> PublishRequest | WsServerError:

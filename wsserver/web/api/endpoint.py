@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
+from msgspec.json import Decoder
 
 from wsserver.protocol.requests import Rules
 from wsserver.protocol.types import Id, NodeName, UserId
@@ -102,6 +103,9 @@ class Endpoint:
     part_types: Mapping[str, Any] = field(default_factory=dict)
     """Types of path parameters that are no ids, besides ``PART_TYPES``."""
     request: type[Struct] | None = None
+    faultless: Decoder[Any] | None = None
+    """Of requests without faults: those are decoded by it in one pass, the others as ``request``
+    after that. Its structs have ``omit_defaults``."""
     raw_request: Mapping[str, Any] | None = None
     """JSON Schema of a body that the handler gets as it is, in bytes, instead of ``request``."""
     request_headers: Mapping[str, str] = field(default_factory=dict)

@@ -202,9 +202,13 @@ class Exchange:
         endpoint, info = self._endpoint, self._info
         if self._refusal is not None:
             raise _with_faults_of_body(self._refusal, endpoint, raw, self._context)
+        keys = info.headers.get_list("Idempotency-Key")
+        if not keys and endpoint.faultless is not None:
+            found = strict_json.decode_as(raw, endpoint.faultless)
+            if found is not None:
+                return await self._perform(self._call(found))
         decoded, body = _read_body(endpoint, raw, self._context)
         call = self._call(body)
-        keys = info.headers.get_list("Idempotency-Key")
         if keys and endpoint.takes_idempotency_key:
             if call.actor is None:
                 raise TokenMissing("an Idempotency-Key needs a token")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
+from msgspec.json import Decoder
 
 from wsserver.protocol.origin import Via
 from wsserver.protocol.requests import (
@@ -13,6 +14,7 @@ from wsserver.protocol.requests import (
     BroadcastRequest,
     EditRequest,
     PublishRequest,
+    ReadBatch,
     TargetedBody,
 )
 from wsserver.protocol.targets import TargetType
@@ -200,8 +202,8 @@ def _reply(call: Call, answer: dict[str, Any]) -> Reply:
     return json_reply(answer, is_routine=call.body.type in ROUTINE_TYPES)
 
 
-def _is_routine(message: Mapping[str, Any]) -> bool:
-    kind = message.get("type")
+def _is_routine(message: PublishRequest | Mapping[str, Any]) -> bool:
+    kind = message.type if isinstance(message, PublishRequest) else message.get("type")
     return isinstance(kind, str) and kind in ROUTINE_TYPES
 
 
@@ -322,6 +324,7 @@ async def _publish_to_session(context: WebContext, call: Call) -> Reply:
     Batch,
     action="batch",
     request=BatchRequest,
+    faultless=Decoder(ReadBatch),
     request_example=_BATCH,
 )
 async def _publish_batch(context: WebContext, call: Call) -> Reply:
