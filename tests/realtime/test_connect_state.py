@@ -52,7 +52,7 @@ async def test_a_message_read_before_it_is_published_comes_once(
         clients.append(await live.connect("u1"))
         outcome.resolve(await publish(publication))
 
-    def begin_all(publications: Any, _: float) -> list[Promise[Any]]:
+    def begin_all(publications: Any, *_: object) -> list[Promise[Any]]:
         (publication,) = publications
         outcome: Promise[Any] = Promise()
         tasks.append(asyncio.ensure_future(connected_before(publication, outcome)))

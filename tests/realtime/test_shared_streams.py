@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
 
 import pytest
@@ -73,10 +73,10 @@ class SharedNode:
         self.got: list[tuple[str, int]] = []
         self.outcomes: list[Outcome] = []
         self.sent: list[Publication] = []
-        self.posted: list[Publication] = []
-        """Without results."""
         self.results: Promise[PublishResult] | None = None
         """Of other nodes, still to come; None: there at once."""
+        self.together: list[int] = []
+        """Numbers of those that were passed on in one go."""
         self.corked_at: list[int] = []
         """How many were delivered by then."""
         self.gap_listeners: list[Callable[[], None]] = []
@@ -108,13 +108,14 @@ class SharedNode:
         self.network.send(self, publication)
         return ONE if self.results is None else self.results
 
-    def post(self, publication: Publication) -> None:
-        self.posted.append(publication)
-        self.streams.follower.deliver(publication)
-        self.network.send(self, publication)
+    def begin_all(
+        self, publications: Sequence[Publication], until: float, uncounted: Collection[str] = ()
+    ) -> list[Outcome]:
+        def begin(publication: Publication) -> Outcome:
+            outcome = self.begin(publication)
+            return NO_RECIPIENTS if publication.message_id in uncounted else outcome
 
-    def begin_all(self, publications: Sequence[Publication], until: float) -> list[Outcome]:
-        return begin_each(self.begin, publications, until)
+        return begin_each(begin, publications, until)
 
     def follow(self, target: Target) -> None:
         self.followed_targets.add(target)
@@ -135,7 +136,8 @@ class SharedNode:
         return ONE
 
     def deliver_all(self, publications: Sequence[Publication], until: float = inf) -> list[Outcome]:
-        raise AssertionError(publications)
+        self.together.append(len(publications))
+        return begin_each(self.deliver, publications, until)
 
     def signal(self, signal: Signal) -> None:
         raise AssertionError(signal)
@@ -438,7 +440,37 @@ async def test_no_node_is_waited_for_if_nobody_asks_how_many_got_a_message(pair:
     first, second = one.streams.append([counted]), one.streams.append([uncounted])
     (sent,) = await second
     assert (sent.offset, sent.receipt) == (2, NO_RECIPIENTS)
-    assert ([each.offset for each in one.posted], two.offsets) == ([2], [1, 2])
+    assert two.offsets == [1, 2]
     assert not first.done()
     one.results.resolve(ONE)
     assert [each.receipt for each in await first] == [ONE]
+
+
+@pytest.mark.gen_test
+async def test_messages_that_follow_each_other_are_passed_on_together(
+    pair: Pair, network: Network
+) -> None:
+    one, two = pair
+    await two.joins()
+    network.late = []
+    await one.keep(7)
+    sent = one.sent
+    outcomes = two.streams.follower.deliver_all([*sent[:3], sent[4], sent[1], sent[3], *sent[5:]])
+    assert two.offsets == [1, 2, 3, 4, 5, 6, 7]
+    assert two.together == [3, 2]
+    of_late = outcomes[3]
+    assert isinstance(of_late, Promise)
+    assert of_late.result() == ONE  # it waited for the one before it
+    expected = [ONE, ONE, ONE, of_late, NO_RECIPIENTS, ONE, ONE, ONE]
+    assert outcomes == expected
+    assert await two.resumes(3) == [4, 5, 6, 7]
+
+
+@pytest.mark.gen_test
+async def test_of_many_messages_those_after_a_time_are_left(pair: Pair, network: Network) -> None:
+    one, two = pair
+    await two.joins()
+    network.late = []
+    await one.keep(stream_follower.TOGETHER + 1)
+    assert len(two.streams.follower.deliver_all(one.sent, 0.0)) == stream_follower.TOGETHER
+    assert len(two.offsets) == stream_follower.TOGETHER

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from tests.support.waiting import PATIENCE_S
@@ -251,7 +251,9 @@ class FakeBroker:
         self.published.append(publication)
         return self.result
 
-    def begin_all(self, publications: Sequence[Publication], until: float) -> list[Outcome]:
+    def begin_all(
+        self, publications: Sequence[Publication], until: float, uncounted: Collection[str] = ()
+    ) -> list[Outcome]:
         return begin_each(self.begin, publications, until)
 
     def of(self, stream: str) -> list[int]:

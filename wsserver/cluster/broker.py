@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
 from typing import Any, Protocol
 
@@ -193,8 +193,8 @@ class Receiver(Protocol):
     def deliver_all(self, publications: Sequence[Publication], until: float = inf) -> list[Outcome]:
         """Write several, in their order; where possible, with one write to each connection.
 
-        None is begun after ``until`` (monotonic seconds) but the first: the outcomes are of those
-        that were begun.
+        None is begun after ``until`` (monotonic seconds) but the first ones, which may be begun
+        together: the outcomes are of those that were begun.
         """
         ...
 
@@ -249,11 +249,17 @@ class Broker(Protocol):
         """
         ...
 
-    def begin_all(self, publications: Sequence[Publication], until: float) -> list[Outcome]:
+    def begin_all(
+        self,
+        publications: Sequence[Publication],
+        until: float,
+        uncounted: Collection[str] = (),
+    ) -> list[Outcome]:
         """Publish several in their order, kept ones that are stored; never raises.
 
-        None is begun after ``until`` (monotonic seconds) but the first: the outcomes are of those
-        that were begun.
+        None is begun after ``until`` (monotonic seconds) but the first ones: the outcomes are of
+        those that were begun. ``uncounted``: ids of messages whose results nobody asks for; theirs
+        may lack those of other nodes, and of this one.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
@@ -57,7 +57,12 @@ class MemoryBroker:
         """Publish; returns the result."""
         return NO_RECIPIENTS if self._receiver is None else self._receiver.deliver(publication)
 
-    def begin_all(self, publications: Sequence[Publication], until: float) -> list[Outcome]:
+    def begin_all(
+        self,
+        publications: Sequence[Publication],
+        until: float,
+        uncounted: Collection[str] = (),
+    ) -> list[Outcome]:
         """Publish several; returns the results of those that were begun."""
         if self._receiver is None:
             return [NO_RECIPIENTS] * len(publications)

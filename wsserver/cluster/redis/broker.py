@@ -19,7 +19,6 @@ from wsserver.cluster.broker import (
     Push,
     Receiver,
     Signal,
-    begin_each,
 )
 from wsserver.cluster.progress import Progress
 from wsserver.cluster.redis.bus import Bus
@@ -114,6 +113,9 @@ class RedisBroker:
     def post(self, publication: Publication) -> None:
         """Publish without waiting for the result."""
         self._deliver(publication)
+        self._send(publication)
+
+    def _send(self, publication: Publication) -> None:
         self._bus.add(self._channel_of(publication.target), "publish", _encode(publication))
 
     def signal(self, signal: Signal) -> None:
@@ -130,7 +132,10 @@ class RedisBroker:
 
     def begin(self, publication: Publication) -> Outcome:
         """Publish; returns the sum of the results that arrive within ``RESULTS_S``."""
-        own = self._deliver(publication)
+        return self._begun(publication, self._deliver(publication))
+
+    def _begun(self, publication: Publication, own: Outcome) -> Outcome:
+        """Send what this node has delivered to the other ones; the sum of the results."""
         body = _encode(publication)
         channel = self._channel_of(publication.target)
         batch = self._bus.add(channel, "publish", body, is_counted=True)
@@ -143,9 +148,26 @@ class RedisBroker:
         batch.counted = partial(self._counted, number)
         return pending.add(own)
 
-    def begin_all(self, publications: Sequence[Publication], until: float) -> list[Outcome]:
+    def begin_all(
+        self,
+        publications: Sequence[Publication],
+        until: float,
+        uncounted: Collection[str] = (),
+    ) -> list[Outcome]:
         """Publish several; the results of those that were begun arrive within ``RESULTS_S``."""
-        return begin_each(self.begin, publications, until)
+        if self._receiver is None:
+            delivered: list[Outcome] = [NO_RECIPIENTS] * len(publications)
+        else:
+            delivered = self._receiver.deliver_all(publications, until)
+        outcomes: list[Outcome] = []
+        # Those after ``until`` are not delivered, so they are not sent either.
+        for publication, own in zip(publications, delivered, strict=False):
+            if publication.message_id in uncounted:
+                self._send(publication)
+                outcomes.append(NO_RECIPIENTS)
+            else:
+                outcomes.append(self._begun(publication, own))
+        return outcomes
 
     def _unsent(self, own: Outcome) -> Outcome:
         """The result of a publication that reaches this node alone."""

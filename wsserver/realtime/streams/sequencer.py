@@ -102,6 +102,15 @@ class Sequencer(Generic[T]):
             self.target = offset
         return [item] if self._held is None else [item, *self._following()]
 
+    def takes_next(self, epoch: str, offset: int) -> bool:
+        """Whether a message is the next one, and none waits for it: then it is given out."""
+        if self._held is not None or epoch != self.epoch or offset != self.delivered + 1:
+            return False
+        self.delivered = offset
+        if offset > self.target:
+            self.target = offset
+        return True
+
     def reading(self) -> int:
         """The offset after which the database is to be read; ``page`` has the result."""
         self.is_doubtful = False  # one that arises meanwhile is kept

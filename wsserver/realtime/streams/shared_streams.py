@@ -6,14 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from wsserver.clock import Clock
-from wsserver.cluster.broker import (
-    NO_RECIPIENTS,
-    Broker,
-    Outcome,
-    Publication,
-    Receiver,
-    begin_each,
-)
+from wsserver.cluster.broker import Broker, Publication, Receiver
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams.append_queue import Outcomes
@@ -143,7 +136,6 @@ class SharedStreams(Streams):
             retention=retention,
             tail_limit_bytes=tail_limit_bytes,
         )
-        self._broker = broker
         self._head_reader = HeadReader(store, tasks)
         self.follower = StreamFollower(
             store,
@@ -169,40 +161,14 @@ class SharedStreams(Streams):
     def _enter(self, publications: Sequence[Publication], drafts: Sequence[Draft]) -> None:
         """Do nothing: they are entered when they are received, as all messages are."""
 
-    def _begin(
-        self, publications: Sequence[Publication], drafts: Sequence[Draft], until: float
-    ) -> list[Outcome]:
-        """The same, without waiting for other nodes where nobody asks for the results."""
-        posted = {each.message_id for each in drafts if not each.message.is_counted}
-        if not posted:
-            return super()._begin(publications, drafts, until)
-
-        def begin(publication: Publication) -> Outcome:
-            if publication.message_id not in posted:
-                return self._broker.begin(publication)
-            self._broker.post(publication)
-            return NO_RECIPIENTS
-
-        return begin_each(begin, publications, until)
-
-    def _received(self, publication: Publication) -> None:
-        """Cache a message that is about to be delivered, the next one of its stream."""
-        self._cached(
-            publication.stream,
-            publication.epoch,
-            [
-                CachedMessage(
-                    publication.offset,
-                    publication.payload,
-                    publication.accepted_at,
-                    publication.expires_at,
-                    publication.has_ttl,
-                    readers_of(publication),
-                    publication.changes,
-                    publication.revision,
-                )
-            ],
-        )
+    def _received(self, publications: Sequence[Publication]) -> None:
+        """Cache messages that are about to be delivered, each the next one of its stream."""
+        streams: dict[str, list[CachedMessage]] = {}
+        for publication in publications:
+            streams.setdefault(publication.stream, []).append(_cached_message(publication))
+        epochs = {publication.stream: publication.epoch for publication in publications}
+        for name, messages in streams.items():
+            self._cached(name, epochs[name], messages)
 
     def _moved(self, name: str, epoch: str, offset: int) -> None:
         stream = self._cache.peek(name)
@@ -295,3 +261,16 @@ class SharedStreams(Streams):
     def figures(self) -> dict[str, int]:
         """Numbers for the health check and the metrics."""
         return {**super().figures(), **self.follower.figures()}
+
+
+def _cached_message(publication: Publication) -> CachedMessage:
+    return CachedMessage(
+        publication.offset,
+        publication.payload,
+        publication.accepted_at,
+        publication.expires_at,
+        publication.has_ttl,
+        readers_of(publication),
+        publication.changes,
+        publication.revision,
+    )

@@ -16,7 +16,6 @@ from wsserver.cluster.broker import (
     PublishResult,
     Receiver,
     Signal,
-    begin_each,
 )
 from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.promise import Promise
@@ -56,6 +55,8 @@ fill its queue nor stop the event loop for long."""
 REPAIRS_AT_ONCE = 8
 HELD_LIMIT_BYTES = 32 * 1024 * 1024
 """Received messages of all streams together that wait for older ones."""
+TOGETHER = 16
+"""Received messages that are passed on in one go."""
 UNCLAIMED_LIMIT = 100
 """Results of one stream's messages that were read before they were received."""
 
@@ -129,7 +130,7 @@ class StreamFollower:
         clock: Clock,
         tasks: Tasks,
         *,
-        enter: Callable[[Publication], None],
+        enter: Callable[[Sequence[Publication]], None],
         moved: Callable[[str, str, int], None],
         dropped: Callable[[str], None],
         cork: Callable[[], None],
@@ -304,13 +305,49 @@ class StreamFollower:
         return outcome
 
     def deliver_all(self, publications: Sequence[Publication], until: float = inf) -> list[Outcome]:
-        """Deliver several, in their order; writes to a connection are combined."""
+        """Deliver several, in their order; writes to a connection are combined.
+
+        Those that are next in their streams are passed on ``TOGETHER`` at a time.
+        """
         self._cork()
-        return begin_each(self.deliver, publications, until, self._clock.monotonic)
+        outcomes: list[Outcome] = []
+        for start in range(0, len(publications), TOGETHER):
+            outcomes += self._deliver_some(publications[start : start + TOGETHER])
+            if self._clock.monotonic() > until:
+                break
+        return outcomes
+
+    def _deliver_some(self, publications: Sequence[Publication]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        run: list[Publication] = []
+        kept: list[Publication] = []
+        for publication in publications:
+            place = self._places.get(publication.stream) if publication.stream else None
+            if place is not None:
+                is_awaited = place.waiting or place.results
+                if is_awaited or not place.sequence.takes_next(
+                    publication.epoch, publication.offset
+                ):
+                    outcomes += self._pass_run_on(run, kept)
+                    run, kept = [], []
+                    outcomes.append(self.deliver(publication))
+                    continue
+                kept.append(publication)
+            run.append(publication)
+        outcomes += self._pass_run_on(run, kept)
+        return outcomes
+
+    def _pass_run_on(
+        self, run: Sequence[Publication], kept: Sequence[Publication]
+    ) -> list[Outcome]:
+        """Deliver messages of which nobody waits for any; ``kept``: those of followed streams."""
+        if kept:
+            self._enter(kept)
+        return self._delivery.deliver_all(run) if run else []
 
     def _pass_on(self, place: FollowedStream, publication: Publication) -> Outcome:
         """Deliver the next message of a stream."""
-        self._enter(publication)
+        self._enter((publication,))
         outcome = self._delivery.deliver(publication)
         waiting = place.results.pop(publication.offset, None) if place.results else None
         if waiting is not None and not waiting.done() and isinstance(outcome, PublishResult):

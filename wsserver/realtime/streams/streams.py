@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from msgspec import Raw
@@ -43,6 +43,8 @@ HISTORY_ATTEMPTS = 10
 """How often a page is read again because a message of the stream was changed meanwhile."""
 
 
+Publish = Callable[[Sequence[Publication], float, Collection[str]], list[Outcome]]
+"""``Broker.begin_all``."""
 StoredListener = Callable[[Sequence[Draft], Sequence[Appended]], None]
 
 
@@ -62,7 +64,7 @@ class Streams:
     def __init__(
         self,
         store: StreamStore,
-        publish: Callable[[Sequence[Publication], float], list[Outcome]],
+        publish: Publish,
         clock: Clock,
         tasks: Tasks,
         *,
@@ -116,7 +118,8 @@ class Streams:
     ) -> list[Outcome]:
         """Publish messages that were stored; see ``append_queue.Announce``."""
         publications = list(map(_publication, drafts, places))
-        outcomes = self._begin(publications, drafts, until)
+        uncounted = {each.message_id for each in drafts if not each.message.is_counted}
+        outcomes = self._publish(publications, until, uncounted)
         count = len(outcomes)
         if count < len(publications):
             publications, drafts, places = publications[:count], drafts[:count], places[:count]
@@ -131,12 +134,6 @@ class Streams:
             elif not outcome.matched and draft.message.is_counted:
                 self._unreached(publication)
         return outcomes
-
-    def _begin(
-        self, publications: Sequence[Publication], drafts: Sequence[Draft], until: float
-    ) -> list[Outcome]:
-        """Publish messages; the results of those that were begun by ``until``."""
-        return self._publish(publications, until)
 
     def _resulted(self, publication: Publication, result: Promise[PublishResult]) -> None:
         if not result.result().matched:
