@@ -327,4 +327,12 @@ class GrowingAnswers(RuleBasedStateMachine):
 
 
 TestGrowingAnswers = GrowingAnswers.TestCase
-TestGrowingAnswers.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestGrowingAnswers.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+
+
+class ManyGrowingAnswers(GrowingAnswers):
+    """The same, for longer."""
+
+
+TestManyGrowingAnswers = pytest.mark.long(ManyGrowingAnswers.TestCase)
+TestManyGrowingAnswers.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)

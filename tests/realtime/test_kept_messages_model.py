@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -380,4 +381,12 @@ class KeptMessages(RuleBasedStateMachine):
 
 
 TestKeptMessages = KeptMessages.TestCase
-TestKeptMessages.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestKeptMessages.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+
+
+class ManyKeptMessages(KeptMessages):
+    """The same, for longer."""
+
+
+TestManyKeptMessages = pytest.mark.long(ManyKeptMessages.TestCase)
+TestManyKeptMessages.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

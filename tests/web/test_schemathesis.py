@@ -39,7 +39,7 @@ OPERATIONS = [made.ok().label for made in schema.get_all_operations() if isinsta
 """By name only: to make the cases of all takes seconds, and every worker collects all tests."""
 
 SETTINGS = settings(
-    max_examples=8,
+    max_examples=3,  # besides some fifty of each, made of the bounds in its schemas
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
@@ -100,10 +100,22 @@ def answers_as_documented(
 def test_no_request_is_an_internal_error(
     operation: str, base_url: str, session: requests.Session
 ) -> None:
+    run_operation(operation, SETTINGS, base_url, session)
+
+
+@pytest.mark.long
+def test_no_request_of_many_is_an_internal_error(base_url: str, session: requests.Session) -> None:
+    for operation in OPERATIONS:
+        run_operation(operation, settings(SETTINGS, max_examples=30), base_url, session)
+
+
+def run_operation(
+    operation: str, chosen: settings, base_url: str, session: requests.Session
+) -> None:
     method, path = operation.split()
     only = schema.include(method=method, path=path)
     (made,) = get_all_tests(
-        schema=only, test_func=answers_as_documented, settings=SETTINGS, given_kwargs=None
+        schema=only, test_func=answers_as_documented, settings=chosen, given_kwargs=None
     )
     assert isinstance(made, Ok)
     _, test = made.ok()
