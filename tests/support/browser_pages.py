@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
@@ -119,7 +119,14 @@ async def faultless_page(
         await context.close()
 
 
-def url_of(server: Server) -> str:
+class Listening(Protocol):
+    """A server in this process or in another one."""
+
+    @property
+    def port(self) -> int: ...
+
+
+def url_of(server: Listening) -> str:
     return f"http://127.0.0.1:{server.port}"
 
 

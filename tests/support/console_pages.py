@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.browser_pages import faultless_page, url_of
+from tests.support.browser_pages import Listening, faultless_page, url_of
 from tests.support.waiting import until
 from tests.support.web_server import Server, token
 
@@ -43,7 +43,7 @@ async def subscribed(server: Server, name: str) -> None:
 class Console:
     """Opens pages of one server's console, each in a browser context of its own."""
 
-    def __init__(self, chromium: Browser, server: Server) -> None:
+    def __init__(self, chromium: Browser, server: Listening) -> None:
         self.chromium, self.server = chromium, server
 
     @contextlib.asynccontextmanager
