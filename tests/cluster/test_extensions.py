@@ -131,6 +131,23 @@ def test_a_party_is_back_before_its_node_counts_as_lost(two: Two) -> None:
         client.close()
 
 
+@pytest.mark.slow
+def test_the_call_of_a_caller_whose_node_is_killed_ends_for_whom_it_rings(
+    cluster: ClusterServers,
+) -> None:
+    first, second = (cluster.start(name, call_resume_s=1) for name in ("n1", "n2"))
+    first.put("/sessions/s1/members", {"user_ids": ["alice", "bob"]}).ok  # noqa: B018
+    alice, bob = open_client(first, bearer=token("alice")), open_client(second, bearer=token("bob"))
+    alice.join("s1")
+    call_id = alice.call("call", session_id="s1", media=["audio"])["call_id"]
+    assert bob.await_push("call_incoming")["call_id"] == call_id
+    first.kill()
+    while (push := bob.await_push("call_state"))["state"] == "ringing":
+        assert not push["caller"]["connected"]
+    assert (push["call_id"], push["state"], push["reason"]) == (call_id, "ended", "connection_lost")
+    bob.close()
+
+
 def test_a_call_that_began_without_redis_rings_on_the_other_node_afterwards(
     two: Two, shared_valkey: ValkeyProcess
 ) -> None:

@@ -16,7 +16,7 @@ from scripts.backends.valkey import ValkeyProcess
 from tests.support.cluster_servers import ClusterServers
 from tests.support.running_server import RunningServer
 from tests.support.tokens import token
-from tests.support.waiting import poll
+from tests.support.waiting import PATIENCE_S, poll
 from tests.support.websocket_clients import Client, open_client
 
 Nodes = tuple[RunningServer, RunningServer]
@@ -252,6 +252,34 @@ def test_a_client_of_a_killed_node_resumes_on_the_other(
     assert take(two, 1) == [(6, "live")]
     two.close()
     servers.start("n1")
+
+
+def test_clients_of_a_draining_node_resume_on_the_other_while_others_publish(
+    servers: ClusterServers, nodes: Nodes
+) -> None:
+    stays, draining = nodes[0], servers.start("n3")
+    clients = [joined(draining, f"drained{number}", "drained") for number in range(3)]
+    count = 200
+    with ThreadPoolExecutor(1) as pool:
+        published = pool.submit(
+            lambda: [say(stays, in_session("drained"), str(number)) for number in range(count)]
+        )
+        seen = [[client.await_push("announcement")["offset"]] for client in clients]
+        assert stays.post("/nodes/n3/drain").ok["draining"]
+        for client, offsets in zip(clients, seen, strict=True):
+            assert client.closed()[0] == 1012
+            offsets += [e["offset"] for e in client.pushes if e["type"] == "announcement"]
+        sent = published.result(PATIENCE_S)
+    for number, offsets in enumerate(seen):
+        client = open_client(stays, bearer=token(f"drained{number}", role="admin"))
+        since = {"epoch": sent[0]["epoch"], "offset": offsets[-1]}
+        found = client.call("resume", streams={"session:drained": since})
+        missed = found["streams"]["session:drained"]
+        assert missed["recovered"]
+        offsets += [each["offset"] for each in missed["messages"]]
+        assert offsets == list(range(1, count + 1))
+        client.close()
+    assert draining.process.wait(PATIENCE_S) == 0
 
 
 def test_a_node_that_does_not_answer_is_named(servers: ClusterServers, nodes: Nodes) -> None:

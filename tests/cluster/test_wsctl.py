@@ -16,7 +16,7 @@ from tests.support.server_process import environment
 from tests.support.terminal import Terminal
 from tests.support.tokens import token
 from tests.support.waiting import PATIENCE_S, poll
-from tests.support.websocket_clients import open_client
+from tests.support.websocket_clients import RawClient, open_client
 
 pytestmark = pytest.mark.slow
 
@@ -63,3 +63,32 @@ def test_commands_show_all_nodes_and_name_who_does_not_answer(
             assert "no answer from n2" in wsctl(n1, *words)[1], words
     for client in clients:
         client.close()
+
+
+def test_commands_at_and_about_a_draining_node(nodes: ClusterServers) -> None:
+    n1 = nodes.nodes["n1"]
+    drained = nodes.start("n3", drain_timeout_s=2 * PATIENCE_S)
+    here = open_client(n1, bearer=token("w0"))
+    here.push("connection_established")
+    silent = RawClient(drained)  # never answers the close frame, so that the drain lasts
+    silent.open(token("w1"))
+    assert n1.post("/nodes/n3/drain").ok["draining"]
+    with Terminal("top", env=address(drained), cwd=drained.folder) as refused:
+        for asked, http in ((n1, "ok"), (drained, "failed")):
+            states = {each["node"]: each["state"] for each in wsctl(asked, "nodes")[0]}
+            assert states == {"n1": "up", "n2": "up", "n3": "draining"}
+            found, said = wsctl(asked, "connections")
+            assert ([each["user_id"] for each in found], said) == (["w0"], "")
+            assert wsctl(asked, "stats")[0]["total_connections"] == 1
+            checks = {each["id"]: each for each in wsctl(asked, "doctor")[0]["checks"]}
+            assert checks["server.nodes"]["what"] == "n1, n2, n3, draining: n3"
+            assert checks["network.http"]["state"] == http
+        with Terminal("top", "--interval", "250ms", env=address(n1), cwd=n1.folder) as terminal:
+            terminal.until("live", "n1, n2, n3 draining")
+            terminal.type("q")
+            assert terminal.end() == 0
+        refused.until("sends no statistics: ")  # draining, or that it has ended meanwhile
+        assert refused.end() == 3
+    silent.close()
+    assert drained.process.wait(PATIENCE_S) == 0
+    here.close()

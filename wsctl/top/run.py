@@ -43,7 +43,7 @@ def _wait_for_the_first(sources: Sources, state: State) -> None:
     while not state.stats:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise Unreachable(f"{state.url} sends no statistics")
+            raise Unreachable(f"{state.url} sends no statistics: {sources.reason}")
         select.select([sources.wake], [], [], left)
         sources.deliver(state, time.monotonic())
 

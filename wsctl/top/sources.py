@@ -45,6 +45,11 @@ class Sources:
             target, events=events, interval_s=interval_s, say=self._said, wait=self._wait
         )
 
+    @property
+    def reason(self) -> str:
+        """Why the feed had no connection at the latest attempt."""
+        return self._feed.reason
+
     def start(self) -> None:
         """Start the threads, as daemons, so that they do not delay the exit."""
         for work in (self._watch, self._poll):

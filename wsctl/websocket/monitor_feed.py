@@ -52,6 +52,8 @@ class MonitorFeed:
         self._token = ""
         self.is_connected = False
         """Whether the subscription is active."""
+        self.reason = "no answer"
+        """Why there was no connection at the latest attempt."""
 
     def pushes(self) -> Iterator[dict[str, Any] | None]:
         """Every push of the server; None after each ``tick_s`` seconds without one.
@@ -188,6 +190,7 @@ class MonitorFeed:
         if self._hint_s is not None:
             pause_s, self._hint_s = self._hint_s, None
         self._failures += 1
+        self.reason = reason
         self.say(f"{reason}; next attempt in {pause_s:.1f} s")
         while pause_s > 0:
             self.wait(min(pause_s, self.tick_s))
