@@ -213,3 +213,17 @@ def test_an_upload_goes_on_at_the_other_node_and_is_taken_over_there(
         url = node.get(f"{path.removeprefix(API)}/url", bearer=alice).ok["url"]
         other = second if node is first else first
         assert other.request("GET", url).body == b"abcdef"
+
+
+def test_a_node_whose_uploaded_files_are_not_those_of_the_others_is_named(
+    cluster: ClusterServers, tmp_path: Path
+) -> None:
+    first = cluster.start("n1")
+    cluster.start("n2")
+    cluster.start("n3", data_dir=tmp_path / "apart")
+    cluster.start("n4", data_dir=tmp_path / "apart too", disabled_extensions="files")
+    differing = poll(
+        lambda: first.get("/diagnostics").ok["differing_settings"], lambda found: len(found) == 2
+    )
+    assert differing["n3"] == ["data_dir/files"]
+    assert "data_dir/files" not in differing["n4"]  # it stores none

@@ -12,7 +12,10 @@ from tests.support.running_server import RunningServer
 
 
 class ClusterServers:
-    """Starts nodes by name. ``settings`` apply to each of them."""
+    """Starts nodes by name, which share the folder of uploaded files.
+
+    ``settings`` apply to each of them.
+    """
 
     def __init__(self, folder: Path, database_url: str, redis_url: str, **settings: Any) -> None:
         self._folder = folder
@@ -24,6 +27,10 @@ class ClusterServers:
         """Start a node, again after it has ended; waits until it listens."""
         folder = self._folder / node
         folder.mkdir(exist_ok=True)
+        shared, files = self._folder / "files", folder / "files"
+        shared.mkdir(exist_ok=True)
+        if not files.is_symlink():
+            files.symlink_to(shared)
         server = RunningServer(folder, **{**self._settings, "node": node, **settings})
         self.nodes[node] = server
         return server

@@ -256,6 +256,8 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("cluster.settings", {"diagnostics": differing(n2=["jwt_secret", "edit_window_s"])},
      "failed", "n2: edit_window_s, jwt_secret"),
     ("cluster.settings", {"diagnostics": differing(n2=["stream_limit"])}, "warning", "Copy"),
+    ("cluster.settings", {"diagnostics": differing(n2=["data_dir/files"])},
+     "warning", "file_store_url"),
     ("cluster.settings", {"diagnostics": reply({"max_connections": 9})},
      "skipped", "not reported"),
     ("channel.email", {"diagnostics": channel(configured=False)}, "skipped", "not_configured"),

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from wsserver.config.files import read_key_file, secret_bytes
 from wsserver.config.settings import Settings
+from wsserver.config.upload_folder import NAME as UPLOAD_FOLDER
+from wsserver.config.upload_folder import has_upload_folder, upload_folder_id
 
 SHARED = (
     *("jwks_url", "jwt_algorithm", "jwt_issuer", "jwt_audience", "jwt_user_claim"),
@@ -29,7 +31,8 @@ def fingerprints(settings: Settings, cluster: str) -> dict[str, str]:
     """By name of the setting: what is equal on nodes with the same value, and tells nothing of it.
 
     Keyed with ``cluster``, the id of the cluster, so that two clusters cannot be compared. A key
-    counts by what is in its file. Raises ``Faulty`` (a ValueError) for a file that is not readable.
+    counts by what is in its file, the folder of uploaded files by the id in it. Raises ``Faulty``
+    (a ValueError) for a file that is not readable.
     """
     return {
         name: hmac.new(cluster.encode(), name.encode() + b"\0" + value, hashlib.sha256).hexdigest()[
@@ -43,5 +46,7 @@ def _values(settings: Settings) -> Iterator[tuple[str, bytes]]:
     yield "jwt_secret", secret_bytes(settings) or b""
     public = settings.jwt_public_key_file
     yield "jwt_public_key_file", b"" if public is None else read_key_file(public)
+    if has_upload_folder(settings):
+        yield UPLOAD_FOLDER, upload_folder_id(settings).encode()
     for name in SHARED:
         yield name, json.dumps(getattr(settings, name), sort_keys=True, default=str).encode()

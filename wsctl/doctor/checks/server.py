@@ -10,6 +10,7 @@ _NEARLY = 0.9
 _UNLIMITED = 2**31
 _CLOCK_S = 5.0
 """Beyond it, times in lists and expiries of different nodes contradict each other."""
+_UPLOAD_FOLDER = "data_dir/files"
 _SPARE = 436
 """With the 64 that are reserved, the 500 above ``max_connections`` of docs/deployment.rst."""
 _NO_ACCESS = "Use a token with stats:read."
@@ -97,8 +98,19 @@ def settings(facts: Facts) -> Finding:
     data = {"by_node": by_node}
     named = "; ".join(f"{node}: {', '.join(names)}" for node, names in by_node.items())
     what = f"others than on this node: {named}"
-    do = "Copy the settings from one machine to all others, and restart the nodes one by one."
-    is_of_tokens = any(name.startswith("jw") for names in by_node.values() for name in names)
+    differing = {name for names in by_node.values() for name in names}
+    advice = []
+    if differing - {_UPLOAD_FOLDER}:
+        advice.append(
+            "Copy the settings from one machine to all others, and restart the nodes one by one."
+        )
+    if _UPLOAD_FOLDER in differing:
+        advice.append(
+            "Files can be read only on the machine that they were uploaded to: let the machines"
+            f" share {_UPLOAD_FOLDER}, or set file_store_url."
+        )
+    do = " ".join(advice)
+    is_of_tokens = any(name.startswith("jw") for name in differing)
     return (failed if is_of_tokens else warning)(what, do, **data)
 
 

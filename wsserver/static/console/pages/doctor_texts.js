@@ -161,8 +161,8 @@ export const TEXTS = {
   settings: ["Settings of the nodes", "节点配置"],
   settings_differ: ["others than on this node: {names}", "与本节点不同：{names}"],
   settings_advice: [
-    "Copy the settings from one machine to all others, and restart the nodes one by one.",
-    "请把一台机器的配置复制到其他机器，并逐个重启节点。",
+    "Copy the settings from one machine to all others, and restart the nodes one by one. data_dir/files: let the machines share this folder, or set file_store_url.",
+    "请把一台机器的配置复制到其他机器，并逐个重启节点。data_dir/files：请让各机器共享此文件夹，或设置 file_store_url。",
   ],
   channel: ["Channel {name}", "渠道 {name}"],
   channel_of: [
