@@ -70,7 +70,7 @@ def cron_line() -> str:
 
 
 def test_check_and_backup_beside_a_server_then_restore(folder: Path) -> None:
-    with ServerProcess(folder, "--config", "etc/wsserver.toml") as server:
+    with ServerProcess(folder, "--config", "etc/wsserver.toml", is_preloaded=True) as server:
         assert "well (every page and index" in run(folder, commands("check-command"))
         assert "today.sqlite3: " in run(folder, commands("back-up-command"))
         for _ in range(2):
@@ -87,7 +87,7 @@ def test_check_and_backup_beside_a_server_then_restore(folder: Path) -> None:
     assert (folder / "data/wsserver.sqlite3").stat().st_mode & 0o777 == 0o600
     moved = {path.name for path in (folder / "data/before-restore").iterdir()}
     assert moved == {"wsserver.sqlite3", "wsserver.sqlite3-wal"}
-    with ServerProcess(folder, "--config", "etc/wsserver.toml") as server:
+    with ServerProcess(folder, "--config", "etc/wsserver.toml", is_preloaded=True) as server:
         assert server.stop() == 0
     assert "given back" in run(folder, commands("prune-command"))
 

@@ -88,7 +88,10 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
 def test_the_metrics_exist(tmp_path: Path) -> None:
     names = [row[0].partition("{")[0] for row in table(DOCUMENT, "metrics")]
     assert names
-    with ServerProcess(tmp_path, "--dev") as server, urlopen(f"{server.url}/metrics") as answer:
+    with (
+        ServerProcess(tmp_path, "--dev", is_preloaded=True) as server,
+        urlopen(f"{server.url}/metrics") as answer,
+    ):
         text = answer.read().decode()
     for name in names:
         assert f"# TYPE {name.removesuffix('_total')}" in text, name
@@ -103,7 +106,9 @@ def test_the_backup_is_whole_while_the_server_runs(tmp_path: Path) -> None:
     args[-1] = str(copy)
     (tmp_path / "c.toml").write_text(toml(tmp_path).replace('"0.0.0.0"', '"127.0.0.1"'))
     database = tmp_path / "var/wsserver.sqlite3"
-    with ServerProcess(tmp_path, "--dev", env={"WSSERVER_SNAPSHOT_INTERVAL_S": "0.05"}):
+    with ServerProcess(
+        tmp_path, "--dev", env={"WSSERVER_SNAPSHOT_INTERVAL_S": "0.05"}, is_preloaded=True
+    ):
         done = refused(*args, "--database", str(database), folder=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
     with closing(sqlite3.connect(copy)) as connection:
@@ -145,7 +150,7 @@ def test_a_chat_through_nginx(tmp_path: Path) -> None:
         sign_hmac(SECRET.encode(), {"sub": role, "role": role, "exp": 2**33})
         for role in ("admin", "user")
     )
-    with ServerProcess(tmp_path, "--config", "c.toml") as server:
+    with ServerProcess(tmp_path, "--config", "c.toml", is_preloaded=True) as server:
         with nginx(tmp_path, server.url) as proxy:
             host, port = proxy.split(":")
             with (

@@ -35,7 +35,7 @@ def test_the_lines_can_be_pasted(tmp_path: Path, host: str, data_dir: str) -> No
     folder = tmp_path / "with a blank"
     folder.mkdir()
     env = {"WSSERVER_DATA_DIR": data_dir}
-    with ServerProcess(folder, "--dev", "--host", host, env=env) as server:
+    with ServerProcess(folder, "--dev", "--host", host, env=env, is_preloaded=True) as server:
         stats = shell(hint(server, "wsctl"), folder)
         assert (stats.returncode, stats.stderr) == (0, "")
         assert "total connections" in stats.stdout
@@ -55,7 +55,7 @@ WSCTL_STATS = shlex.join([sys.executable, "-m", "wsctl", "stats"])
 
 
 def test_the_lines_work_whatever_is_asked_of_tokens(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--dev", env=STRICT) as server:
+    with ServerProcess(tmp_path, "--dev", env=STRICT, is_preloaded=True) as server:
         for line in (hint(server, "wsctl"), WSCTL_STATS):
             stats = shell(line, tmp_path)
             assert (stats.returncode, stats.stderr) == (0, "")
@@ -65,7 +65,7 @@ def test_the_lines_work_whatever_is_asked_of_tokens(tmp_path: Path) -> None:
 
 
 def test_no_token_is_printed(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--dev") as server:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         address = shlex.split(hint(server, "websocket"))[-1]
         token = (tmp_path / "var" / TOKEN_FILE).read_text().strip()
         assert server.stop() == 0
@@ -77,7 +77,9 @@ def test_no_token_is_printed(tmp_path: Path) -> None:
 def test_a_secret_of_an_earlier_run_does_not_mislead_wsctl(tmp_path: Path) -> None:
     (tmp_path / "var").mkdir()
     (tmp_path / "var/dev-jwt-secret").write_text("of an earlier run, with other settings")
-    with ServerProcess(tmp_path, "--dev", env={"WSSERVER_JWT_SECRET": SECRET}) as server:
+    with ServerProcess(
+        tmp_path, "--dev", env={"WSSERVER_JWT_SECRET": SECRET}, is_preloaded=True
+    ) as server:
         hint(server, "websocket")
         stats = shell(WSCTL_STATS, tmp_path)
         assert (stats.returncode, stats.stderr) == (0, "")
@@ -117,7 +119,7 @@ async def test_the_token_of_a_later_server_is_not_renewed(monkeypatch: pytest.Mo
 
 
 def test_the_console_s_ticket_lets_one_administrator_in(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--dev") as server:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         found = re.fullmatch(r"(http://\S+)/console#ticket=([\w-]+)", hint(server, "console"))
         assert found is not None
         assert found[1] == server.url
@@ -130,7 +132,7 @@ def test_the_console_s_ticket_lets_one_administrator_in(tmp_path: Path) -> None:
 
 def test_files_are_left_for_wsctl_and_taken_away(tmp_path: Path) -> None:
     server_file, token_file = tmp_path / "var" / SERVER_FILE, tmp_path / "var" / TOKEN_FILE
-    with ServerProcess(tmp_path, "--dev") as server:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         hint(server, "websocket")
         assert json.loads(server_file.read_text())["url"] == server.url
         for path in (server_file, token_file):
@@ -149,8 +151,8 @@ def test_files_are_left_for_wsctl_and_taken_away(tmp_path: Path) -> None:
 
 def test_a_server_leaves_the_files_of_a_later_one_alone(tmp_path: Path) -> None:
     with (
-        ServerProcess(tmp_path, "--dev", "--database", "1.db") as first,
-        ServerProcess(tmp_path, "--dev", "--database", "2.db") as second,
+        ServerProcess(tmp_path, "--dev", "--database", "1.db", is_preloaded=True) as first,
+        ServerProcess(tmp_path, "--dev", "--database", "2.db", is_preloaded=True) as second,
     ):
         hint(second, "websocket")
         assert first.stop() == 0
@@ -162,18 +164,20 @@ def test_a_server_leaves_the_files_of_a_later_one_alone(tmp_path: Path) -> None:
 
 
 def test_the_secret_stays_from_one_start_to_the_next(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--dev") as server:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         token = server.token("u1", "user")
         assert server.stop() == 0
     with (
-        ServerProcess(tmp_path, "--dev") as server,
+        ServerProcess(tmp_path, "--dev", is_preloaded=True) as server,
         connect(server.websocket("/ws/chat", token)) as client,
     ):
         assert json.loads(client.recv(timeout=PATIENCE_S))["user_id"] == "u1"
 
 
 def test_a_secret_of_one_s_own_signs_the_tokens(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--dev", env={"WSSERVER_JWT_SECRET": SECRET}) as server:
+    with ServerProcess(
+        tmp_path, "--dev", env={"WSSERVER_JWT_SECRET": SECRET}, is_preloaded=True
+    ) as server:
         stats = shell(hint(server, "wsctl"), tmp_path)
         assert (stats.returncode, stats.stderr) == (0, "")
         assert server.stop() == 0
@@ -182,7 +186,7 @@ def test_a_secret_of_one_s_own_signs_the_tokens(tmp_path: Path) -> None:
 
 def test_public_keys_make_no_tokens(tmp_path: Path) -> None:
     env = {"WSSERVER_JWKS_URL": "http://127.0.0.1:1/keys.json"}
-    with ServerProcess(tmp_path, "--dev", env=env) as server:
+    with ServerProcess(tmp_path, "--dev", env=env, is_preloaded=True) as server:
         assert server.stop() == 0
     assert not any("try" in line or "ticket" in line for line in server.lines)
     left = sorted(path.name for path in (tmp_path / "var").iterdir())

@@ -47,7 +47,7 @@ def test_set_up_copy_and_backup_work_as_they_are_written(
     (tmp_path / "wsserver.toml").write_text(
         f'data_dir = "{tmp_path}"\njwt_secret = "{SECRET}"\nport = 0\n'
     )
-    with ServerProcess(tmp_path, "--config", "wsserver.toml") as server:
+    with ServerProcess(tmp_path, "--config", "wsserver.toml", is_preloaded=True) as server:
         assert server.stop() == 0
     place = f"127.0.0.1:{postgres.port}"
 
@@ -62,7 +62,7 @@ def test_set_up_copy_and_backup_work_as_they_are_written(
         "WSSERVER_DATABASE_URL": f"postgresql://wsserver@{place}/wsserver",
         "WSSERVER_DATABASE_PASSWORD_FILE": str(password),
     }
-    with ServerProcess(tmp_path, "--config", "wsserver.toml", env=env) as server:
+    with ServerProcess(tmp_path, "--config", "wsserver.toml", env=env, is_preloaded=True) as server:
         assert server.stop() == 0
     orphan = tmp_path / "var/files/01/file_0123456701"
     orphan.parent.mkdir(parents=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import preloaded
-from tests.support.server_process import ServerProcess, environment, refused
+from tests.support.server_process import ServerProcess, environment, executed, refused
+from tests.support.tokens import SECRET
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.slow
@@ -34,9 +35,19 @@ def test_it_is_refused_as_one_that_is_executed(tmp_path: Path) -> None:
     forked = preloaded.start(["serve"], cwd=tmp_path, env=env)
     with forked.stderr as errors:
         said = errors.read().decode()
-    executed = refused("serve", folder=tmp_path, WSSERVER_PORT="many")
-    assert (forked.wait(PATIENCE_S), said) == (executed.returncode, executed.stderr)
-    assert executed.returncode == 78
+    other = executed("serve", folder=tmp_path, WSSERVER_PORT="many")
+    assert (forked.wait(PATIENCE_S), said) == (other.returncode, other.stderr)
+    assert other.returncode == 78
+
+
+@pytest.mark.parametrize("command", ["config show", "config --help", "nonsense"])
+def test_a_command_says_the_same_on_both_outputs(tmp_path: Path, command: str) -> None:
+    env = {"WSSERVER_JWT_SECRET": SECRET}
+    forked = refused(*command.split(), folder=tmp_path, **env)
+    other = executed(*command.split(), folder=tmp_path, **env)
+    assert forked.stdout == other.stdout
+    assert forked.stderr == other.stderr
+    assert forked.returncode == other.returncode
 
 
 def test_two_at_a_time_are_kept_apart(tmp_path: Path) -> None:

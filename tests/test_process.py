@@ -21,7 +21,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.support.server_process import LOOPS, ServerProcess, files, refused
+from tests.support.server_process import LOOPS, ServerProcess, executed, files, refused
 from tests.support.tokens import SECRET
 from tests.support.waiting import PATIENCE_S, poll
 from tests.support.websocket_clients import silent_client
@@ -59,7 +59,7 @@ def snapshots(database: Path) -> int:
 
 
 def test_a_port_in_use_is_78(tmp_path: Path, occupied: int) -> None:
-    done = refused("serve", "--dev", "--port", str(occupied), folder=tmp_path)
+    done = executed("serve", "--dev", "--port", str(occupied), folder=tmp_path)
     assert done.returncode == CONFIG
     assert done.stderr == (
         f"{FAULT}port (start): cannot listen on 127.0.0.1 port {occupied}: Address already in use\n"
@@ -80,7 +80,7 @@ def other_program(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
-    with ServerProcess(path.parent, "--dev", "--database", path.name) as server:
+    with ServerProcess(path.parent, "--dev", "--database", path.name, is_preloaded=True) as server:
         assert server.stop() == 0
     with closing(sqlite3.connect(path)) as connection:
         (table,) = connection.execute(
@@ -95,7 +95,7 @@ def newer(path: Path) -> None:
 
 
 def damaged(path: Path) -> None:
-    with ServerProcess(path.parent, "--dev", "--database", path.name) as server:
+    with ServerProcess(path.parent, "--dev", "--database", path.name, is_preloaded=True) as server:
         assert server.stop() == 0
     content = path.read_bytes()
     path.write_bytes(content[:4096] + b"\xff" * 4096 + content[8192:])
@@ -138,7 +138,7 @@ def test_a_database_that_is_a_folder_is_78(tmp_path: Path) -> None:
 
 def test_a_second_server_on_a_database_is_78_and_leaves_the_first_alone(tmp_path: Path) -> None:
     names = ["var/dev-server.json", "var/dev-admin-token", "var/dev-jwt-secret"]
-    with ServerProcess(tmp_path, "--dev") as first:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as first:
         first.wait_for("websocket")
         before = files(tmp_path, names)
         done = refused("serve", "--dev", "--port", "0", folder=tmp_path)
@@ -154,7 +154,7 @@ def test_a_second_server_on_a_database_is_78_and_leaves_the_first_alone(tmp_path
 
 def test_a_database_that_is_locked_may_be_free_the_next_time(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    with ServerProcess(tmp_path, "--dev", "--database", "x.db") as server:
+    with ServerProcess(tmp_path, "--dev", "--database", "x.db", is_preloaded=True) as server:
         assert server.stop() == 0
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -239,7 +239,7 @@ number = 3
 def test_plugins_of_the_working_folder_are_called_with_the_manager(tmp_path: Path) -> None:
     (tmp_path / "shop_plugin.py").write_text(PLUGINS)
     flags = ["--plugin", "shop_plugin:greet", "--plugin", "shop_plugin:wait"]
-    with ServerProcess(tmp_path, "--dev", *flags) as server:
+    with ServerProcess(tmp_path, "--dev", *flags, is_preloaded=True) as server:
         server.wait_for("awaited WebSocketManager")
         with connect(server.websocket("/ws/chat", server.token("u1", "user"))) as client:
             client.recv(timeout=PATIENCE_S)
@@ -312,7 +312,7 @@ def test_the_loop_follows_from_what_is_installed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_sigint_is_as_good_as_sigterm(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--dev") as server:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         assert server.stop(signal.SIGINT) == 0
         assert "Traceback" not in "\n".join(server.lines)
         (closing_line,) = [line for line in server.lines if '"stopped"' in line]
@@ -334,19 +334,19 @@ def test_health_reports_draining_and_a_second_signal_ends_it(tmp_path: Path, loo
 
 
 def test_an_ipv6_address_is_printed_in_brackets(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--dev", "--host", "::1") as server:
+    with ServerProcess(tmp_path, "--dev", "--host", "::1", is_preloaded=True) as server:
         assert server.url.startswith("http://[::1]:")
         assert health(server.url) == (200, "ok")
 
 
 def test_all_addresses_without_allowed_hosts_is_warned_of(tmp_path: Path) -> None:
     env = {"WSSERVER_JWT_SECRET": SECRET}
-    with ServerProcess(tmp_path, "--host", "0.0.0.0", env=env) as server:
+    with ServerProcess(tmp_path, "--host", "0.0.0.0", env=env, is_preloaded=True) as server:
         line = server.wait_for("allowed_hosts").string
         assert json.loads(line)["level"] == "warning"
         assert server.stop() == 0
     env["WSSERVER_ALLOWED_HOSTS"] = "chat.example.com"
-    with ServerProcess(tmp_path, "--host", "0.0.0.0", env=env) as server:
+    with ServerProcess(tmp_path, "--host", "0.0.0.0", env=env, is_preloaded=True) as server:
         assert server.stop() == 0
         assert not any("allowed_hosts" in line for line in server.lines)
 
@@ -354,7 +354,7 @@ def test_all_addresses_without_allowed_hosts_is_warned_of(tmp_path: Path) -> Non
 def test_requests_are_logged_once_and_those_of_machines_only_when_asked(tmp_path: Path) -> None:
     for level, count in (("info", 0), ("debug", 1)):
         env = {"WSSERVER_LOG_LEVEL": level}
-        with ServerProcess(tmp_path, "--dev", env=env) as server:
+        with ServerProcess(tmp_path, "--dev", env=env, is_preloaded=True) as server:
             health(server.url)
             with urlopen(f"{server.url}/api/v1/openapi.json"):  # loopback
                 pass
@@ -365,7 +365,7 @@ def test_requests_are_logged_once_and_those_of_machines_only_when_asked(tmp_path
 
 
 def test_the_log_is_text_on_a_terminal_and_json_elsewhere(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--dev") as server:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         assert server.stop() == 0
     assert json.loads(server.lines[-1])["event"] == "stopped"
 
@@ -378,7 +378,7 @@ def test_the_log_is_text_on_a_terminal_and_json_elsewhere(tmp_path: Path) -> Non
 
 def test_tokens_and_secrets_stay_out_of_the_log(tmp_path: Path) -> None:
     env = {"WSSERVER_JWT_SECRET": SECRET, "WSSERVER_LOG_LEVEL": "debug"}
-    with ServerProcess(tmp_path, env=env) as server:
+    with ServerProcess(tmp_path, env=env, is_preloaded=True) as server:
         for path in ("/ws/chat?token=canary.canary.canary", "/nowhere?ticket=canary"):
             with pytest.raises(HTTPError) as refusal:
                 urlopen(server.url + path)  # loopback
@@ -392,13 +392,13 @@ def test_tokens_and_secrets_stay_out_of_the_log(tmp_path: Path) -> None:
 
 def test_a_server_that_was_killed_starts_again(tmp_path: Path) -> None:
     env = {"WSSERVER_SNAPSHOT_INTERVAL_S": "0.05"}
-    with ServerProcess(tmp_path, "--dev", env=env) as server:
+    with ServerProcess(tmp_path, "--dev", env=env, is_preloaded=True) as server:
         database = tmp_path / "var/wsserver.sqlite3"
         poll(lambda: snapshots(database), bool)
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
     kept = snapshots(shutil.copytree(tmp_path / "var", tmp_path / "copy") / "wsserver.sqlite3")
     assert kept
-    with ServerProcess(tmp_path, "--dev") as server:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         assert health(server.url) == (200, "ok")
         assert server.stop() == 0
     assert snapshots(database) == kept + 1
@@ -406,7 +406,9 @@ def test_a_server_that_was_killed_starts_again(tmp_path: Path) -> None:
 
 def test_a_task_of_a_plugin_that_ignores_its_end_does_not_keep_the_process(tmp_path: Path) -> None:
     (tmp_path / "stubborn.py").write_text(STUBBORN)
-    with ServerProcess(tmp_path, "--dev", "--plugin", "stubborn:setup") as server:
+    with ServerProcess(
+        tmp_path, "--dev", "--plugin", "stubborn:setup", is_preloaded=True
+    ) as server:
         assert server.stop() == 0
     said = "\n".join(server.lines)
     assert "tasks ignore their cancellation" in said

@@ -54,7 +54,10 @@ def test_a_closed_terminal_drains(tmp_path: Path, loop: str, name: str) -> None:
 
 def test_several_hangups_for_one_terminal_do_not_cut_the_drain_short(tmp_path: Path) -> None:
     env = {"WSSERVER_DRAIN_TIMEOUT_S": "0.5"}
-    with ServerProcess(tmp_path, "--dev", env=env) as server, silent_client(server):
+    with (
+        ServerProcess(tmp_path, "--dev", env=env, is_preloaded=True) as server,
+        silent_client(server),
+    ):
         server.send_signal(signal.SIGHUP)
         server.wait_for("stopping")
         server.send_signal(signal.SIGHUP)
@@ -203,7 +206,7 @@ def test_a_signal_during_the_start_ends_it(starting: Starting, number: int) -> N
 
 def test_a_database_that_does_not_answer_does_not_hold_up_the_stop(tmp_path: Path) -> None:
     """The thread that opens it waits for another program's lock, and is not joined."""
-    with ServerProcess(tmp_path, "--dev") as server:
+    with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         assert server.stop() == 0
     path = tmp_path / "var/wsserver.sqlite3"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

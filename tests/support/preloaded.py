@@ -15,6 +15,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,10 +71,30 @@ class ForkedProcess:
         self._status.close()
 
 
-def start(arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> ForkedProcess:
-    """Start ``wsserver`` with arguments; its stderr is a pipe."""
-    request = {"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}
+def start(
+    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: str = os.devnull
+) -> ForkedProcess:
+    """Start ``wsserver`` with arguments; its stderr is a pipe, ``output`` takes its stdout."""
+    request = {"arguments": list(arguments), "cwd": str(cwd), "env": dict(env), "output": output}
     return ForkedProcess(_parent(), request)
+
+
+def run(
+    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """Run ``wsserver`` with arguments that make it end by itself."""
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as output:
+        process = start(arguments, cwd=cwd, env=env, output=output.name)
+        overdue = threading.Timer(timeout, process.kill)
+        overdue.start()
+        try:
+            with process.stderr as errors:
+                said = errors.read().decode()
+            status = process.wait(timeout)
+        finally:
+            overdue.cancel()
+            overdue.join()
+        return subprocess.CompletedProcess(arguments, status, output.read(), said)
 
 
 @functools.cache
@@ -138,6 +160,9 @@ def _write_line(descriptor: int, number: int) -> None:
 def become(request: Mapping[str, Any]) -> None:
     """Take over what the command line, the environment and the interpreter's start would set."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    output = os.open(request["output"], os.O_WRONLY)
+    os.dup2(output, 1)
+    os.close(output)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

@@ -41,7 +41,14 @@ def command(loop: str | None = None) -> list[str]:
 
 
 def refused(*args: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run ``wsserver`` with arguments that make it end by itself."""
+    """Run ``wsserver`` with arguments that make it end by itself: preloaded, where that can be."""
+    if preloaded.IS_POSSIBLE:
+        return preloaded.run(args, cwd=folder, env=environment(**env), timeout=PATIENCE_S)
+    return executed(*args, folder=folder, **env)
+
+
+def executed(*args: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """The same, of a process that imports what it needs."""
     return subprocess.run(
         [*command(), *args],
         cwd=folder,
