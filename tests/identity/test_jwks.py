@@ -107,14 +107,14 @@ async def test_rotation(clock: FakeClock, signer: Signer) -> None:
         claims = await checker.verify(signer.sign(GOOD, "ES256", kid="new"))  # fetched at once
         assert claims.sub == "u1"
         assert publisher.fetched == 2
-        assert checker.verify_cached(old) is not None  # still published: still cached
+        assert checker.verify_now(old) is not None  # still published: still cached
         publisher.publish(signer.jwk("ES256", "new"))
         clock.advance(299)
-        assert checker.verify_cached(old) is not None
+        assert checker.verify_now(old) is not None
         clock.advance(1)
-        assert checker.verify_cached(old) is None  # the keys are due
+        assert checker.verify_now(old) is None  # the keys are due
         await refuse(checker, old)
-        assert checker.verify_cached(old) is None
+        assert checker.verify_now(old) is None
         await checker.verify(signer.sign(GOOD, "ES256", kid="new"))
 
 

@@ -257,14 +257,14 @@ def test_issuer_and_audience(clock: FakeClock, signer: Signer) -> None:
 def test_cache_shares_claims_and_still_looks_at_the_clock(clock: FakeClock, signer: Signer) -> None:
     checker = verifier(clock)
     token = signer.sign({"sub": "u1", "exp": clock.wall() + 10, "nbf": clock.wall()})
-    assert checker.verify_cached(token) is None
-    claims = verify(checker, token)
+    claims = checker.verify_now(token)
+    assert claims is not None
     assert verify(checker, token) is claims
-    assert checker.verify_cached(token) is claims
+    assert checker.verify_now(token) is claims
     clock.advance(-1)
     refuse(checker, token)
     clock.advance(11)
-    for ask in (checker.verify_cached, lambda token: verify(checker, token)):
+    for ask in (checker.verify_now, lambda token: verify(checker, token)):
         with pytest.raises(TokenExpired):
             ask(token)
 
@@ -277,13 +277,13 @@ def test_cache_still_looks_at_revocations(clock: FakeClock, signer: Signer) -> N
     for token in (one, old):
         verify(checker, token)
     revocations.revoke_user("u1")
-    assert checker.verify_cached(one) is not None
-    for ask in (checker.verify_cached, lambda token: verify(checker, token)):
+    assert checker.verify_now(one) is not None
+    for ask in (checker.verify_now, lambda token: verify(checker, token)):
         with pytest.raises(TokenRevoked):
             ask(old)
     revocations.revoke_jti("j1")
     with pytest.raises(TokenRevoked):
-        checker.verify_cached(one)
+        checker.verify_now(one)
     with pytest.raises(TokenRevoked):
         verify(verifier(clock, revocations=revocations), one)
 
@@ -291,13 +291,12 @@ def test_cache_still_looks_at_revocations(clock: FakeClock, signer: Signer) -> N
 def test_cache_is_bounded_and_forgets_the_least_used(clock: FakeClock, signer: Signer) -> None:
     checker = verifier(clock, cache_size=2)
     first, second, third = (signer.sign({**GOOD, "sub": f"u{i}"}) for i in range(3))
-    verify(checker, first)
-    verify(checker, second)
-    checker.verify_cached(first)
-    verify(checker, third)
-    assert checker.verify_cached(second) is None
-    assert checker.verify_cached(first) is not None
-    assert checker.verify_cached(third) is not None
+    kept, dropped = verify(checker, first), verify(checker, second)
+    checker.verify_now(first)
+    latest = verify(checker, third)
+    assert checker.verify_now(first) is kept
+    assert checker.verify_now(third) is latest
+    assert checker.verify_now(second) is not dropped
 
 
 def test_refused_tokens_are_not_cached(clock: FakeClock, signer: Signer) -> None:
@@ -305,7 +304,8 @@ def test_refused_tokens_are_not_cached(clock: FakeClock, signer: Signer) -> None
     token = signer.sign(GOOD, key=b"y" * 32)
     for _ in range(2):
         refuse(checker, token)
-        assert checker.verify_cached(token) is None
+        with pytest.raises(TokenInvalid):
+            checker.verify_now(token)
 
 
 def test_sign_hmac(clock: FakeClock) -> None:

@@ -92,28 +92,29 @@ class JwksKeys:
         ``KeysUnavailable`` if no keys were ever fetched.
         """
         await self.refresh()
-        key = self._held(kid, algorithm)
+        key = self.known(kid, algorithm)
         if key is None and self._keys and self.clock.monotonic() >= self._unknown_kid_due:
             self._unknown_kid_due = self.clock.monotonic() + self.unknown_kid_s
             self._start()
         if key is None and self._flight is not None:
             await asyncio.shield(self._flight)
-            key = self._held(kid, algorithm)
+            key = self.known(kid, algorithm)
         if not self._keys:
             raise KeysUnavailable
         if key is None:
             raise TokenInvalid("no key fits the token")
         return key
 
-    async def close(self) -> None:
-        """Cancel a pending fetch."""
-        await self._tasks.cancel()
-
-    def _held(self, kid: str | None, algorithm: str) -> VerifyKey | None:
+    def known(self, kid: str | None, algorithm: str) -> VerifyKey | None:
+        """The key that ``find`` returns, if it has been fetched."""
         fitting = [key for key in self._keys.values() if algorithm in key.algorithms]
         if kid is None:
             return fitting[0] if len(fitting) == 1 else None
         return next((key for key in fitting if key.kid == kid), None)
+
+    async def close(self) -> None:
+        """Cancel a pending fetch."""
+        await self._tasks.cancel()
 
     def _start(self) -> asyncio.Task[None]:
         if self._flight is None:

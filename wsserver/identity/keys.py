@@ -104,6 +104,9 @@ class KeySource(Protocol):
         Raises ``TokenInvalid`` if there is none, ``KeysUnavailable`` if none could be fetched yet.
         """
 
+    def known(self, kid: str | None, algorithm: str) -> VerifyKey | None:
+        """``find`` without a fetch; None: there is no such key now."""
+
     async def close(self) -> None:
         """Cancel pending fetches."""
 
@@ -136,9 +139,14 @@ class _OneKey:
 
     async def find(self, kid: str | None, algorithm: str) -> VerifyKey:
         """The one key; ``TokenInvalid`` for an algorithm that is not the key's."""
-        if algorithm not in self._key.algorithms:
+        key = self.known(kid, algorithm)
+        if key is None:
             raise TokenInvalid("the token's algorithm is not allowed")
-        return self._key
+        return key
+
+    def known(self, kid: str | None, algorithm: str) -> VerifyKey | None:
+        """The one key, if it is for this algorithm."""
+        return self._key if algorithm in self._key.algorithms else None
 
 
 class SecretKeys(_OneKey):

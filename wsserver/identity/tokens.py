@@ -89,16 +89,24 @@ class TokenVerifier:
         digest = _digest(token)
         claims = self._recall(digest)
         if claims is None:
-            claims = await self._verify_anew(token, digest)
+            parsed = self._parse_allowed(token)
+            key = await self.keys.find(parsed.kid, parsed.algorithm)
+            claims = self._verify_anew(parsed, key, digest)
         return self.resolve(claims)
 
-    def verify_cached(self, token: str) -> Claims | None:
-        """The claims of a token that was verified before; None if ``verify`` has to be awaited.
-
-        Raises ``TokenInvalid``, ``TokenExpired`` or ``TokenRevoked`` if it is not valid any more.
-        """
-        claims = self._recall(_digest(token)) if self.keys.is_fresh() else None
-        return None if claims is None else self.resolve(claims)
+    def verify_now(self, token: str) -> Claims | None:
+        """``verify`` without waiting; None if keys have to be fetched: it has to be awaited."""
+        if not self.keys.is_fresh():
+            return None
+        digest = _digest(token)
+        claims = self._recall(digest)
+        if claims is None:
+            parsed = self._parse_allowed(token)
+            key = self.keys.known(parsed.kid, parsed.algorithm)
+            if key is None:
+                return None
+            claims = self._verify_anew(parsed, key, digest)
+        return self.resolve(claims)
 
     def _recall(self, digest: bytes) -> Claims | None:
         verified = self._cache.get(digest)
@@ -111,12 +119,14 @@ class TokenVerifier:
         self._check_moment(verified.claims)
         return verified.claims
 
-    async def _verify_anew(self, token: str, digest: bytes) -> Claims:
+    def _parse_allowed(self, token: str) -> _Token:
         parsed = _parse(token)
         allowed = self._algorithms or self.keys.algorithms
         if parsed.algorithm not in allowed:  # before a made-up one can cause a fetch
             raise TokenInvalid("the token's algorithm is not allowed")
-        key = await self.keys.find(parsed.kid, parsed.algorithm)
+        return parsed
+
+    def _verify_anew(self, parsed: _Token, key: VerifyKey, digest: bytes) -> Claims:
         if self._algorithms is None and parsed.algorithm != key.own_algorithm:
             raise TokenInvalid("the token's algorithm is not allowed")
         if not key.verifies(parsed.algorithm, parsed.signed, parsed.signature):

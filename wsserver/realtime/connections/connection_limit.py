@@ -113,6 +113,15 @@ class ConnectionLimiter:
             return found
         return self._make_room(user_id, found)
 
+    def reserve_now(self, user_id: str) -> Reservation | None:
+        """``reserve`` in a single process; None: it has to be awaited."""
+        if self._limits.evicts_oldest:
+            return None if self.is_full(user_id) else _UNCOUNTED
+        if self._connections.is_shared:
+            return None
+        found = self._connections.reserve(user_id, self._limits.per_user)
+        return found if isinstance(found, Reservation) else None
+
     async def _check_and_pass(self, user_id: str) -> Reservation:
         await self.check_liveness(user_id)
         return _UNCOUNTED

@@ -290,7 +290,7 @@ class Exchange:
             headers.get_list("Authorization"), (), (), (), allow_query_token=False
         )
         verifier = self._context.verifier
-        claims = verifier.verify_cached(credential.value)
+        claims = verifier.verify_now(credential.value)
         return claims if claims is not None else await verifier.verify(credential.value)
 
 

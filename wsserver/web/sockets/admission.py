@@ -84,17 +84,45 @@ class Admission:
             raise
         return Admitted(claims, reservation, credential.kind == "ticket")
 
+    def decide_now(self, request: HandshakeRequest) -> Admitted | None:
+        """``decide`` of a handshake with a token, as most are; None: it has to be awaited."""
+        if self._manager.is_starting:
+            raise Starting
+        credential = self._read(request)
+        if credential.kind == "ticket":
+            return None
+        claims = self._verifier.verify_now(credential.value)
+        if claims is None:
+            return None
+        session_id = request.session_id
+        if session_id is not None and self._access.needs_preparing(claims, session_id):
+            return None
+        self._check_access(request, claims)
+        reservation = self._room.reserve_now(claims.sub)
+        if reservation is None:
+            return None
+        try:
+            self._manager.admit(claims)
+        except BaseException:
+            self._manager.cancel(reservation)
+            raise
+        return Admitted(claims, reservation)
+
     async def _identify(self, request: HandshakeRequest, credential: Credential) -> Claims:
         if credential.kind == "ticket":
             claims = await self._tickets.find(credential.value)
         else:
             claims = await self._verifier.verify(credential.value)
+        if request.session_id is not None:
+            await self._access.prepare(claims, request.session_id)
+        self._check_access(request, claims)
+        return claims
+
+    def _check_access(self, request: HandshakeRequest, claims: Claims) -> None:
         if request.endpoint == MONITOR and not self._access.allows_monitoring(claims):
             raise Forbidden("needs the permission monitor and a role of all organizations")
         if request.session_id is not None:
-            await self._access.prepare(claims, request.session_id)
             self._access.require(claims, request.session_id)
-        return claims
 
     def _read(self, request: HandshakeRequest) -> Credential:
         if request.session_id is not None and not is_id(request.session_id):

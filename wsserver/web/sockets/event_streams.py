@@ -21,12 +21,12 @@ from wsserver.web.api.queries import parse_pairs
 from wsserver.web.http import cors
 from wsserver.web.http.replies import response_bytes
 from wsserver.web.sockets.admission import Admission, Admitted
+from wsserver.web.sockets.opening import handshake_request
 from wsserver.web.sockets.sockets import (
     METHODS,
     USER_AGENT_LIMIT,
     SocketEndpoint,
     SocketHandler,
-    handshake_request,
 )
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class EventStreamHandler(SocketHandler):
         try:
             protocol, cursor = self._read_parameters()
             request = handshake_request(
-                self._socket,
+                self._socket.endpoint,
                 self.path_kwargs.get("session_id"),
                 self.request.query,
                 self.request.headers,

@@ -15,16 +15,14 @@ from wsserver.realtime.manager import ConnectRequest
 from wsserver.web.api.context import WebContext
 from wsserver.web.http.headers import RequestHead
 from wsserver.web.sockets.admission import Admission
-from wsserver.web.sockets.sockets import (
-    SOCKETS,
-    USER_AGENT_LIMIT,
+from wsserver.web.sockets.opening import (
     Opening,
-    SocketEndpoint,
     agree,
     handshake_request,
     offered_subprotocols,
     switch_protocols,
 )
+from wsserver.web.sockets.sockets import SOCKETS, USER_AGENT_LIMIT, SocketEndpoint
 from wsserver.wire.handshake import check_upgrade
 
 T = TypeVar("T")
@@ -76,9 +74,11 @@ class FastHandshake:
                 return None
             agreement = agree(head, context.settings)
             offered = offered_subprotocols(head)
-            request = handshake_request(endpoint, session_id, head.query, head)
+            request = handshake_request(endpoint.endpoint, session_id, head.query, head)
             # The last check, because it uses a ticket up.
-            admitted = run_without_waiting(self._admission.decide(request, is_probe=False))
+            admitted = self._admission.decide_now(request)
+            if admitted is None:
+                admitted = run_without_waiting(self._admission.decide(request, is_probe=False))
         except Exception:  # noqa: BLE001 - the full server will meet it again, and answer
             return None
         protocol = V1 if V1 in offered else PLAIN
