@@ -14,7 +14,7 @@ LONGEST_FILE = 600
 """Lines; past it a file is asked whether it is two."""
 
 LEAVES = (
-    *("config", "errors", "identity", "addresses", "clock", "tasks", "version"),
+    *("config", "errors", "identity", "addresses", "clock", "native", "tasks", "version"),
     *("histogram", "logs", "telemetry", "paging", "redaction", "fd_limits", "event_loop"),
     "promise",
 )

@@ -10,6 +10,7 @@ from tests.support.fake_clock import FakeClock
 from wsserver.errors import StorageFull
 from wsserver.identity.claims import Claims
 from wsserver.notifications.user_directory import AGAIN_S, NOTED, STORED_AT_ONCE, UserDirectory
+from wsserver.realtime.connections.hub import Hub
 from wsserver.storage.notifications.known_users import KnownUser
 
 
@@ -33,7 +34,7 @@ def store() -> Store:
 
 @pytest.fixture
 def directory(store: Store, clock: FakeClock) -> UserDirectory:
-    return UserDirectory(store, (), clock, {}.get)  # type: ignore[arg-type]
+    return UserDirectory(store, Hub(), clock, {}.get)  # type: ignore[arg-type]
 
 
 def claims(sub: str, **fields: str) -> Claims:
@@ -57,7 +58,7 @@ async def test_a_user_is_stored_once_an_hour_or_when_something_has_changed(
 async def test_what_another_process_may_have_changed_is_stored_again(
     store: Store, clock: FakeClock
 ) -> None:
-    shared = UserDirectory(store, (), clock, {}.get, is_alone=False)  # type: ignore[arg-type]
+    shared = UserDirectory(store, Hub(), clock, {}.get, is_alone=False)  # type: ignore[arg-type]
     for _ in range(2):
         shared.note(claims("u1"))
         await shared.flush()

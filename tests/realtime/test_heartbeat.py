@@ -12,6 +12,7 @@ from tests.support.fake_connections import fake_connection
 from tests.support.frames import PONG
 from tests.support.live_server import Live, settle
 from wsserver.clock import Clock
+from wsserver.realtime.connections.connection import Backlog
 from wsserver.realtime.connections.heartbeat import TIDY_FROM, Heartbeat, HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub
 
@@ -120,7 +121,8 @@ def test_any_sign_of_life_counts_from_its_own_moment() -> None:
 
 def test_one_whose_frames_wait_behind_a_slow_command_is_silent_but_not_dead() -> None:
     bench = Bench(30.0, 60.0)
-    bench.connections[0].backlog = ["waiting"]
+    bench.connections[0].backlog = Backlog()
+    bench.connections[0].backlog.append(b"waiting")
     bench.run(200.0)
     assert not bench.closed
     bench.connections[0].backlog = None

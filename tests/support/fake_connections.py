@@ -7,28 +7,21 @@ from typing import Any
 from wsserver.identity.claims import Claims
 from wsserver.protocol.ids import IdFactory
 from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.wire.frames import build_frame
-from wsserver.wire.pings import Ping
+from wsserver.wire.transport import Transport
 
 _new_id = IdFactory()
 
 
-class FakeTransport:
+class FakeTransport(Transport):
     """Keeps what it is sent."""
+
+    queued_bytes = 0
+    waiting_since: float | None = None
+    is_open = True
 
     def __init__(self, last_heard: float = 0.0) -> None:
         self.sent: list[bytes] = []
         self.last_heard = last_heard
-        self.queued_bytes = 0
-        self.waiting_since: float | None = None
-        self.is_open = True
-        self.is_event_stream = False
-
-    def send_text(self, text: bytes) -> bool:
-        return self.send(build_frame(text))
-
-    def send_ping(self, ping: Ping) -> bool:
-        return self.send(ping.frames)
 
     def send(self, frame: bytes) -> bool:
         self.sent.append(frame)

@@ -16,6 +16,7 @@ from wsserver.cluster.directory import (
     Reservation,
     SessionUsers,
 )
+from wsserver.native import mypyc_attr
 from wsserver.protocol.targets import Target
 
 R = TypeVar("R")
@@ -24,6 +25,7 @@ UNCONTESTED = 2**62
 """Fencing number of a single process, whatever was granted while several shared the database."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LocalControl:
     """Calls the handlers of this process directly."""
 
@@ -138,7 +140,11 @@ class LocalDirectory:
         """Count."""
         on_change(self._local.count_in(session_id, user_id))
 
-    left = joined
+    def left(
+        self, connection_id: str, user_id: str, session_id: str, on_change: Callable[[int], None]
+    ) -> None:
+        """Count."""
+        on_change(self._local.count_in(session_id, user_id))
 
     def session_users(self, session_id: str) -> SessionUsers:
         """The users in a session; at most ``USERS_LISTED``."""

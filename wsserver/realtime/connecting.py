@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol
 
 from msgspec import Struct
 
@@ -18,7 +17,7 @@ from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
 from wsserver.protocol.types import Position
 from wsserver.realtime.connect_state import ConnectState, ConnectStateLoader
-from wsserver.realtime.connections.connection import MONITOR, ConnectionInfo, ConnectionOwner
+from wsserver.realtime.connections.connection import MONITOR, ConnectionInfo
 from wsserver.realtime.connections.connection_limit import (
     EVICTED,
     ConnectionLimiter,
@@ -27,6 +26,7 @@ from wsserver.realtime.connections.connection_limit import (
 from wsserver.realtime.connections.expiry import TokenExpiry
 from wsserver.realtime.connections.heartbeat import Heartbeat
 from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.connections.interfaces import AcceptingOwnerOf
 from wsserver.realtime.connections.openings import Openings
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.event_streams import EventStreams, EventStreamStart
@@ -58,12 +58,6 @@ class ConnectRequest(Struct, frozen=True):
     """Whether it was opened with a ticket: then its client may have no token for its commands."""
 
 
-class AcceptingOwner(ConnectionOwner, Protocol):
-    """The owner of the connections, which may accept no more."""
-
-    is_draining: bool
-
-
 class Connector:
     """Accepts the connections of this node.
 
@@ -73,7 +67,7 @@ class Connector:
 
     def __init__(
         self,
-        owner: AcceptingOwner,
+        owner: AcceptingOwnerOf[ConnectionInfo],
         *,
         hub: Hub,
         room: ConnectionLimiter,

@@ -10,6 +10,7 @@ from collections import deque
 from enum import IntEnum
 from typing import ClassVar, TypeAlias
 
+from wsserver.native import mypyc_attr
 from wsserver.wire.frames import build_frame, close_frame
 from wsserver.wire.interfaces import BackendOf, OwnerOf
 from wsserver.wire.outbox import Link, Outbox
@@ -37,6 +38,7 @@ Backend: TypeAlias = BackendOf["Transport"]
 """A connection's poller."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Transport:
     """An open WebSocket. Made by ``Poller.adopt``; not thread-safe.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from wsserver.clock import rfc3339
 from wsserver.identity.claims import Claims
 from wsserver.protocol.close_codes import CloseCode
+from wsserver.realtime.connections.interfaces import ConnectionOwnerOf
 from wsserver.realtime.connections.rate_limit import TokenBucket
 from wsserver.wire.transport import Transport
 
@@ -28,25 +29,8 @@ BACKLOG_LIMIT_BYTES = 256 * 1024
 """Messages queued behind a slow command before reading from the connection is paused."""
 
 
-class ConnectionOwner(Protocol):
-    """Receiver of a connection's events: the manager."""
-
-    def received(self, connection: ConnectionInfo, payload: bytes) -> None:
-        """A text message was received."""
-
-    def ponged(self, connection: ConnectionInfo, payload: bytes) -> None:
-        """An RFC 6455 pong was received."""
-
-    def flooded(self, connection: ConnectionInfo) -> bool:
-        """An RFC 6455 ping was received; True if the connection sends too many."""
-        ...
-
-    def closed(self, connection: ConnectionInfo, code: int, reason: str) -> None:
-        """The connection has ended, for whatever reason."""
-
-    def close(self, connection: ConnectionInfo, code: int, reason: str) -> None:
-        """Close the connection; ``reason``: 123 bytes at most."""
-
+ConnectionOwner: TypeAlias = ConnectionOwnerOf["ConnectionInfo"]
+"""What a connection's events are reported to: the manager."""
 
 ReplyTo = Callable[[bytes | None], None]
 """Gets the reply to a command that came in a request; None: there is none."""
@@ -66,6 +50,10 @@ class Backlog:
 
     def __len__(self) -> int:
         return len(self._messages)
+
+    def __bool__(self) -> bool:
+        """Whether messages wait; compiled code does not derive it from the length."""
+        return bool(self._messages)
 
     @property
     def is_full(self) -> bool:
