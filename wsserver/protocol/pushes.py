@@ -194,6 +194,27 @@ def publishable_fields(body: Body, session_id: str | None) -> PublishableFields:
         raise ValidationFailed(faults_of(members, kind, BODY)) from None
 
 
+class ConnectionEstablished(
+    Struct, kw_only=True, tag_field="type", tag="connection_established", gc=False
+):
+    """The first push: a struct, which is encoded without the dictionaries of ``push``."""
+
+    connection_id: str
+    user_id: str
+    session_id: str | None
+    heartbeat_interval: float
+    heartbeat_timeout: float
+    server_time: str
+    inbox: Mapping[str, object]
+    organization_id: str | None
+    organization: Mapping[str, object] | None
+    protocol: str
+    max_message_bytes: int
+    channel: str | UnsetType = UNSET
+    """Of an event stream."""
+    timestamp: str
+
+
 def push(type_: str, timestamp: str, **members: Any) -> bytes:
     """Encode a push: its type, its members, its time."""
     return encode({"type": type_, **members, "timestamp": timestamp})

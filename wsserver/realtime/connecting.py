@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.directory import Change, ConnectionDirectory, Reservation, SessionUsers
@@ -14,7 +14,8 @@ from wsserver.errors import ConnectionLimit, Draining, ServerFull
 from wsserver.identity.claims import Claims
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.ids import new_id
-from wsserver.protocol.pushes import push
+from wsserver.protocol.pushes import ConnectionEstablished
+from wsserver.protocol.strict_json import encode
 from wsserver.protocol.types import Position
 from wsserver.realtime.connect_state import ConnectState, ConnectStateLoader
 from wsserver.realtime.connections.connection import MONITOR, ConnectionInfo
@@ -204,7 +205,7 @@ class Connector:
             )
         else:
             start = self._event_streams.start(connection, state, request.cursor, waiting)
-            established = self._established(connection, state, channel=str(start.channel))
+            established = self._established(connection, state, str(start.channel))
             pushes = [established, *waiting]
             stream = self._event_streams.open(start, fd, response, established)
             stream.needs_token = not request.is_by_ticket
@@ -236,12 +237,15 @@ class Connector:
             connected_at=wall,
         )
 
-    def _established(self, connection: ConnectionInfo, state: ConnectState, **more: str) -> bytes:
+    def _established(
+        self,
+        connection: ConnectionInfo,
+        state: ConnectState,
+        channel: str | UnsetType = UNSET,
+    ) -> bytes:
         settings = self._heartbeat.settings
         now = rfc3339(connection.connected_at)
-        return push(
-            "connection_established",
-            now,
+        established = ConnectionEstablished(
             connection_id=connection.connection_id,
             user_id=connection.user_id,
             session_id=connection.session_id,
@@ -256,8 +260,10 @@ class Connector:
             organization=state.organization.position if state.organization else None,
             protocol=connection.protocol,
             max_message_bytes=self._poller.max_message_bytes,
-            **more,
+            channel=channel,
+            timestamp=now,
         )
+        return encode(established)
 
     def _announce(
         self,
