@@ -36,6 +36,7 @@ COMPILED = [
     "wsserver/protocol/strict_json.py",
     "wsserver/realtime/access/memberships.py",
     "wsserver/realtime/commands/chat_commands.py",
+    "wsserver/realtime/connect_state.py",
     "wsserver/realtime/connecting.py",
     "wsserver/realtime/connections/connection.py",
     "wsserver/realtime/connections/connection_limit.py",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -13,6 +13,7 @@ from wsserver.protocol.types import Position
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.inbox.inboxes import Inboxes, InboxState
 from wsserver.realtime.sessions.read_positions import Positions, ReadPositions
+from wsserver.realtime.streams.holds import Hold
 from wsserver.realtime.streams.retention_policy import (
     BROADCAST,
     INBOX,
@@ -78,59 +79,62 @@ class ConnectStateLoader:
         if session_id is not None:
             self._access.require(claims, session_id)
 
-    @asynccontextmanager
-    async def load(
+    def load(
         self,
         claims: Claims,
         session_id: str | None,
         admit: Callable[[Claims], None],
         since: Mapping[str, Position] | None = None,
-    ) -> AsyncIterator[ConnectState]:
-        """Load the state; to be used in the same iteration of the event loop.
+    ) -> Loading:
+        """Load the state, in ``async with``; to be used in the same iteration of the event loop.
 
         ``since``: the cursor of an event stream, empty for a new one; None: a WebSocket, whose
         client resumes by a command. Checks again what may have changed while storage was read:
         raises what ``check`` and ``admit`` raise, ``Forbidden``, ``StorageUnavailable``.
         """
-        waiting = InboxState(claims.sub)
+        return Loading(self, claims, session_id, admit, since)
+
+    async def wait(self, loading: Loading) -> ConnectState:
+        """The state, once it is in memory; of the messages that wait, ``loading`` takes note."""
+        claims, session_id, since = loading.claims, loading.session_id, loading.since
         streams = _streams_of(claims, session_id, is_event_stream=since is not None)
         names = [name for name in streams if name is not None]
         held = list(dict.fromkeys([*names, *(since or ())]))
-        hold = unsettled = self._streams.hold(held)
+        hold = loading.hold = unsettled = self._streams.hold(held)
         read: Positions | None = None
-        try:
-            while True:
-                if session_id is not None and self._read_known(session_id, read) is None:
-                    read = await self._read_positions.read(session_id)
-                elif unsettled is not None:
-                    await unsettled.settle()
-                    unsettled = None
-                elif (positions := self._positions(streams)) is None:
-                    for name in names:
-                        await self._streams.open(name)
-                elif positions[0] is not None and positions[0].offset and not waiting.is_read:
-                    # An inbox at offset 0 is empty, as most are: it need not be read.
-                    with reading_for(claims.sub):
-                        waiting = await self._inboxes.open(claims.sub)
-                    if hold is not None:
-                        # What was stored meanwhile may be in it, and is delivered once.
-                        await hold.reach(names[0], waiting.epoch, waiting.offset)
-                else:
-                    resumed: Mapping[str, Recovery] = {}
-                    if since:
-                        resumed = await self._streams.recover(since, claims, self._replay_budget)
-                        admit(claims)
-                        self.recheck(claims, session_id)
-                    state = self._state(streams, waiting, session_id, read, resumed)
-                    if state is not None:
-                        break
-                admit(claims)
-                self.recheck(claims, session_id)
-            yield state
-        finally:
-            self._inboxes.close(waiting)
-            if hold is not None:
-                hold.release()
+        while True:
+            if session_id is not None and self._read_known(session_id, read) is None:
+                read = await self._read_positions.read(session_id)
+            elif unsettled is not None:
+                await unsettled.settle()
+                unsettled = None
+            elif (positions := self._positions(streams)) is None:
+                for name in names:
+                    await self._streams.open(name)
+            elif positions[0] is not None and positions[0].offset and not loading.waiting.is_read:
+                # An inbox at offset 0 is empty, as most are: it need not be read.
+                with reading_for(claims.sub):
+                    waiting = loading.waiting = await self._inboxes.open(claims.sub)
+                if hold is not None:
+                    # What was stored meanwhile may be in it, and is delivered once.
+                    await hold.reach(names[0], waiting.epoch, waiting.offset)
+            else:
+                resumed: Mapping[str, Recovery] = {}
+                if since:
+                    resumed = await self._streams.recover(since, claims, self._replay_budget)
+                    loading.admit(claims)
+                    self.recheck(claims, session_id)
+                state = self._state(streams, loading.waiting, session_id, read, resumed)
+                if state is not None:
+                    return state
+            loading.admit(claims)
+            self.recheck(claims, session_id)
+
+    def end(self, loading: Loading) -> None:
+        """Release what was held for a state: it has been used, or could not be loaded."""
+        self._inboxes.close(loading.waiting)
+        if loading.hold is not None:
+            loading.hold.release()
 
     def _state(
         self,
@@ -168,6 +172,42 @@ class ConnectStateLoader:
                     return None
             positions.append(position)
         return positions
+
+
+class Loading:
+    """The loading of a ``ConnectState``; a context manager, as what it is exact by is held."""
+
+    def __init__(
+        self,
+        loader: ConnectStateLoader,
+        claims: Claims,
+        session_id: str | None,
+        admit: Callable[[Claims], None],
+        since: Mapping[str, Position] | None,
+    ) -> None:
+        self._loader = loader
+        self.claims = claims
+        self.session_id = session_id
+        self.admit = admit
+        self.since = since
+        self.waiting = InboxState(claims.sub)
+        self.hold: Hold | None = None
+        """Keeps the positions of streams exact."""
+
+    async def __aenter__(self) -> ConnectState:
+        try:
+            return await self._loader.wait(self)
+        except BaseException:
+            self._loader.end(self)
+            raise
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._loader.end(self)
 
 
 class _Streams(NamedTuple):
