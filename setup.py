@@ -30,7 +30,6 @@ COMPILED = [
     "wsserver/identity/origins.py",
     "wsserver/identity/revocations.py",
     "wsserver/identity/tokens.py",
-    "wsserver/notifications/user_directory.py",
     "wsserver/protocol/command_decoder.py",
     "wsserver/protocol/ids.py",
     "wsserver/protocol/strict_json.py",
@@ -78,8 +77,14 @@ COMPILED = [
 """Modules that a compiled build has as extensions, made by mypyc from the same source.
 
 Left out are Protocols that other classes implement (``wire/interfaces.py``): one that is compiled
-could only be implemented by compiled classes; and ``realtime/manager.py``, whose methods plugins
-may replace.
+could only be implemented by compiled classes; ``realtime/manager.py``, whose methods plugins may
+replace; and structs with options, as ``gc=False``: mypyc drops what a class statement has besides
+the bases (``frozen`` is dropped as well, which changes nothing for a correct program).
+
+Arguments and attributes whose type is a compiled class are checked at run time. Interpreted classes
+may derive only from a class with ``mypyc_attr(allow_interpreted_subclasses=True)``
+(``wsserver.native``). An object with ``__len__`` is true in compiled code unless it has a
+``__bool__``.
 """
 
 COMPILE = os.environ.get("WSSERVER_COMPILE") == "1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -316,3 +317,19 @@ def test_plain_installations_bring_uvloop_where_it_has_wheels() -> None:
         assert marker.evaluate({**linux, **more}) is wanted
     more = {"platform_machine": "x86_64", "platform_python_implementation": "PyPy"}
     assert marker.evaluate({**linux, **more}) is False
+
+
+def test_no_compiled_struct_has_options_that_mypyc_would_drop() -> None:
+    setup = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    compiled = next(
+        ast.literal_eval(each.value)
+        for each in setup.body
+        if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "COMPILED"
+    )
+    dropped = [
+        f"{path}: {each.name}"
+        for path in compiled
+        for each in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+        if isinstance(each, ast.ClassDef) and {word.arg for word in each.keywords} - {"frozen"}
+    ]
+    assert dropped == []

@@ -22,8 +22,10 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from msgspec import Struct
 
 from wsserver.errors import TokenInvalid
+from wsserver.identity.claims import Claims
 
 FAMILIES: Final = {
     "HS256": "HMAC", "HS384": "HMAC", "HS512": "HMAC",
@@ -79,6 +81,13 @@ class VerifyKey:
             return jwt.get_algorithm_by_name(algorithm).verify(signed, self.material, signature)
         except (ValueError, UnsupportedAlgorithm):  # a signature of impossible shape
             return False
+
+
+class VerifiedToken(Struct, gc=False):
+    """What is remembered of a token that was verified; here, as compiled structs lose options."""
+
+    claims: Claims
+    key: VerifyKey
 
 
 class KeySource(Protocol):

@@ -22,7 +22,13 @@ from wsserver.clock import Clock
 from wsserver.errors import TokenExpired, TokenInvalid
 from wsserver.identity.claim_parser import audiences, parse_claims
 from wsserver.identity.claims import Claims, as_signed
-from wsserver.identity.keys import FAMILIES, KeySource, VerifyKey, checked_secret
+from wsserver.identity.keys import (
+    FAMILIES,
+    KeySource,
+    VerifiedToken,
+    VerifyKey,
+    checked_secret,
+)
 from wsserver.identity.revocations import Revocations
 
 LONGEST_TOKEN = 16 * 1024
@@ -41,11 +47,6 @@ class _Token(msgspec.Struct):
     payload: bytes
     signed: bytes
     signature: bytes
-
-
-class _Verified(msgspec.Struct, gc=False):
-    claims: Claims
-    key: VerifyKey
 
 
 @dataclass(eq=False, repr=False)
@@ -76,7 +77,7 @@ class TokenVerifier:
 
     def __post_init__(self) -> None:
         self._algorithms = algorithms_for(self.keys, self.algorithms)
-        self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._cache: OrderedDict[bytes, VerifiedToken] = OrderedDict()
 
     async def verify(self, token: str) -> Claims:
         """The claims of a valid token.
@@ -156,7 +157,7 @@ class TokenVerifier:
         known = self._cache.get(digest)
         if known is not None and known.key is key:  # verified by another task meanwhile: share
             return known.claims
-        self._cache[digest] = _Verified(claims, key)
+        self._cache[digest] = VerifiedToken(claims, key)
         if len(self._cache) > self.cache_size:
             self._cache.popitem(last=False)
         return claims
