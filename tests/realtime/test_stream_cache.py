@@ -25,7 +25,7 @@ class Memory:
     def publish(self, name: str, count: int = 1) -> Stream:
         stream = self.memory.peek(name) or self.memory.remember(name, EPOCH, 0)
         for _ in range(count):
-            self.memory.published(stream, entry(stream.head + 1))
+            self.memory.published(stream, [entry(stream.head + 1)])
         return stream
 
     @property

@@ -84,7 +84,9 @@ class ConnectionWriter:
         else:
             frame = build_frame(text)
             if len(transports) <= FEW:
-                sent = sum([transport.send(frame) for transport in transports])
+                sent = 0
+                for transport in transports:
+                    sent += transport.send(frame)
             else:
                 sent = self._poller.send_many(transports, frame)
         failed = len(transports) - sent
@@ -161,8 +163,8 @@ class LocalDelivery:
     def deliver_all(self, publications: Sequence[Publication], until: float = inf) -> list[Outcome]:
         """Write several, in their order, with one write to each connection of few."""
         self._writer.cork()
-        run = _Run(self._hub, self._kept)
-        return begin_each(partial(self._deliver_in, run), publications, until, self._writer.now)
+        deliver = partial(self._deliver_in, _Run(self._hub, self._kept))
+        return begin_each(deliver, publications, until, self._writer.now)
 
     def _deliver_in(self, run: _Run, publication: Publication) -> PublishResult:
         """The same for one of several, where what they have in common is looked up once."""

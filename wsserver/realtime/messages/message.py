@@ -102,15 +102,13 @@ class Sent(Struct, frozen=True, gc=False):
         names = self.receipt.unreachable
         return {"unreachable": sorted(names)} if names else {}
 
-    def answer(self) -> dict[str, Any]:
-        """The outcome as the REST API returns it."""
-        receipt = self.receipt
-        answer: dict[str, Any] = {
-            "message_id": self.message_id,
-            "matched": receipt.matched,
-            "sent": receipt.sent,
-            "failed": receipt.failed,
-        }
+    def answer(self, **first: Any) -> dict[str, Any]:
+        """The outcome as the REST API returns it, behind what comes ``first``."""
+        receipt, answer = self.receipt, first
+        answer["message_id"] = self.message_id
+        answer["matched"] = receipt.matched
+        answer["sent"] = receipt.sent
+        answer["failed"] = receipt.failed
         if self.stream:
             answer["stream"] = self.stream
             answer["epoch"] = self.epoch

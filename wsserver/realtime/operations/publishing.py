@@ -402,7 +402,7 @@ def _handling(message: Message | WsServerError) -> str:
 
 def _result_of(outcome: Sent | WsServerError) -> dict[str, Any]:
     if isinstance(outcome, Sent):
-        return {"status": 200, **outcome.answer()}
+        return outcome.answer(status=200)
     return {
         "status": outcome.meaning.status,
         "code": outcome.code,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -108,8 +108,8 @@ class AppendQueue:
         self._waiting_count += len(drafts)
         self._waiting_bytes += size
         in_flight = self._in_flight
-        for draft in drafts:
-            in_flight[draft.stream] = in_flight.get(draft.stream, 0) + 1
+        for stream, count in _counts(drafts):
+            in_flight[stream] = in_flight.get(stream, 0) + count
         if self._runner is None:
             self._runner = self._tasks.spawn(self._run(), name="append")
         return outcomes
@@ -257,12 +257,13 @@ class AppendQueue:
                 sent.append(Sent(place.message_id, is_new=False, refusal=refusal))
                 continue
             result = next(each) if place.is_new else NO_RECIPIENTS
-            if not isinstance(result, PublishResult):
-                if later is None:
-                    later = _OpenGroup(sent, outcomes)
-                later.add(len(sent), place, result, self._arrived)
-                result = NO_RECIPIENTS
-            sent.append(_sent(place, result))
+            if isinstance(result, PublishResult):
+                sent.append(_sent(place, result))
+                continue
+            if later is None:
+                later = _OpenGroup(sent, outcomes)
+            later.add(len(sent), place, result, self._arrived)
+            sent.append(_sent(place, NO_RECIPIENTS))
         if later is not None:
             self._open.add(later)
             self._open_count += len(sent)
@@ -288,12 +289,12 @@ class AppendQueue:
 
     def _landed(self, drafts: Sequence[Draft]) -> None:
         """Note that drafts are announced or have failed; wakes the callers of ``progress``."""
-        for draft in drafts:
-            left = self._in_flight[draft.stream] - 1
+        for stream, count in _counts(drafts):
+            left = self._in_flight[stream] - count
             if left:
-                self._in_flight[draft.stream] = left
+                self._in_flight[stream] = left
             else:
-                del self._in_flight[draft.stream]
+                del self._in_flight[stream]
         self._wake()
 
     def _wake(self) -> None:
@@ -342,6 +343,13 @@ class _OpenGroup:
             arrived(self)
 
         result.when_done(done)
+
+
+def _counts(drafts: Sequence[Draft]) -> Iterable[tuple[str, int]]:
+    """Numbers of drafts by stream."""
+    if len(drafts) == 1:
+        return ((drafts[0].stream, 1),)
+    return Counter([draft.stream for draft in drafts]).items()
 
 
 def _own(batch: Sequence[Append], appended: Iterable[Appended]) -> list[Appended]:

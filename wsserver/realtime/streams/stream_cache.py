@@ -75,10 +75,11 @@ class StreamCache:
         self._tails.clear()
         self.tail_bytes = 0
 
-    def published(self, stream: Stream, entry: CachedMessage) -> None:
-        """Add the next message of a stream, which is about to be published."""
+    def published(self, stream: Stream, entries: Iterable[CachedMessage]) -> None:
+        """Add the next messages of a stream, which are published in this turn of the loop."""
         before = stream.tail_bytes
-        stream.published(entry)
+        for entry in entries:
+            stream.published(entry)
         self._grown(stream, before)
 
     def prepend(

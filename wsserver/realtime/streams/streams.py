@@ -147,7 +147,7 @@ class Streams:
 
     def _enter(self, publications: Sequence[Publication], drafts: Sequence[Draft]) -> None:
         """Cache messages that were published."""
-        streams: dict[str, list[CachedMessage]] = {}
+        streams: dict[tuple[str, str], list[CachedMessage]] = {}
         for publication, draft in zip(publications, drafts, strict=True):
             message = CachedMessage(
                 publication.offset,
@@ -159,14 +159,9 @@ class Streams:
                 publication.changes,
                 publication.revision,
             )
-            entries = streams.get(publication.stream)
-            if entries is None:
-                streams[publication.stream] = [message]
-            else:
-                entries.append(message)
-        epochs = {publication.stream: publication.epoch for publication in publications}
-        for name, entries in streams.items():
-            self._cached(name, epochs[name], entries)
+            streams.setdefault((publication.stream, publication.epoch), []).append(message)
+        for (name, epoch), messages in streams.items():
+            self._cached(name, epoch, messages)
 
     def _cached(self, name: str, epoch: str, messages: Sequence[CachedMessage]) -> None:
         """Cache messages of a stream, whose offsets follow each other."""
@@ -175,12 +170,12 @@ class Streams:
         if stream is None or stream.epoch != epoch or stream.head != before:
             # A gap between the cached head and this message: the cached tail would not be whole.
             stream = self._cache.remember(name, epoch, before)
+        self._cache.published(stream, messages)
         for message in messages:
             if message.changes:
                 self._readings.outdate(name)
                 text = message_in(message.payload)
                 self._cache.change(stream, message.changes, message.revision, text)
-            self._cache.published(stream, message)
 
     # Changes
 
