@@ -84,7 +84,7 @@ the bases (``frozen`` is dropped as well, which changes nothing for a correct pr
 Arguments and attributes whose type is a compiled class are checked at run time. Interpreted classes
 may derive only from a class with ``mypyc_attr(allow_interpreted_subclasses=True)``
 (``wsserver.native``). An object with ``__len__`` is true in compiled code unless it has a
-``__bool__``.
+``__bool__``, and a property in place of an attribute of its base class is not seen there.
 """
 
 COMPILE = os.environ.get("WSSERVER_COMPILE") == "1"

@@ -29,17 +29,17 @@ def test_the_gauges_count_connections_users_sessions_and_pairs(
     now = clock.monotonic()
     hub = Hub()
     joins: dict[str, list[list[str]]] = {"u1": [["s1", "s2"], ["s1"]], "u2": [["s1"]], "u3": [[]]}
+    heard = {"u1": now, "u2": now - 60.0, "u3": now - 59.9}  # to the second
     for user, connections in joins.items():
         for sessions in connections:
+            organization_id = "o1" if user == "u1" else None
             connection = fake_connection(
-                user, last_heard=now, organization_id="o1" if user == "u1" else None
+                user, last_heard=heard[user], organization_id=organization_id
             )
             connection.websocket.queued_bytes = 10
             hub.add(connection)
             for session_id in sessions:
                 hub.join(connection, session_id)
-    hub.of_user("u2")[0].websocket.last_heard = now - 60.0  # to the second
-    hub.of_user("u3")[0].websocket.last_heard = now - 59.9
     hub.of_user("u1")[0].rtt_ms = 5.0
     stats = statistics.snapshot(hub, 60.0, 0.0)
     assert list(stats)[:10] == list(FIELDS)

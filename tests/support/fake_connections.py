@@ -18,6 +18,7 @@ class FakeTransport(Transport):
     queued_bytes = 0
     waiting_since: float | None = None
     is_open = True
+    last_heard = 0.0
 
     def __init__(self, last_heard: float = 0.0) -> None:
         self.sent: list[bytes] = []

@@ -44,10 +44,6 @@ class EventStream(Transport):
             return self._backend.now()
         return max(out.since, self._written_at)
 
-    @last_heard.setter
-    def last_heard(self, now: float) -> None:
-        """Ignored: what the peer sends is no sign of life, as it is to send nothing."""
-
     def note_progress(self, now: float) -> None:
         """Bytes that had to wait were written (monotonic seconds)."""
         self._written_at = now

@@ -353,7 +353,7 @@ class Poller:
             self._carrier.drop(transport)
             return
         self.counters.bytes_in += len(data)
-        transport.last_heard = now
+        transport.heard_at = now
         if transport.state is LEAVING:
             handshake = self._carrier.closing.get(transport)
             if handshake is not None:

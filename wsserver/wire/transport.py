@@ -43,7 +43,7 @@ class Transport:
     """An open WebSocket. Made by ``Poller.adopt``; not thread-safe.
 
     An idle one has no queue, no parser and no buffer. Outside ``wire`` only the methods, the
-    properties, ``state``, ``deflate_bits`` and ``last_heard`` are used, and nothing is assigned.
+    properties, ``state`` and ``deflate_bits`` are used, and nothing is assigned.
     ``EventStream`` is the same for Server-Sent Events.
     """
 
@@ -56,9 +56,9 @@ class Transport:
         "collected",
         "deflate_bits",
         "fd",
+        "heard_at",
         "interest",
         "is_paused",
-        "last_heard",
         "outbox",
         "owner",
         "parser",
@@ -71,7 +71,7 @@ class Transport:
         self.state: State = OPEN
         self.deflate_bits = deflate_bits
         """Window for compressed messages to the peer, as a power of two; 0: no compression."""
-        self.last_heard = now
+        self.heard_at = now
         """When bytes last arrived (monotonic seconds)."""
         self._backend = backend
         self.fd = fd
@@ -96,6 +96,14 @@ class Transport:
     def is_open(self) -> bool:
         """Whether messages can be sent and are delivered."""
         return self.state is OPEN
+
+    @property
+    def last_heard(self) -> float:
+        """When the peer last gave a sign of life (monotonic seconds).
+
+        A property, because compiled code does not see one that replaces an attribute in a subclass.
+        """
+        return self.heard_at
 
     @property
     def is_behind(self) -> bool:
