@@ -404,5 +404,9 @@ class StorageUnavailable(WsServerError):
     """The database cannot be written or read now: locked, busy, or an I/O error."""
 
 
+class OutcomeUnknown(StorageUnavailable):
+    """The database was lost while it committed: whether something is stored is not known yet."""
+
+
 class StorageFull(WsServerError):
     """The disk is full."""

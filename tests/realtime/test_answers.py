@@ -35,7 +35,7 @@ EAGER = AnswerSettings(roll_up_s=0.0)
 def away(live: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The database refuses writes."""
 
-    async def refuse(fn: Any) -> None:
+    async def refuse(*_: Any) -> None:
         raise StorageUnavailable("the database is locked")
 
     with monkeypatch.context() as patch:

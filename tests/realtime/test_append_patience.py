@@ -25,7 +25,7 @@ class LockedStore(StreamStore):
         self._clock = clock
         self._wait_s = wait_s
 
-    async def append(self, batch: Sequence[Append]) -> list[Appended]:
+    async def append(self, batch: Sequence[Append], late: object = None) -> list[Appended]:
         self.tries += 1
         self._clock.advance(self._wait_s)
         raise StorageUnavailable("database is locked")

@@ -278,7 +278,7 @@ async def test_a_message_that_cannot_be_stored_is_refused_and_not_delivered(
     phone, other = await live.in_session("u1"), await live.in_session("u2")
     append = live.store.append
 
-    async def full(batch: Any) -> Any:
+    async def full(*_: Any) -> Any:
         raise StorageFull("the disk is full")
 
     monkeypatch.setattr(live.store, "append", full)

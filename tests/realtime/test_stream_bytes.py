@@ -263,9 +263,9 @@ async def test_one_transaction_is_limited_in_bytes(
     stored: list[int] = []
     append = live.store.append
 
-    async def watched(batch: Any) -> Any:
+    async def watched(batch: Any, *more: Any) -> Any:
         stored.append(len(batch))
-        return await append(batch)
+        return await append(batch, *more)
 
     monkeypatch.setattr(live.store, "append", watched)
     waiting = [keep(live, 400, name=f"session:{number}") for number in range(10)]

@@ -191,12 +191,12 @@ async def test_an_erasure_that_failed_is_completed_by_the_next(
     run = live.database.run
     calls = 0
 
-    async def fails_late(job: Any) -> Any:
+    async def fails_late(job: Any, *more: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > 1:
             raise OSError("gone")
-        return await run(job)
+        return await run(job, *more)
 
     with monkeypatch.context() as patched:
         patched.setattr(live.database, "run", fails_late)

@@ -7,7 +7,6 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -15,13 +14,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from scripts.backends.postgres import PASSWORD, PostgresServer
 from tests.support.fake_clock import FakeClock
+from tests.support.lost_commits import lose_at_commit
 from tests.support.message_rows import offsets, several
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable
 from wsserver.storage.engine.postgres import writer as writing
 from wsserver.storage.engine.postgres.connecting import with_timeout
-from wsserver.storage.engine.postgres.connection import PostgresConnection
 from wsserver.storage.engine.postgres.database import PostgresDatabase
 from wsserver.storage.engine.postgres.dialect import translate
 from wsserver.storage.messages.streams import StreamStore
@@ -202,25 +201,6 @@ async def test_the_password_comes_from_a_file(url: str, clock: FakeClock, tmp_pa
 
 
 # Lost connections
-
-
-def lose_at_commit(
-    monkeypatch: pytest.MonkeyPatch, *, is_committed: bool, after: int = 0
-) -> list[int]:
-    """Break the writing connection at a COMMIT, before or after the server has done it."""
-    execute = PostgresConnection.execute
-    left = list(range(after + 1))
-
-    def breaking(self: PostgresConnection, sql: str, parameters: Any = (), /) -> Any:
-        if sql == "COMMIT" and left and left.pop() == 0:
-            if is_committed:
-                execute(self, sql)
-            self.raw.close()
-            raise psycopg.OperationalError("server closed the connection unexpectedly")
-        return execute(self, sql, parameters)
-
-    monkeypatch.setattr(PostgresConnection, "execute", breaking)
-    return left
 
 
 @pytest.mark.gen_test

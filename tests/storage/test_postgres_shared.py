@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from scripts.backends.postgres import PostgresServer
-from tests.storage.test_postgres import lose_at_commit
 from tests.support.fake_clock import FakeClock
+from tests.support.lost_commits import lose_at_commit
 from tests.support.message_rows import offsets, several
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.connection import Connection

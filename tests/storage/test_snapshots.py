@@ -171,7 +171,7 @@ async def test_an_interrupted_run_is_continued_exactly(
                 other.execute("BEGIN IMMEDIATE")
             return await real_run(fn)
 
-        database.run = run  # type: ignore[method-assign]
+        database.run = run  # type: ignore[method-assign, assignment]
         with pytest.raises(StorageUnavailable):
             await snapshots.prune(now, 30)
         database.run = real_run  # type: ignore[method-assign]

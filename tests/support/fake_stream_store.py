@@ -94,7 +94,9 @@ class FakeStore(StreamStore):
         else:
             await asyncio.sleep(0)
 
-    async def append(self, batch: Sequence[Append]) -> list[Appended]:
+    async def append(
+        self, batch: Sequence[Append], late: Callable[[list[Appended]], None] | None = None
+    ) -> list[Appended]:
         self.batches.append(list(batch))
         await self._pass("append")
         if self.failures and not self.fails_after_commit:

@@ -16,10 +16,12 @@ def install(manager: Any) -> None:
     """Die as by ``kill -9`` as soon as a message with the mark in it is committed."""
     append = StreamStore.append
 
-    async def append_and_die(self: StreamStore, batch: Sequence[Append]) -> list[Appended]:
-        answers = await append(self, batch)
+    async def append_and_die(
+        self: StreamStore, batch: Sequence[Append], *more: Any
+    ) -> list[Appended]:
+        answers = await append(self, batch, *more)
         if any(MARK.encode() in item.payload for item in batch):
             os.kill(os.getpid(), signal.SIGKILL)
         return answers
 
-    StreamStore.append = append_and_die  # type: ignore[method-assign]
+    StreamStore.append = append_and_die  # type: ignore[method-assign, assignment]

@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from wsserver.clock import Clock
 from wsserver.cluster.broker import NO_RECIPIENTS, Outcome, PublishResult
-from wsserver.errors import StorageUnavailable, WsServerError
+from wsserver.errors import OutcomeUnknown, StorageUnavailable, WsServerError
 from wsserver.promise import Promise
 from wsserver.realtime.messages.message import Sent
 from wsserver.realtime.streams.drafts import Draft
@@ -53,6 +54,10 @@ class AppendQueue:
     concurrently. Drafts that arrive while a transaction runs go into the next one. ``cork`` is
     called before several are announced or answered: writes to the same connection are then merged
     until the next iteration of the event loop.
+
+    ``on_uncertain``: called with the streams of drafts that are refused and may be stored all the
+    same. Those that are found stored later are announced then, before any that is stored later;
+    None: others find and announce them.
     """
 
     def __init__(
@@ -62,7 +67,15 @@ class AppendQueue:
         clock: Clock,
         tasks: Tasks,
         cork: Callable[[], None],
+        on_uncertain: Callable[[Iterable[str]], None] | None = None,
     ) -> None:
+        self._on_uncertain = on_uncertain
+        self._uncertain: list[list[_Group]] = []
+        """Refused groups of which it is not known whether they are stored."""
+        self._known_early: list[_Group] | None = None
+        """Groups whose outcome is known before their refusal has arrived here."""
+        self._found: deque[_Stored] = deque()
+        """Refused groups that are stored; to be announced."""
         self._store = store
         self._announce = announce
         self._clock = clock
@@ -86,6 +99,15 @@ class AppendQueue:
         """Whether a message of the stream is accepted but not announced yet."""
         return stream in self._in_flight
 
+    def may_have(self, stream: str) -> bool:
+        """Whether a message of the stream was refused and may be stored all the same."""
+        return any(
+            draft.stream == stream
+            for groups in self._uncertain
+            for drafts, *_ in groups
+            for draft in drafts
+        )
+
     def append(self, drafts: Sequence[Draft]) -> Outcomes:
         """Store drafts together, in their order, then announce them.
 
@@ -107,12 +129,16 @@ class AppendQueue:
         self._waiting.append((drafts, outcomes, size))
         self._waiting_count += len(drafts)
         self._waiting_bytes += size
+        self._begin(drafts)
+        return outcomes
+
+    def _begin(self, drafts: Sequence[Draft]) -> None:
+        """Note that drafts are to be announced, and work on it."""
         in_flight = self._in_flight
         for stream, count in _counts(drafts):
             in_flight[stream] = in_flight.get(stream, 0) + count
         if self._runner is None:
             self._runner = self._tasks.spawn(self._run(), name="append")
-        return outcomes
 
     async def finish(self) -> None:
         """Refuse further drafts; wait until all accepted ones are announced, or have failed.
@@ -131,9 +157,11 @@ class AppendQueue:
         stored: _Stored | None = None
         storing: asyncio.Task[_Stored | None] | None = None
         try:
-            while self._waiting or stored is not None:
+            while self._waiting or self._found or stored is not None:
                 groups = self._take()
                 storing = asyncio.create_task(self._store_groups(groups)) if groups else None
+                while self._found:
+                    await self._announce_groups(*self._found.popleft())
                 if stored is not None:
                     await self._announce_groups(*stored)
                     stored = None
@@ -152,6 +180,7 @@ class AppendQueue:
         """Reject what is not answered of ``groups``, and all that waits."""
         while self._waiting:
             groups += self._take()
+        self._found.clear()
         error = StorageUnavailable("the server was stopped")
         for group in groups:
             if not group[1].done() and not any(each.outcomes is group[1] for each in self._open):
@@ -180,7 +209,15 @@ class AppendQueue:
         give_up_at = self._clock.monotonic() + RETRY_WITHIN_S
         for delay_s in (*RETRY_DELAYS_S, None):
             try:
-                return groups, _own(batch, await self._store.append(batch))
+                return groups, _own(batch, await self._append(batch, groups))
+            except OutcomeUnknown as error:
+                if self._on_uncertain is not None:
+                    if self._known_early is not groups:
+                        self._uncertain.append(groups)
+                    self._known_early = None
+                    self._on_uncertain({draft.stream for draft in batch})
+                self._fail(groups, error)
+                return None
             except StorageUnavailable as error:
                 if delay_s is None or self._clock.monotonic() > give_up_at:
                     self._fail(groups, error)
@@ -194,6 +231,24 @@ class AppendQueue:
                 return None
             await asyncio.sleep(delay_s)
         return None
+
+    async def _append(self, batch: Sequence[Draft], groups: list[_Group]) -> list[Appended]:
+        if self._on_uncertain is None:
+            return await self._store.append(batch)
+        return await self._store.append(batch, partial(self._known, groups))
+
+    def _known(self, groups: list[_Group], places: list[Appended]) -> None:
+        """It is known whether groups that were refused are stored; ``places``: where, or empty."""
+        if groups in self._uncertain:
+            self._uncertain.remove(groups)
+        else:
+            self._known_early = groups
+        if not places or self._is_finished:
+            return
+        batch = [draft for drafts, *_ in groups for draft in drafts]
+        late: list[_Group] = [(drafts, Promise(), size) for drafts, _, size in groups]
+        self._found.append((late, _own(batch, places)))
+        self._begin(batch)
 
     async def _store_one_by_one(self, groups: list[_Group]) -> _Stored | None:
         kept: list[_Group] = []

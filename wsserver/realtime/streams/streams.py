@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from msgspec import Raw
@@ -80,7 +80,8 @@ class Streams:
         self._clock = clock
         self._cache = StreamCache(replay_limit, self._outdate, tail_limit_bytes)
         self._index = StreamIndex()
-        self._queue = AppendQueue(store, self._announce, clock, tasks, cork)
+        forget = None if self.is_shared else self._forget
+        self._queue = AppendQueue(store, self._announce, clock, tasks, cork, forget)
         self._heads: SingleFlight[None] = SingleFlight(tasks)
         self._readings = Readings()
         self._recovery = StreamRecovery(
@@ -240,6 +241,8 @@ class Streams:
         ``StorageUnavailable``.
         """
         while True:
+            if self._queue.may_have(name):
+                await self._store.settle()
             stream = self._cache.use(name)
             if stream is not None:
                 return stream
@@ -266,6 +269,11 @@ class Streams:
 
     def _outdate(self, name: str) -> None:
         self._asked.pop(name, None)
+
+    def _forget(self, names: Iterable[str]) -> None:
+        """The database may have more of these streams than was announced."""
+        for name in names:
+            self._cache.forget(name)
 
     def forget_all(self, epoch: str) -> None:
         """Drop all cached positions: streams without messages have a new epoch in storage."""

@@ -103,7 +103,9 @@ class Database(ABC):
     async def probe(self) -> None:
         """Update the health of an idle database; never raises."""
 
-    async def run(self, fn: Callable[[Connection], T]) -> T:
+    async def run(
+        self, fn: Callable[[Connection], T], late: Callable[[T | None], None] | None = None
+    ) -> T:
         """Run ``fn`` in the writing thread and return its result once it is committed.
 
         All queued jobs run in one transaction, each in a savepoint: if ``fn`` raises, its own
@@ -115,9 +117,12 @@ class Database(ABC):
         read cannot change until it is committed. Raises ``StorageUnavailable`` (locked, I/O
         error; immediately if the queue is full) and ``StorageFull``; nothing is stored then. After
         a cancellation the outcome is unknown.
+
+        So it is after ``OutcomeUnknown``, until the database answers again. ``late`` is called
+        then, before later jobs return: with the result if it was committed, else with None.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put(Job(fn, future))
+        self._jobs.put(Job(fn, future, late=late))
         return await future
 
     async def read(self, fn: Callable[[Connection], T]) -> T:

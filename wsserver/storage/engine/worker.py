@@ -23,10 +23,11 @@ class Job:
     """A function of the connection, and the future of its result (None: the result is dropped).
 
     ``writes``: the lost writes to count if a job without a future fails, unless ``take_back``
-    (called on the loop with the error) returns True.
+    (called on the loop with the error) returns True. ``late`` is called on the loop if the future
+    has failed with ``OutcomeUnknown``, once the outcome is known: see ``Database.run``.
     """
 
-    __slots__ = ("fn", "future", "take_back", "writes")
+    __slots__ = ("fn", "future", "late", "take_back", "writes")
 
     def __init__(
         self,
@@ -34,8 +35,10 @@ class Job:
         future: asyncio.Future[Any] | None,
         writes: int = 1,
         take_back: Callable[[Exception], bool] | None = None,
+        late: Callable[[Any], None] | None = None,
     ) -> None:
         self.fn = fn
+        self.late = late
         self.future = future
         self.writes = writes
         self.take_back = take_back
@@ -187,6 +190,8 @@ class Worker(ABC, Generic[C]):
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future is not None:
                 settle(job.future, outcome)
+            elif job.late is not None:
+                job.late(None if isinstance(outcome, Failure) else outcome)
             elif isinstance(outcome, Failure) and not (
                 job.take_back is not None and job.take_back(outcome.error)
             ):

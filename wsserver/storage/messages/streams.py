@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -106,22 +106,37 @@ class StreamStore:
         self._is_surveyed = False
         self._survey_from = 0.0
 
-    async def append(self, batch: Sequence[Append]) -> list[Appended]:
+    async def append(
+        self, batch: Sequence[Append], late: Callable[[list[Appended]], None] | None = None
+    ) -> list[Appended]:
         """Store messages in their order, all or none; returns the position of each.
 
         Offsets have no gaps. A message that was stored before (same message id, or same
         deduplication key within 24 h, also in this batch) is not stored again; so a batch whose
         outcome is unknown can be appended again. A message that its hook refuses, or a change
         record whose change is refused, is left out, and its answer has the ``refusal``.
+
+        ``late``: called with the positions, or with none, once an unknown outcome is known: see
+        ``Database.run``.
         """
         if not batch:
             return []
+
+        def found(outcome: stream_appends.Outcome | None) -> None:
+            self._ends.update(outcome.ends if outcome is not None else {})
+            if late is not None:
+                late(outcome.answers if outcome is not None else [])
+
         append = partial(
             _append, batch=batch, default_ai=self._default_ai, notes=self._awaits_reading
         )
-        outcome = await self._database.run(append)
+        outcome = await self._database.run(append, found)
         self._ends.update(outcome.ends)
         return outcome.answers
+
+    async def settle(self) -> None:
+        """Return once the outcomes of all appends before are known."""
+        await self._database.run(_nothing)
 
     async def revise(self, wanted: Sequence[Revision]) -> list[RevisionOutcome]:
         """Change messages in place without change records, in one transaction.
@@ -312,6 +327,10 @@ class StreamStore:
             epoch = pruned.epoch or epoch
             last = ids[-1]
         return Pruned(keys, streams, epoch)
+
+
+def _nothing(_: Connection) -> None:
+    """A job behind all others."""
 
 
 def _append(

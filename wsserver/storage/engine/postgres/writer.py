@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from wsserver.clock import Clock
-from wsserver.errors import StorageFull, StorageUnavailable
+from wsserver.errors import OutcomeUnknown, StorageFull, StorageUnavailable
 from wsserver.histogram import SHORT_S, Histogram
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import HELD_ALONE, HELD_BY_CLUSTER, StorageHealth
@@ -349,14 +349,19 @@ class PostgresWriter(Worker[None]):
         if undecided is None or not (is_last or time.monotonic() >= undecided.until):
             return
         error = Failure(
-            StorageUnavailable(
+            OutcomeUnknown(
                 "the connection was lost while committing: whether it is stored is not known"
             )
         )
         pairs = list(zip(undecided.jobs, undecided.outcomes, strict=True))
-        left = [pair for pair in pairs if pair[0].future is None and not is_last]
         refused = [job for job, _ in pairs if job.future is not None or is_last]
         self._post(self._deliver, refused, [error] * len(refused))
+        left = []
+        for job, outcome in pairs if not is_last else ():
+            if job.future is None:
+                left.append((job, outcome))
+            elif job.late is not None:
+                left.append((Job(job.fn, None, late=job.late), outcome))
         self._undecided = None
         if left:
             jobs, outcomes = (list(each) for each in zip(*left, strict=True))

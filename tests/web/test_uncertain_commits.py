@@ -1,0 +1,127 @@
+"""A single process whose database is lost at a commit, so that nobody knows what is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from scripts.backends.postgres import PostgresServer
+from tests.support.lost_commits import lose_at_commit
+from tests.support.web_server import Server, Socket, StartServer
+from wsserver.storage.engine.postgres import writer as writing
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> Iterator[str]:
+    made = postgres.create_database()
+    yield made
+    postgres.drop_database(made)
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_UNDECIDED_S", 0.1)
+    monkeypatch.setattr(writing, "_BACKOFF_S", (0.01, 0.05))
+
+
+class Outage:
+    """The database of a server, which may be lost at the next commit."""
+
+    def __init__(self, postgres: PostgresServer, url: str, patch: pytest.MonkeyPatch) -> None:
+        self._postgres = postgres
+        self._name = url.rpartition("/")[2]
+        self._patch = patch
+
+    def begin(self, *, is_committed: bool, after: int = 0) -> None:
+        """``after``: so many commits."""
+        self._allow("false")
+        lose_at_commit(self._patch, is_committed=is_committed, after=after)
+
+    def end(self) -> None:
+        self._allow("true")
+
+    def _allow(self, value: str) -> None:
+        self._postgres.execute(f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS {value}")
+
+
+@pytest.fixture
+def outage(postgres: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch) -> Outage:
+    return Outage(postgres, url, monkeypatch)
+
+
+async def say(server: Server, data: int, *, status: int = 200) -> Any:
+    path = "/sessions/s1/messages"
+    answer = await server.post(path, type="note", data=data, keep=True)
+    assert answer.status == status, answer
+    return answer.json()
+
+
+async def reply(socket: Socket, ref: int) -> dict[str, Any]:
+    while (message := await socket.push()).get("ref") != ref:
+        pass
+    return message
+
+
+async def resume(socket: Socket, since: Any) -> tuple[int, list[int]] | str:
+    """Offset and missed data of the session; or the code of the error."""
+    position = {"epoch": since["epoch"], "offset": since["offset"]}
+    socket.send(type="resume", streams={"session:s1": position}, ref=2)
+    answer = await reply(socket, 2)
+    if answer["type"] == "error":
+        return str(answer["error"]["code"])
+    found = answer["streams"]["session:s1"]
+    assert found["recovered"]
+    return found["offset"], [each["data"] for each in found["messages"]]
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+@pytest.mark.gen_test(timeout=60)
+async def test_a_refused_message_that_is_stored_all_the_same_leaves_no_gap(
+    url: str, outage: Outage, start_server: StartServer, is_committed: bool
+) -> None:
+    """Neither for those who are connected nor for those who come back."""
+    server = await start_server(database_url=url)
+    alice = await server.connect("alice", sessions=["s1"])
+    alice.send(type="join_session", session_id="s1", ref=1)
+    await alice.push("session_joined")
+    first = await say(server, 1)
+    outage.begin(is_committed=is_committed)
+    refused = await say(server, 2, status=503)
+    assert "not known" in refused["detail"]
+    bob = await server.connect("bob", sessions=["s1"])
+    assert await resume(bob, first) == "storage_unavailable"
+    outage.end()
+    while isinstance(found := await resume(bob, first), str):
+        await asyncio.sleep(0.02)
+    stored = [1, 2] if is_committed else [1]
+    assert found == (len(stored), stored[1:])
+    await say(server, 3)
+    stored.append(3)
+    pushes = [await alice.push("note") for _ in stored]
+    assert [(each["offset"], each["data"]) for each in pushes] == list(enumerate(stored, 1))
+    assert (await bob.push("note"))["data"] == 3
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_is_stored_all_the_same_is_delivered_as_soon_as_that_is_known(
+    url: str, outage: Outage, start_server: StartServer
+) -> None:
+    server = await start_server(database_url=url)
+    alice = await server.connect("alice")
+    outage.begin(is_committed=True, after=1)  # the first one is that of the key
+    body = {"type": "note", "data": 1, "keep": True}
+    key = {"Idempotency-Key": "k1"}
+    answer = await server.post("/users/alice/messages", headers=key, **body)
+    assert answer.status == 503
+    outage.end()
+    push = await alice.push("note")
+    assert (push["data"], push["offset"]) == (1, 1)
+    again = await server.post("/users/alice/messages", headers=key, **body)
+    assert (again.status, again.json()["message_id"]) == (200, push["id"])
+    alice.send(type="ack", ids=[push["id"]], ref=1)
+    assert (await reply(alice, 1))["acknowledged"] == 1  # it is in the inbox
