@@ -122,6 +122,8 @@ class Service:
 
     def __post_init__(self) -> None:
         self._draining_since: float | None = None
+        self._polled_failures = 0
+        """Failures of the database after which changes of access lists were looked for."""
         self.on_drain: Callable[[], None] = self._drain_alone
         """What another process's request to drain this node causes: the end of the process."""
         self.control.add_handler(DrainNode, self._drain_asked)
@@ -226,12 +228,22 @@ class Service:
                 lease = f"{name}: {job.name}"
                 work = self._for_all(lease, job.work) if job.for_all else job.work
                 self.tasks.spawn(self._repeat(lease, job.period_s, work), name=lease)
-        if self.database.is_shared:
-            poll = self._repeat("access changes", POLL_S, self.live.access_changes.poll)
-            self.tasks.spawn(poll, name="access changes")
+        poll = self._repeat("access changes", POLL_S, self._poll_changes)
+        self.tasks.spawn(poll, name="access changes")
         for take_part in live.taking_part:
             self.tasks.spawn(take_part(), name="taking part in what runs elsewhere")
         self.tasks.spawn(self.lag.watch(), name="loop lag")
+
+    def _poll_changes(self) -> Awaitable[None] | None:
+        """Look for changes that are not in memory: a single process has some after a failure."""
+        failures = self.database.write_failures
+        if not self.database.is_shared and failures == self._polled_failures:
+            return None
+        return self._poll_now(failures)
+
+    async def _poll_now(self, failures: int) -> None:
+        if await self.live.access_changes.poll():
+            self._polled_failures = failures
 
     def _begin_away(self) -> None:
         """Work for telling absent members of messages, where that is wanted."""

@@ -125,3 +125,15 @@ async def test_what_is_stored_all_the_same_is_delivered_as_soon_as_that_is_known
     assert (again.status, again.json()["message_id"]) == (200, push["id"])
     alice.send(type="ack", ids=[push["id"]], ref=1)
     assert (await reply(alice, 1))["acknowledged"] == 1  # it is in the inbox
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_revocation_that_is_stored_all_the_same_is_in_force(
+    url: str, outage: Outage, start_server: StartServer
+) -> None:
+    server = await start_server(database_url=url)
+    alice = await server.connect("alice")
+    outage.begin(is_committed=True)
+    assert (await server.post("/tokens/revoke", user_id="alice")).status == 503
+    outage.end()
+    assert (await alice.closed())[0] == 4505

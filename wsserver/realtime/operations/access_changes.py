@@ -98,15 +98,19 @@ class AccessChanges:
         """Begin with the changes of now; the lists are read after it."""
         self.version = await self._store.version()
 
-    async def poll(self) -> None:
-        """Apply what other nodes have stored; keeps quiet while the database is away."""
+    async def poll(self) -> bool:
+        """Apply what was stored elsewhere, or by a commit whose outcome was not known here.
+
+        Keeps quiet while the database is away; False then.
+        """
         try:
             if await self._store.version() > self.version:
                 await self._catch_up()
             for session_id in tuple(self._unreviewed):
                 await self._review(session_id)
         except StorageUnavailable:
-            pass  # /health reports the reason
+            return False  # /health reports the reason
+        return True
 
     async def members_replaced(self, request: MembersReplaced) -> int:
         """Apply a member list; users who lose access are removed from the session."""

@@ -187,6 +187,11 @@ class Database(ABC):
             await self.run(_nothing)
 
     @property
+    def write_failures(self) -> int:
+        """How often writing has failed since start: what was refused may be stored all the same."""
+        return self._health.write_failures
+
+    @property
     def commit_durations(self) -> Histogram:
         """Durations of commits, in seconds."""
         return self._jobs.commit_durations

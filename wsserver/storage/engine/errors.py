@@ -120,6 +120,8 @@ class StorageHealth:
         self.corruption: str | None = None
         """SQLite's message about a corrupt page, or that another program changed the file."""
         self.errors: dict[Side, str | None] = {"write": None, "read": None}
+        self.write_failures = 0
+        """Since start; written by the writing thread."""
 
     @property
     def is_ok(self) -> bool:
@@ -148,6 +150,7 @@ class StorageHealth:
                 self.errors[side] = None
                 log.info("database succeeds again side=%s", side)
             return
+        self.write_failures += side == "write"
         cause = failure.__cause__
         if isinstance(failure, DatabaseOverwritten):
             self._note_corruption(str(failure))
