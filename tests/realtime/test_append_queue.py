@@ -303,6 +303,22 @@ async def test_the_loop_gets_its_turn_while_much_is_announced(line: Line) -> Non
 
 
 @pytest.mark.gen_test
+async def test_results_that_come_while_the_rest_of_a_group_is_announced_are_not_lost(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter(range(1, 4))
+
+    def announce_one(*_: object) -> Outcome:
+        result: Promise[PublishResult] = Promise()
+        result.resolve(PublishResult(next(counts)))
+        return result
+
+    monkeypatch.setattr(line, "announce_one", announce_one)
+    sent = await line.queue.append(drafts(3))
+    assert [each.receipt.matched for each in sent] == [1, 2, 3]
+
+
+@pytest.mark.gen_test
 async def test_a_cancelled_append_does_not_affect_others(line: Line) -> None:
     first, second = line.queue.append(drafts(1)), line.queue.append(drafts(1))
     waiting = asyncio.ensure_future(asyncio.wait_for(first, None))

@@ -317,8 +317,9 @@ class AppendQueue:
                 continue
             if later is None:
                 later = _OpenGroup(sent, outcomes)
-            later.add(len(sent), place, result, self._arrived)
             sent.append(_sent(place, NO_RECIPIENTS))
+            # It may be known by now: the event loop had turns while the others were announced.
+            later.add(len(sent) - 1, place, result, self._arrived)
         if later is not None:
             self._open.add(later)
             self._open_count += len(sent)
