@@ -137,3 +137,28 @@ async def test_a_revocation_that_is_stored_all_the_same_is_in_force(
     assert (await server.post("/tokens/revoke", user_id="alice")).status == 503
     outage.end()
     assert (await alice.closed())[0] == 4505
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_read_position_that_is_stored_all_the_same_is_shown(
+    url: str, outage: Outage, start_server: StartServer
+) -> None:
+    server = await start_server(database_url=url)
+    alice = await server.connect("alice", sessions=["s1"])
+    alice.send(type="join_session", session_id="s1", ref=1)
+    await reply(alice, 1)
+    await say(server, 1)
+
+    async def mark() -> Any:
+        alice.send(type="mark_read", session_id="s1", offset=1, ref=2)
+        return await reply(alice, 2)
+
+    outage.begin(is_committed=True)
+    assert (await mark())["error"]["code"] == "storage_unavailable"
+    outage.end()
+    while (await mark())["type"] == "error":
+        await asyncio.sleep(0.02)
+    bob = await server.connect("bob", sessions=["s1"])
+    bob.send(type="join_session", session_id="s1", ref=1)
+    users = (await reply(bob, 1))["users"]
+    assert {each["user_id"]: each["read_offset"] for each in users}["alice"] == 1

@@ -259,7 +259,8 @@ class ReadPositions:
                 log.exception("positions not stored count=%d", len(joins) + len(marks))
             for pair in pairs:
                 self.forget(self._take(pair).session_id)
-            for _, promise in marks:
+            for move, promise in marks:
+                self.forget(move.session_id)  # it may be stored all the same
                 promise.reject(error)
             return
         for pair in pairs:
