@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from wsserver.config import Settings
 from wsserver.config.fingerprints import SHARED, fingerprints
@@ -70,3 +73,16 @@ def test_folders_of_uploaded_files_are_the_same_or_not(tmp_path: Path) -> None:
     assert of_folder(tmp_path, file_store_url="s3://bucket") is None
     assert of_folder(tmp_path, disabled_extensions=("files",)) is None
     assert [each.name for each in (tmp_path / "one" / "files").iterdir()] == [MARKER]
+
+
+def test_a_shared_folder_without_hard_links_is_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first = of_folder(tmp_path)
+    assert of_folder(tmp_path) == first
+    (tmp_path / "files" / MARKER).write_bytes(b"\xff")
+    assert of_folder(tmp_path) not in (first, None)

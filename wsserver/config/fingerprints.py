@@ -47,6 +47,6 @@ def _values(settings: Settings) -> Iterator[tuple[str, bytes]]:
     public = settings.jwt_public_key_file
     yield "jwt_public_key_file", b"" if public is None else read_key_file(public)
     if has_upload_folder(settings):
-        yield UPLOAD_FOLDER, upload_folder_id(settings).encode()
+        yield UPLOAD_FOLDER, upload_folder_id(settings)
     for name in SHARED:
         yield name, json.dumps(getattr(settings, name), sort_keys=True, default=str).encode()

@@ -21,25 +21,35 @@ def has_upload_folder(settings: Settings) -> bool:
     return settings.file_store_url is None and EXTENSION not in settings.disabled_extensions
 
 
-def upload_folder_id(settings: Settings) -> str:
+def upload_folder_id(settings: Settings) -> bytes:
     """The id in the folder, which the first process writes; one like no other if it cannot."""
     folder = settings.data_dir / EXTENSION
-    made = secrets.token_hex(8)
+    made = secrets.token_hex(8).encode()
     with suppress(OSError):
         os.makedirs(folder, mode=0o700, exist_ok=True)
         _write_once(folder / MARKER, made)
-        return (folder / MARKER).read_text("ascii")
+        return (folder / MARKER).read_bytes()
     return made
 
 
-def _write_once(file: Path, text: str) -> None:
-    """Write a file unless it exists; whoever reads it finds it whole."""
+def _write_once(file: Path, content: bytes) -> None:
+    """Write a file unless it exists; whoever reads it finds it whole, if it can be linked to."""
     if file.exists():
         return
     draft = file.with_name(f"{file.name}-{secrets.token_hex(8)}")
     try:
-        draft.write_text(text, "ascii")
+        draft.write_bytes(content)
         with suppress(FileExistsError):
-            os.link(draft, file)
+            _link(draft, file)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _link(draft: Path, file: Path) -> None:
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        raise
+    except OSError:  # folders shared over SMB or FUSE often have no hard links
+        with file.open("xb") as made:
+            made.write(draft.read_bytes())
