@@ -13,7 +13,7 @@ from tests.support.fake_clock import FakeClock
 from tests.support.fake_stream_store import FakeStore, draft, drafts
 from tests.support.live_server import settle
 from tests.support.waiting import until
-from wsserver.cluster.broker import Outcome, PublishResult
+from wsserver.cluster.broker import NO_RECIPIENTS, Outcome, PublishResult
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.promise import Promise
 from wsserver.realtime.streams import append_queue
@@ -219,6 +219,26 @@ async def test_an_unexpected_error_of_one_fails_no_other(
         await bad
     assert [(await each)[0].offset for each in (before, after)] == [1, 2]
     assert line.batches == [4, 1, 2, 1]
+
+
+@pytest.mark.gen_test
+async def test_an_error_while_announcing_leaves_nobody_waiting(
+    line: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    announce_one = line.announce_one
+
+    def fail_at_b(draft: Draft, place: Appended) -> Outcome:
+        if draft.stream == "b":
+            raise RuntimeError("broken")
+        return announce_one(draft, place)
+
+    monkeypatch.setattr(line, "announce_one", fail_at_b)
+    (of_b,) = await line.queue.append([draft("b")])
+    assert (of_b.stream, of_b.offset, of_b.receipt) == ("b", 1, NO_RECIPIENTS)
+    assert "broken" in caplog.text
+    await line.queue.append([draft("a")])
+    assert line.announced == [("a", 1)]
+    assert not line.queue.has("b")
 
 
 @pytest.mark.gen_test

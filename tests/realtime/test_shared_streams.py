@@ -467,6 +467,31 @@ async def test_messages_that_follow_each_other_are_passed_on_together(
 
 
 @pytest.mark.gen_test
+async def test_an_error_at_one_message_holds_no_other_back(
+    pair: Pair, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = pair
+    await two.joins()
+    network.late = []
+    await one.keep(4)
+    deliver = two.deliver
+
+    def fail_at_the_first(publication: Publication) -> PublishResult:
+        if publication.offset == 1:
+            raise RuntimeError("broken")
+        return deliver(publication)
+
+    monkeypatch.setattr(two, "deliver", fail_at_the_first)
+    sent = one.sent
+    outcomes = two.streams.follower.deliver_all([sent[1], sent[0], *sent[2:]])
+    assert two.offsets == [2, 3, 4]
+    of_late = outcomes[0]
+    assert isinstance(of_late, Promise)
+    assert of_late.result() == ONE
+    assert outcomes == [of_late, NO_RECIPIENTS, ONE, ONE]
+
+
+@pytest.mark.gen_test
 async def test_of_many_messages_those_after_a_time_are_left(pair: Pair, network: Network) -> None:
     one, two = pair
     await two.joins()

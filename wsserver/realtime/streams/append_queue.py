@@ -50,10 +50,10 @@ first. Returns the results of those that were begun."""
 class AppendQueue:
     """Stores drafts in groups, then announces them in their order.
 
-    ``announce`` publishes stored messages; it does not raise. Results of other nodes are awaited
-    concurrently. Drafts that arrive while a transaction runs go into the next one. ``cork`` is
-    called before several are announced or answered: writes to the same connection are then merged
-    until the next iteration of the event loop.
+    ``announce`` publishes stored messages. Results of other nodes are awaited concurrently. Drafts
+    that arrive while a transaction runs go into the next one. ``cork`` is called before several are
+    announced or answered: writes to the same connection are then merged until the next iteration of
+    the event loop.
 
     ``on_uncertain``: called with the streams of drafts that are refused and may be stored all the
     same. Those that are found stored later are announced then, before any that is stored later;
@@ -284,7 +284,7 @@ class AppendQueue:
             while len(results) < claimed + count:
                 begun = len(results)
                 end = begun + ANNOUNCED_AT_ONCE
-                results += self._announce(drafts[begun:end], places[begun:end], slice_ends)
+                results += self._announce_some(drafts[begun:end], places[begun:end], slice_ends)
                 if self._clock.monotonic() > slice_ends:
                     await asyncio.sleep(0)
                     self._cork()
@@ -293,6 +293,15 @@ class AppendQueue:
             claimed += count
             while self._open_count > OPEN_LIMIT:
                 await self.progress()
+
+    def _announce_some(
+        self, drafts: Sequence[Draft], places: Sequence[Appended], until: float
+    ) -> Sequence[Outcome]:
+        try:
+            return self._announce(drafts, places, until)
+        except Exception:  # publishers wait for an answer, and all later messages for these
+            log.exception("stored but not announced count=%d", len(drafts))
+            return [NO_RECIPIENTS] * len(drafts)
 
     def _answer(
         self, group: _Group, places: Sequence[Appended], results: Sequence[Outcome]

@@ -16,6 +16,7 @@ from wsserver.cluster.broker import (
     PublishResult,
     Receiver,
     Signal,
+    begin_each,
 )
 from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.promise import Promise
@@ -348,7 +349,8 @@ class StreamFollower:
     def _pass_on(self, place: FollowedStream, publication: Publication) -> Outcome:
         """Deliver the next message of a stream."""
         self._enter((publication,))
-        outcome = self._delivery.deliver(publication)
+        # Its position is taken: an error must not hold back those that follow it.
+        (outcome,) = begin_each(self._delivery.deliver, (publication,), inf)
         waiting = place.results.pop(publication.offset, None) if place.results else None
         if waiting is not None and not waiting.done() and isinstance(outcome, PublishResult):
             waiting.resolve(outcome)
