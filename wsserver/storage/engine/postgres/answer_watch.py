@@ -37,6 +37,8 @@ ASK_S = 2.0
 INQUIRY_S = 2.0
 """Time for that answer; without it nothing is known."""
 PERIOD_S = 1.0
+STANDSTILL_S = 1.0
+"""Time beyond a period after which this process has stood still, as in a machine that is paused."""
 
 _BUSY = """
     SELECT pid, backend_start FROM pg_stat_activity
@@ -102,8 +104,12 @@ class AnswerWatch:
     def _run(self) -> None:
         with self._changed:
             while not self._is_over:
+                began = time.monotonic()
                 self._changed.wait(PERIOD_S)
-                self._look(time.monotonic())
+                now = time.monotonic()
+                # Otherwise this process stood still: answers may wait to be read, which come first.
+                if now - began < PERIOD_S + STANDSTILL_S:
+                    self._look(now)
 
     def _look(self, now: float) -> None:
         silent = {db: w for db, w in self._waiting.items() if now - db.asked_at >= ANSWER_S}
@@ -135,7 +141,10 @@ class AnswerWatch:
         silent = [(db, db.asked_at) for db in self._waiting if now - db.asked_at >= ASK_S]
         if silent:
             self._inquiry = Inquiry(self._server, silent, now)
-            self._inquiry.start()
+            try:
+                self._inquiry.start()
+            except RuntimeError as error:  # the limit of threads; the watch goes on
+                log.warning("the database is not asked about a silent connection error=%s", error)
 
 
 class Inquiry(threading.Thread):
