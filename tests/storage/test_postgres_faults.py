@@ -391,6 +391,32 @@ async def test_jobs_that_take_long_are_left_alone(url: str, clock: FakeClock) ->
         await database.close()
 
 
+@pytest.mark.usefixtures("only_inquiries")
+@pytest.mark.gen_test
+async def test_a_server_without_room_for_the_question_is_no_silence(
+    postgres: PostgresServer, url: str, clock: FakeClock
+) -> None:
+    def sleep(db: Connection) -> int:
+        db.execute("SELECT pg_sleep(0.6)").fetchone()
+        return 1
+
+    name = urlsplit(url).path[1:]
+    open_ = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'"
+    database = PostgresDatabase(url, clock=clock)
+    await database.open()
+    try:
+        before = postgres.execute(open_)
+        assert await database.run(sleep) == 1
+        poll(lambda: postgres.execute(open_), lambda found: found == before)  # it is closed again
+        postgres.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        work = [database.run(sleep), database.read(sleep)]
+        assert await asyncio.gather(*work) == [1, 1]
+        assert await database.run(_count) == 0
+        assert postgres.execute(open_) == before
+    finally:
+        await database.close()
+
+
 @pytest.mark.gen_test
 async def test_a_statement_that_takes_long_is_no_silence(
     url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
