@@ -232,6 +232,26 @@ async def test_what_is_lost_is_read_from_the_database(pair: Pair, network: Netwo
 
 
 @pytest.mark.gen_test
+async def test_messages_that_were_read_before_they_were_received_are_counted_each_once(
+    pair: Pair, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = pair
+    await two.joins()
+    network.late = []
+    await one.keep(500)
+    await two.streams.follower.compare()
+    await until(lambda: len(two.offsets) == 500)
+    assert [receive() for receive in network.late] == [ONE] * 500
+    assert [receive() for receive in network.late] == [NO_RECIPIENTS] * 500
+    monkeypatch.setattr(stream_follower, "UNCLAIMED_LIMIT", 2)
+    network.late = []
+    await one.keep(3)
+    await two.streams.follower.compare()
+    await until(lambda: len(two.offsets) == 503)
+    assert [receive() for receive in network.late] == [NO_RECIPIENTS, ONE, ONE]
+
+
+@pytest.mark.gen_test
 async def test_what_is_about_to_be_published_is_not_read_from_the_database(
     pair: Pair, store: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,8 +58,8 @@ HELD_LIMIT_BYTES = 32 * 1024 * 1024
 """Received messages of all streams together that wait for older ones."""
 TOGETHER = 16
 """Received messages that are passed on in one go."""
-UNCLAIMED_LIMIT = 100
-"""Results of one stream's messages that were read before they were received."""
+UNCLAIMED_LIMIT = 20_000
+"""Results of messages that were read before they were received: those of several transactions."""
 
 
 class FollowedStream:
@@ -76,7 +76,6 @@ class FollowedStream:
         "sequence",
         "target",
         "timer",
-        "unclaimed",
         "waiting",
     )
 
@@ -96,8 +95,6 @@ class FollowedStream:
         """Whether the timer may take ``TAIL_PATIENCE_S``."""
         self.results: dict[int, Promise[PublishResult]] = {}
         """Results of received messages that wait, by offset."""
-        self.unclaimed: dict[int, PublishResult] = {}
-        """Results of messages that were read from storage, by offset; bounded."""
         self.waiting: list[asyncio.Future[None]] = []
 
     def wake(self, error: Exception | None = None) -> None:
@@ -148,6 +145,8 @@ class StreamFollower:
         self._cork = cork
         self._is_in_flight = is_in_flight
         self._places: dict[str, FollowedStream] = {}
+        self._unclaimed: dict[tuple[str, str, int], PublishResult] = {}
+        """Results of messages that were read from storage, by their positions; bounded."""
         self._room = ByteBudget(HELD_LIMIT_BYTES)
         self._repairing = asyncio.Semaphore(REPAIRS_AT_ONCE)
         self._compare_now = asyncio.Event()
@@ -291,7 +290,7 @@ class StreamFollower:
             publication.epoch, offset, publication, len(publication.payload)
         )
         if ready is None:
-            return place.unclaimed.pop(offset, NO_RECIPIENTS)
+            return self._unclaimed.pop((place.name, publication.epoch, offset), NO_RECIPIENTS)
         if not ready:
             result: Promise[PublishResult] = Promise()
             if len(place.results) < sequencer.HELD_LIMIT:
@@ -429,9 +428,10 @@ class StreamFollower:
             outcome = self._pass_on(place, publication)
             self.repaired += 1
             if isinstance(outcome, PublishResult):
-                place.unclaimed[publication.offset] = outcome
-                if len(place.unclaimed) > UNCLAIMED_LIMIT:
-                    del place.unclaimed[next(iter(place.unclaimed))]
+                unclaimed = self._unclaimed
+                unclaimed[place.name, publication.epoch, publication.offset] = outcome
+                if len(unclaimed) > UNCLAIMED_LIMIT:
+                    del unclaimed[next(iter(unclaimed))]
         self._settle(place)
         if (sequence.epoch, sequence.delivered) != (epoch, after):
             return True
