@@ -197,7 +197,7 @@ def test_the_packages_of_the_tests_are_enough_to_serve(machine: Path) -> None:
     first = run_script(machine, "test", "-k", "a b")
     assert first.stdout.splitlines() == [
         f"in {machine}: -m pytest -n 3 --dist loadfile --no-loadscope-reorder"
-        " -o tmp_path_retention_count=1 -o tmp_path_retention_policy=failed -k a b"
+        " -o tmp_path_retention_count=1 -k a b"
     ]
     assert "--editable .[test]" in first.stderr
     assert run_script(machine, "test").stderr == ""

@@ -239,6 +239,7 @@ async def test_a_cut_network_is_told_and_survived(console: Console, server: Serv
         await console.open(page)
         await expect(page.locator("#feed")).to_have_text("Live")
         await page.context.set_offline(True)
+        await page.wait_for_function("!navigator.onLine")  # not at once on a busy machine
         server.system.manager.close(only_connection(server, "cut"), 1012, "")
         await expect(page.locator("#toasts")).to_contain_text("does not answer")
         await page.context.set_offline(False)
