@@ -338,6 +338,7 @@ class TestReport:
 class TestMemory:
     """Which part of a connection is whose."""
 
+    @pytest.mark.pure  # memory of compiled code has no lines of source
     def test_every_part_is_found_and_the_sum_is_theirs(self) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "scripts.benchmark.memory", "--connections", "800"],

@@ -329,6 +329,7 @@ async def test_a_stop_closes_the_database_even_when_it_takes_no_snapshot_any_mor
         await service.database.read(lambda db: None)
 
 
+@pytest.mark.pure
 @pytest.mark.gen_test
 async def test_a_stop_leaves_the_cluster_whatever_one_seam_raises(
     service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -351,6 +352,7 @@ async def test_a_stop_leaves_the_cluster_whatever_one_seam_raises(
         await service.database.read(lambda db: None)
 
 
+@pytest.mark.pure
 @pytest.mark.gen_test
 async def test_a_stop_ends_what_notices_of_other_nodes_begin_meanwhile(
     service: Service, monkeypatch: pytest.MonkeyPatch

@@ -400,6 +400,7 @@ async def test_recipients_are_those_who_are_here_and_those_who_were(
     assert await found(notified, session_id="nobody") == []
 
 
+@pytest.mark.pure
 @pytest.mark.gen_test
 async def test_who_has_joined_a_session_on_another_node_is_a_recipient(
     notified: LiveNotifications, monkeypatch: pytest.MonkeyPatch
