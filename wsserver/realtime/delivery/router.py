@@ -15,7 +15,7 @@ from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.messages.variants import PushTemplate, content_of, in_full
 from wsserver.realtime.streams.append_queue import Outcomes
 from wsserver.realtime.streams.drafts import Draft
-from wsserver.realtime.streams.retention_policy import Retention, draft_of, variant_of
+from wsserver.realtime.streams.retention_policy import Retention, draft_of
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.messages.streams import TransactionHook
 
@@ -139,7 +139,7 @@ class _Drafts:
         else:
             payload = template.push(message.message_id, message.content)
         message.size_bytes = len(payload)
-        return variant_of(like, message, payload)
+        return replace(like, message_id=message.message_id, payload=payload, message=message)
 
     def _read(self, prototype: Message) -> tuple[Draft, PushTemplate | None]:
         draft = self.draft(prototype)

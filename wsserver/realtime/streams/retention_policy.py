@@ -176,29 +176,6 @@ def draft_of(
     )
 
 
-def variant_of(like: Draft, message: Message, payload: bytes) -> Draft:
-    """The draft of a message that differs from the one of another draft in id and content alone."""
-    return Draft(
-        like.stream,
-        message.message_id,
-        like.type,
-        payload,
-        like.at,
-        like.expires_at,
-        like.has_ttl,
-        like.sender,
-        like.origin,
-        like.audience,
-        like.dedup,
-        like.revision,
-        like.hook,
-        like.replies_to,
-        like.view,
-        message=message,
-        readers=like.readers,
-    )
-
-
 def _storable(scope: str, key: str) -> tuple[str, str]:
     """A pair without NUL, which texts of PostgreSQL cannot have."""
     return scope, key.replace("\0", "\\0") if "\0" in key else key
