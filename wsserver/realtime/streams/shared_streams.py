@@ -10,7 +10,6 @@ from wsserver.cluster.broker import Broker, Publication, Receiver
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams.append_queue import Outcomes
-from wsserver.realtime.streams.cached_message import CachedMessage
 from wsserver.realtime.streams.drafts import Draft
 from wsserver.realtime.streams.growing_texts import GrowingTexts
 from wsserver.realtime.streams.retention_policy import Retention, readers_of
@@ -163,12 +162,7 @@ class SharedStreams(Streams):
 
     def _received(self, publications: Sequence[Publication]) -> None:
         """Cache messages that are about to be delivered, each the next one of its stream."""
-        streams: dict[str, list[CachedMessage]] = {}
-        for publication in publications:
-            streams.setdefault(publication.stream, []).append(_cached_message(publication))
-        epochs = {publication.stream: publication.epoch for publication in publications}
-        for name, messages in streams.items():
-            self._cached(name, epochs[name], messages)
+        self._cache_published(publications, map(readers_of, publications))
 
     def _moved(self, name: str, epoch: str, offset: int) -> None:
         stream = self._cache.peek(name)
@@ -261,16 +255,3 @@ class SharedStreams(Streams):
     def figures(self) -> dict[str, int]:
         """Numbers for the health check and the metrics."""
         return {**super().figures(), **self.follower.figures()}
-
-
-def _cached_message(publication: Publication) -> CachedMessage:
-    return CachedMessage(
-        publication.offset,
-        publication.payload,
-        publication.accepted_at,
-        publication.expires_at,
-        publication.has_ttl,
-        readers_of(publication),
-        publication.changes,
-        publication.revision,
-    )

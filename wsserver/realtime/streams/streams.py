@@ -18,6 +18,7 @@ from wsserver.promise import Promise
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.revisions import message_in, with_message
 from wsserver.protocol.types import Position
+from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.streams import history
 from wsserver.realtime.streams.append_queue import AppendQueue, Outcomes
 from wsserver.realtime.streams.cached_message import CachedMessage
@@ -148,15 +149,21 @@ class Streams:
 
     def _enter(self, publications: Sequence[Publication], drafts: Sequence[Draft]) -> None:
         """Cache messages that were published."""
+        self._cache_published(publications, [draft.readers for draft in drafts])
+
+    def _cache_published(
+        self, publications: Sequence[Publication], readers: Iterable[Audience | None]
+    ) -> None:
+        """Cache messages, those of a stream in the order of their offsets, with their readers."""
         streams: dict[tuple[str, str], list[CachedMessage]] = {}
-        for publication, draft in zip(publications, drafts, strict=True):
+        for publication, audience in zip(publications, readers, strict=True):
             message = CachedMessage(
                 publication.offset,
                 publication.payload,
-                draft.at,
-                draft.expires_at,
-                draft.has_ttl,
-                draft.readers,
+                publication.accepted_at,
+                publication.expires_at,
+                publication.has_ttl,
+                audience,
                 publication.changes,
                 publication.revision,
             )
