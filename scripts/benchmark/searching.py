@@ -162,6 +162,7 @@ async def measure(database: Database, count: int) -> None:
     await database.open()
     try:
         store, index = StreamStore(database), SearchStore(database)
+        await index.begin()
         while await index.prepare():
             pass
         stored_s, indexed_s = await fill(store, index, count)

@@ -249,6 +249,7 @@ async def test_the_index_leaves_more_time_to_publishers_while_messages_come(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await live.in_session("u1")
+    await live.search_indexer.run()
     indexer = SearchIndexer(SearchStore(live.database), SteppingClock())
     monkeypatch.setattr(search, "BATCH_MESSAGES", 1)
     pauses: list[float] = []
@@ -264,3 +265,20 @@ async def test_the_index_leaves_more_time_to_publishers_while_messages_come(
         await indexer.run()
     assert pauses[:3] == [0.25, 0.25 * search_indexer.BUSY_PAUSE, 0.25]
     assert await find(client, "apple") == ["apple 2", "apple 1"]
+
+
+@pytest.mark.gen_test
+async def test_what_is_found_stays_found_while_the_first_index_is_made(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await live.in_session("u1")
+    await say(client, "apple 1")
+    found: list[list[str]] = []
+
+    async def look(_: float) -> None:
+        found.append(await find(client, "apple"))
+
+    monkeypatch.setattr(f"{search_indexer.__name__}.asyncio", SimpleNamespace(sleep=look))
+    await live.search_indexer.run()
+    assert ["apple 1"] in found
+    assert found == sorted(found)

@@ -255,6 +255,7 @@ async def test_what_was_stored_before_the_index_is_indexed_in_its_order(
         db.execute("DELETE FROM search_queue")
 
     await database.run(unindexed)
+    await store.begin()
     assert await store.prepare()
     await streams.append([said("apple new")])  # meanwhile
     await indexed(store)
@@ -268,6 +269,7 @@ async def test_what_was_stored_before_the_index_is_indexed_in_its_order(
     await database.run(
         lambda db: db.execute("UPDATE meta SET value = '0' WHERE key = 'search_version'").rowcount
     )
+    await store.begin()
     while await store.prepare():
         pass
     await indexed(store)

@@ -23,10 +23,14 @@ class SearchIndexer:
     def __init__(self, store: SearchStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._has_begun = False
         self._is_prepared = False
 
     async def run(self) -> None:
         """Index what waits, for ``RUN_S`` at most; to be called often."""
+        if not self._has_begun:
+            await self._store.begin()
+            self._has_begun = True
         until = self._clock.monotonic() + RUN_S
         while self._clock.monotonic() < until:
             began = self._clock.monotonic()

@@ -102,13 +102,17 @@ class SearchStore:
             await self._database.run(partial(search_rows.index, batch=batch))
         return len(batch)
 
-    async def prepare(self) -> bool:
-        """Enqueue a part of what was stored before the index; False: there is no more.
+    async def begin(self) -> None:
+        """Empty the index if it was made by another version of the text's normal form, or by none.
 
-        Begins anew if the index was made by another version of the text's normal form.
+        To be awaited before ``index``: what that has indexed would be lost until ``prepare`` has
+        enqueued it again.
         """
         if not await self._database.read(search_rows.is_of_this_version):
             await self._database.run(search_rows.begin_anew)
+
+    async def prepare(self) -> bool:
+        """Enqueue a part of what was stored before the index; False: there is no more."""
         return await self._database.run(partial(search_rows.rebuild, limit=_REBUILT_AT_ONCE))
 
     async def waiting(self) -> int:
