@@ -96,8 +96,10 @@ def test_actions_name_a_node_that_does_not_answer(two: Two, shared_valkey: Valke
             n1.get(f"/messages/{before['message_id']}"),
             n1.post("/ping/u1", {"timeout_s": 1}),
             n1.post("/users/disconnect", {"user_id": "u1"}),
+            closing := n1.delete(f"/connections/{there.id}"),
         ):
             assert answer.ok.get("unreachable") == ["n2"], answer.json()
+        assert closing.ok["disconnected"] == 0
         assert here.closed()[0] == 4502
     there.close()
 

@@ -91,7 +91,10 @@ class AdminActions:
         return {"disconnected": len(found), **_unreachable(answers)}
 
     async def disconnect_connection(self, actor: Actor, connection_id: str) -> dict[str, Any]:
-        """Close one connection with 4502; raises ``NotFound``."""
+        """Close one connection with 4502.
+
+        Raises ``NotFound``, unless it may be of a node that has not answered.
+        """
         target = f"connection:{connection_id}"
         with self._audit.denials(actor, "disconnect", target):
             scope = self._scope(actor, "connections:disconnect")
@@ -103,10 +106,11 @@ class AdminActions:
             )
         )
         closed = _joined(answers)
-        if not closed:
+        if not closed and not answers.unreachable:
             raise NotFound("connection", connection_id)
-        self._audit.record(actor, "disconnect", target, user_id=closed[0].user_id)
-        return {"disconnected": 1, **_unreachable(answers)}
+        user_id = closed[0].user_id if closed else None
+        self._audit.record(actor, "disconnect", target, user_id=user_id)
+        return {"disconnected": len(closed), **_unreachable(answers)}
 
     async def ping_user(self, actor: Actor, user_id: str, timeout_s: float) -> dict[str, Any]:
         """Ping all connections of a user, and wait for the pongs."""
