@@ -158,8 +158,7 @@ async def test_closing_the_poller_closes_everything(
     fd = near.detach()
     with pytest.raises(ValueError, match="closed"):
         poller.adopt(fd, Recorder())
-    with pytest.raises(OSError, match="descriptor"):
-        os.fstat(fd)
+    os.close(fd)
 
 
 # -- violations
@@ -351,13 +350,12 @@ async def test_no_descriptor_is_left_behind(make_poller: MakePoller, connect: Co
 
 
 @pytest.mark.gen_test
-async def test_a_descriptor_that_cannot_be_watched_is_closed(
+async def test_a_descriptor_that_cannot_be_watched_is_left_to_the_caller(
     make_poller: MakePoller, tmp_path: Path
 ) -> None:
     poller = make_poller()
     fd = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
     with pytest.raises(OSError, match="permitted"):
         poller.adopt(fd, Recorder())
-    with pytest.raises(OSError, match="descriptor"):
-        os.fstat(fd)
+    os.close(fd)
     assert poller.connections == 0

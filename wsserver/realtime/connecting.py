@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from msgspec import UNSET, Struct, UnsetType
@@ -38,6 +39,8 @@ from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
+
+log = logging.getLogger(__name__)
 
 
 class ConnectRequest(Struct, frozen=True):
@@ -132,9 +135,10 @@ class Connector:
 
         ``response`` (of the handshake) is sent in one write with the first pushes; ``received``:
         bytes that were read from the socket after the request. Raises what ``admit`` raises, and
-        then leaves the descriptor to the caller; ``OSError`` if the system cannot watch the socket,
-        which is closed then. An event stream is not opened in an iteration of the event loop in
-        which its cursor is not exact: what it missed is sent before anything newer.
+        ``OSError`` if the system cannot watch the socket. Whatever it raises, the descriptor stays
+        the caller's; a fault in what follows taking it over closes the connection (1011). An event
+        stream is not opened in an iteration of the event loop in which its cursor is not exact:
+        what it missed is sent before anything newer.
         """
         try:
             self.admit(request.claims)
@@ -210,17 +214,34 @@ class Connector:
             stream = self._event_streams.open(start, fd, response, established)
             stream.needs_token = not request.is_by_ticket
             connection.websocket = stream
+        try:
+            self._enter(connection, request.reservation, state, users, start, pushes)
+        except Exception:
+            log.exception("connection not opened connection_id=%s", connection.connection_id)
+            self.cancel(request.reservation)
+            connection.websocket.close(CloseCode.INTERNAL_ERROR, "internal error")
+        return connection
+
+    def _enter(
+        self,
+        connection: ConnectionInfo,
+        reservation: Reservation | None,
+        state: ConnectState,
+        users: SessionUsers | None,
+        start: EventStreamStart | None,
+        pushes: Sequence[bytes],
+    ) -> None:
+        """Register a connection that has been sent its first pushes."""
         self._hub.add(connection)
         for listener in self._openings.listeners:
             listener(connection, pushes)
         self._on_claims(connection.claims)
         self._statistics.connects += 1
-        self._statistics.messages_sent += 1 + len(waiting)
+        self._statistics.messages_sent += len(pushes)
         self._heartbeat.add(connection)
         self._expiry.add(connection)
-        self._announce(connection, request.reservation, state, users, start)
+        self._announce(connection, reservation, state, users, start)
         self._inboxes.greeted(connection, state.waiting)
-        return connection
 
     def _register(self, request: ConnectRequest) -> ConnectionInfo:
         wall = self._clock.wall()

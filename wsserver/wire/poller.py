@@ -151,7 +151,7 @@ class Poller:
         ``deflate_bits`` is the agreed window of compression, 0 for none.
 
         Raises ``OSError`` when the system cannot watch the descriptor, ``ValueError`` when the
-        poller is closed; the descriptor is closed then.
+        poller is closed; the descriptor stays the caller's then.
         """
         transport = Transport(self._carrier, fd, owner, self._clock.monotonic(), deflate_bits)
         transport.interest = 0 if first else READ
@@ -175,22 +175,17 @@ class Poller:
         """
         transport = EventStream(self._carrier, fd, owner, self._clock.monotonic())
         transport.interest = READ
-        self._adopt(transport)
         set_user_timeout(fd, silence_s)
+        self._adopt(transport)
         self._carrier.event_streams += 1
         transport.send(greeting)
         return transport
 
     def _adopt(self, transport: Transport) -> None:
-        """Begin to watch a socket; on failure it is closed."""
-        fd = transport.fd
-        try:
-            if self._closed:
-                raise ValueError("the poller is closed")
-            self._readiness.watch(fd, transport.interest)
-        except (OSError, ValueError):
-            os.close(fd)
-            raise
+        """Begin to watch a socket."""
+        if self._closed:
+            raise ValueError("the poller is closed")
+        self._readiness.watch(transport.fd, transport.interest)
         self._carrier.transports.add(transport)
         self.counters.adopted += 1
 

@@ -7,6 +7,7 @@ After the response has begun, the socket belongs to ``wire``.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Mapping
 from typing import Final
@@ -21,7 +22,7 @@ from wsserver.web.api.queries import parse_pairs
 from wsserver.web.http import cors
 from wsserver.web.http.replies import response_bytes
 from wsserver.web.sockets.admission import Admission, Admitted
-from wsserver.web.sockets.opening import handshake_request
+from wsserver.web.sockets.opening import handshake_request, internal_error, lose
 from wsserver.web.sockets.sockets import (
     METHODS,
     USER_AGENT_LIMIT,
@@ -127,11 +128,15 @@ class EventStreamHandler(SocketHandler):
         fd, _ = taken
         try:
             await self.context.manager.connect(fd, request, response=head)
-        except WsServerError as refusal:
+        except OSError as error:
+            lose(fd, error)
+        except Exception as error:  # noqa: BLE001 - the edge: nothing else would close the socket
+            refusal = error if isinstance(error, WsServerError) else internal_error(error)
             self._note(refusal)
             self._refuse(fd, refusal)
-        except OSError as error:
-            log.warning("connection lost at the handshake error=%s", error)
+        except BaseException:
+            os.close(fd)
+            raise
 
     def _head(self) -> bytes:
         """The head of the response; its body ends with the connection."""

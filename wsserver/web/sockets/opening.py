@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -67,27 +68,31 @@ class Opening(Struct):
         connect = self.context.manager.connect
         try:
             await connect(self.fd, self.request, response=self.response, received=self.received)
-        except (WsServerError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - the edge: nothing else would close the socket
             self._fail(error)
+        except BaseException:
+            os.close(self.fd)
+            raise
 
     def run_now(self) -> bool:
         """The same without waiting; False: ``run`` has to be awaited."""
         connect = self.context.manager.connect_now
         try:
             opened = connect(self.fd, self.request, response=self.response, received=self.received)
-        except (WsServerError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - the edge: nothing else would close the socket
             self._fail(error)
             return True
         return opened is not None
 
-    def _fail(self, error: WsServerError | OSError) -> None:
+    def _fail(self, error: Exception) -> None:
         if isinstance(error, OSError):
-            log.warning("connection lost at the handshake error=%s", error)
+            lose(self.fd, error)
             return
         context, request = self.context, self.request
-        note_refusal(context, error, request.endpoint, request.remote_ip, self.request_id)
+        refusal = error if isinstance(error, WsServerError) else internal_error(error)
+        note_refusal(context, refusal, request.endpoint, request.remote_ip, self.request_id)
         close_with(
-            context.poller, self.fd, self.response, self.received, error, request.deflate_bits
+            context.poller, self.fd, self.response, self.received, refusal, request.deflate_bits
         )
 
 
@@ -146,6 +151,18 @@ def switch_protocols(
     return response_bytes(accept_key(key), V1 if protocol == V1 else None, extra)
 
 
+def internal_error(error: Exception) -> WsServerError:
+    """The refusal for an unexpected error, which is logged."""
+    log.error("connection not opened", exc_info=error)
+    return WsServerError()
+
+
+def lose(fd: int, error: Exception) -> None:
+    """Close the socket of a handshake that can be neither accepted nor refused."""
+    log.warning("connection lost at the handshake error=%s", error)
+    os.close(fd)
+
+
 def close_with(
     poller: Poller,
     fd: int,
@@ -163,7 +180,7 @@ def close_with(
         transport = poller.adopt(
             fd, _REFUSED, first=received, greeting=response, deflate_bits=deflate_bits
         )
-    except OSError as error:
-        log.warning("connection lost at the handshake error=%s", error)
+    except (OSError, ValueError) as error:
+        lose(fd, error)
         return
     transport.close(code, refusal.message)
