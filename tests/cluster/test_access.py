@@ -14,6 +14,7 @@ from scripts.backends.postgres import PostgresServer
 from scripts.backends.valkey import ValkeyProcess
 from tests.support.cluster_servers import ClusterServers, without_messages
 from tests.support.running_server import RunningServer
+from tests.support.server_process import ROOT
 from tests.support.tokens import token
 from tests.support.waiting import poll
 from tests.support.websocket_clients import open_client
@@ -56,6 +57,21 @@ def test_a_revocation_closes_connections_and_refuses_on_every_node(nodes: Nodes)
     assert (answer.status, answer.json()["disconnected"]) == (200, 2), answer.json()
     assert [client.closed()[0] for client in clients] == [4505, 4505]
     assert two.get("/whoami", bearer).status == 401
+
+
+def test_a_node_whose_clock_is_behind_revokes_what_was_issued_until_now(
+    pair: ClusterServers,
+) -> None:
+    behind = f"{ROOT / 'scripts/reliability/wrong_clock'}:{ROOT}"
+    late = pair.start("n3", prefix=("env", f"PYTHONPATH={behind}", "TORTURE_CLOCK_S=-3600"))
+    bearer = token("stolen", iat=time.time() - 60)
+    client = open_client(pair.nodes["n1"], bearer=bearer)
+    answer = late.post("/tokens/revoke", {"user_id": "stolen"})
+    assert (answer.status, answer.json()["disconnected"]) == (200, 1), answer.json()
+    assert client.closed()[0] == 4505
+    assert [node.get("/whoami", bearer).status for node in pair.nodes.values()] == [401] * 3
+    assert late.stop() == 0
+    del pair.nodes["n3"]
 
 
 def test_without_messages_it_is_in_force_within_a_second(

@@ -209,6 +209,7 @@ class AdminActions:
             answer = {"jti": request.jti}
         else:
             assert request.user_id is not UNSET  # noqa: S101 - one of the two is given
+            now = await self._revocation_store.time(now)
             at = self._revocations.revoke_user(request.user_id, now)
             version = await self._revocation_store.add("user", request.user_id, at)
             revoked = RevokeTokens(version, user_id=request.user_id, issued_until=at)

@@ -7,9 +7,11 @@ Erasures of users are numbered with them: they change what every server has in m
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
+from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.conversations import ensure, log_change
@@ -181,6 +183,15 @@ class RevocationStore:
             return version
 
         return await self._database.run(insert)
+
+    async def time(self, wall: float) -> float:
+        """The time up to which a user's tokens are revoked, by the clock that is ahead.
+
+        ``wall``: that of this node, which may be behind; the database's is one for all nodes.
+        """
+        with contextlib.suppress(StorageUnavailable):
+            return max(wall, await self._database.clock() or wall)
+        return wall
 
     async def all(self) -> list[tuple[Literal["jti", "user"], str, float]]:
         """Every (kind, value, at). Raises ``StorageUnavailable``."""
