@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -248,17 +248,24 @@ def test_an_old_version_cannot_pass(number: int) -> None:
 # A server that does not answer
 
 
-@asynccontextmanager
-async def behind_a_network(
-    url: str, clock: FakeClock
-) -> AsyncIterator[tuple[PostgresDatabase, CutNetwork]]:
-    """An open database, and the network to its server."""
+@contextmanager
+def network_to(url: str) -> Iterator[tuple[str, CutNetwork]]:
+    """A network to a server, and the URL through it."""
     parts = urlsplit(url)
     with CutNetwork(str(parts.hostname), parts.port or 5432) as network:
         through = parts._replace(
             netloc=f"{parts.username}:{parts.password}@127.0.0.1:{network.port}"
         )
-        database = PostgresDatabase(urlunsplit(through), clock=clock)
+        yield urlunsplit(through), network
+
+
+@asynccontextmanager
+async def behind_a_network(
+    url: str, clock: FakeClock
+) -> AsyncIterator[tuple[PostgresDatabase, CutNetwork]]:
+    """An open database, and the network to its server."""
+    with network_to(url) as (through, network):
+        database = PostgresDatabase(through, clock=clock)
         await database.open()
         try:
             yield database, network
@@ -356,6 +363,67 @@ async def test_a_commit_whose_answer_was_lost_is_found_by_asking_the_server(
         await asyncio.to_thread(_until_committing, url)
         network.lose()
         assert [each.offset for each in await appending] == [1]
+
+
+@pytest.mark.usefixtures("only_inquiries")
+@pytest.mark.gen_test
+async def test_a_connection_that_was_lost_while_rows_are_copied_is_found_by_asking_the_server(
+    url: str, clock: FakeClock
+) -> None:
+    """The server waits for rows, which it calls active."""
+    async with behind_a_network(url, clock) as (database, network):
+
+        class Rows(list[tuple[str, str]]):
+            def __iter__(self) -> Iterator[tuple[str, str]]:
+                network.lose()
+                return super().__iter__()
+
+        rows = Rows((f"key {number}", "x") for number in range(10))
+        with pytest.raises(StorageUnavailable):
+            await database.run(lambda db: db.insert("meta", "key, value", rows))
+        assert await database.run(_count) == 0
+
+
+@pytest.mark.usefixtures("only_inquiries")
+@pytest.mark.gen_test
+async def test_rows_that_are_copied_for_long_are_left_alone(url: str, clock: FakeClock) -> None:
+    class Rows(list[tuple[str, str]]):
+        def __iter__(self) -> Iterator[tuple[str, str]]:
+            for row in super().__iter__():
+                time.sleep(0.06)
+                yield row
+
+    rows = Rows((f"key {number}", "x") for number in range(10))
+    database = PostgresDatabase(url, clock=clock)
+    await database.open()
+    try:
+        await database.run(lambda db: db.insert("meta", "key, value", rows))
+    finally:
+        await database.close()
+
+
+def test_a_server_that_is_silent_after_the_login_is_given_up(url: str) -> None:
+    with network_to(url) as (through, network):
+        server = Server(through)
+        server.connect().close()
+        network.silent_after = b"Z\0\0\0\5I"  # ready for a query
+        with pytest.raises(
+            StorageUnavailable, match="no answer to the first statements within 1 s"
+        ):
+            server.connect(1)
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_is_silent_at_the_start_is_given_up(
+    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_watch, "ANSWER_S", 0.3)
+    monkeypatch.setattr(answer_watch, "PERIOD_S", 0.05)
+    with network_to(url) as (through, network):
+        network.silent_after = b"pg_is_in_recovery"  # of the second statement
+        database = PostgresDatabase(through, clock=clock)
+        with pytest.raises(StorageUnavailable):
+            await database.open()
 
 
 def _until_committing(url: str) -> None:

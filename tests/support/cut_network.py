@@ -23,6 +23,8 @@ class CutNetwork:
         self._flows = threading.Event()
         self._flows.set()
         self._is_over = False
+        self.silent_after: bytes | None = None
+        """Pass nothing on of a connection once its server has sent these bytes."""
         self._lost = 0
         """How often the connections of then were lost."""
         self._open: list[socket.socket] = []
@@ -83,5 +85,7 @@ class CutNetwork:
                             return
                         if lost == self._lost:
                             key.data.sendall(data)
+                        if self.silent_after and key.fileobj is other and self.silent_after in data:
+                            lost = -1
                     except OSError:
                         return

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
 
@@ -41,12 +41,16 @@ STANDSTILL_S = 1.0
 """Time beyond a period after which this process has stood still, as in a machine that is paused."""
 
 _BUSY = """
-    SELECT pid, backend_start FROM pg_stat_activity
+    SELECT pid, backend_start, coalesce(wait_event = 'ClientRead' AND query LIKE 'COPY %', false)
+    FROM pg_stat_activity
     WHERE pid = ANY($1) AND (
         state IS NULL OR state NOT LIKE 'idle%' OR clock_timestamp() - state_change < '1 second'
     )
 """
-"""Those of some processes that may be at work, or have sent their answer just now."""
+"""Those of some processes that may be at work, or have sent their answer just now.
+
+Third: whether it waits for rows of a COPY, which it counts as work.
+"""
 
 
 class AnswerWatch:
@@ -171,17 +175,26 @@ class Inquiry(threading.Thread):
         asked = [each for each in self._silent if each[0].backend is not None]
         try:
             pids = [db.backend[0] for db, _ in asked if db.backend is not None]
-            busy: set[Backend] = set(self._db.raw.execute(_BUSY, [pids]).fetchall())
+            busy: dict[Backend, bool] = {
+                (pid, since): awaits_rows
+                for pid, since, awaits_rows in self._db.raw.execute(_BUSY, [pids]).fetchall()
+            }
         except psycopg.OperationalError:
             return
         finally:
             self._db.close()
-        self.lost = [each for each in asked if each[0].backend not in busy]
+        self.lost = [each for each in asked if _is_lost(each[0], busy)]
 
     def hang_up(self) -> None:
         """Wait no longer for the answer."""
         if self._db is not None:
             self._db.hang_up()
+
+
+def _is_lost(db: PostgresConnection, busy: Mapping[Backend, bool]) -> bool:
+    """Whether the server does not work for a connection, or waits for rows that were sent."""
+    awaits_rows = busy.get(db.backend) if db.backend is not None else None
+    return awaits_rows is None or (awaits_rows and db.is_all_sent)
 
 
 def _hang_up_lost(db: PostgresConnection) -> None:

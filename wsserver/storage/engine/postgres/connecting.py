@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +18,7 @@ from wsserver.config.faults import Faulty
 from wsserver.config.files import read_password
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable
-from wsserver.storage.engine.postgres.connection import PostgresConnection
+from wsserver.storage.engine.postgres.connection import PostgresConnection, hang_up
 from wsserver.storage.engine.postgres.errors import may_pass, one_line
 
 CONNECT_TIMEOUT_S = 10
@@ -72,7 +74,8 @@ class Server:
     def connect(self, timeout_s: int = CONNECT_TIMEOUT_S) -> PostgresConnection:
         """Connect. Raises ``StorageUnavailable`` or, if it cannot pass, ``DatabaseUnusable``.
 
-        ``timeout_s``: for all hosts of the URL together, unless it has a ``connect_timeout``.
+        ``timeout_s``: for all hosts of the URL together, unless it has a ``connect_timeout``; and
+        as long again for the first statements.
         """
         try:
             parameters = with_timeout(self._parameters, timeout_s)
@@ -80,8 +83,9 @@ class Server:
                 parameters = {**parameters, "password": self._password()}
             raw = psycopg.connect(**parameters, autocommit=True)
             try:
-                raw.execute(_SESSION)
-                db = PostgresConnection(raw)
+                with _limited(raw, timeout_s):
+                    raw.execute(_SESSION)
+                    db = PostgresConnection(raw)
             except BaseException:
                 raw.close()
                 raise
@@ -127,6 +131,30 @@ class Server:
     def _without_password(self, text: str) -> str:
         password = urlsplit(self._url).password
         return text.replace(password, "********") if password else text
+
+
+@contextlib.contextmanager
+def _limited(raw: psycopg.Connection[Any], timeout_s: float) -> Iterator[None]:
+    """End a connection whose server does not answer within a time: libpq has no limit for that."""
+    is_late = threading.Event()
+
+    def give_up() -> None:
+        is_late.set()
+        hang_up(raw)
+
+    timer = threading.Timer(timeout_s, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except psycopg.OperationalError:
+        if not is_late.is_set():
+            raise
+        raise psycopg.errors.ConnectionTimeout(
+            f"no answer to the first statements within {timeout_s:g} s"
+        ) from None
+    finally:
+        timer.cancel()
 
 
 def check_server(server: Server, db: PostgresConnection, *, for_reading: bool = False) -> None:

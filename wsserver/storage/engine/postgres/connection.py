@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
+import termios
 import time
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from math import inf
@@ -63,17 +66,21 @@ class PostgresConnection:
         """Whether the connection is closed or broken."""
         return self.raw.closed or self.raw.broken
 
+    @property
+    def is_all_sent(self) -> bool:
+        """Whether the other end's system has confirmed all bytes; False: not, or it is unknown."""
+        count = array("i", [1])
+        with contextlib.suppress(OSError, psycopg.Error):
+            fcntl.ioctl(self.raw.pgconn.socket, termios.TIOCOUTQ, count)
+        return count[0] == 0
+
     def close(self) -> None:
         """Disconnect."""
         self.raw.close()
 
     def hang_up(self) -> None:
         """End the connection from another thread; who waits for an answer gets an error."""
-        with (
-            contextlib.suppress(OSError, psycopg.Error),
-            socket.socket(fileno=os.dup(self.raw.pgconn.socket)) as end,
-        ):
-            end.shutdown(socket.SHUT_RDWR)
+        hang_up(self.raw)
 
     def run_script(self, sql: str) -> int:
         """Execute statements without parameters in one step; returns the last one's row count."""
@@ -102,7 +109,9 @@ class PostgresConnection:
         self.asked_at = time.monotonic()
         with self.raw.cursor().copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
             for row in rows:
+                self.asked_at = time.monotonic()
                 copy.write_row(row)
+            self.asked_at = time.monotonic()
         self._note_answer()
 
     @contextlib.contextmanager
@@ -131,3 +140,12 @@ class PostgresConnection:
         """From the table ``numbered``, which a transaction changes together with the rows."""
         row = self.execute("SELECT last FROM numbered WHERE name = ?", [table]).fetchone()
         return 0 if row is None else row[0]
+
+
+def hang_up(raw: psycopg.Connection[Any]) -> None:
+    """End a connection from another thread than the one that uses it."""
+    with (
+        contextlib.suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(raw.pgconn.socket)) as end,
+    ):
+        end.shutdown(socket.SHUT_RDWR)

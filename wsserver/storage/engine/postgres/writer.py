@@ -130,19 +130,15 @@ class PostgresWriter(Worker[None]):
     def _open(self) -> None:
         db = self._server.connect()
         try:
-            check_server(self._server, db)
-            lock_database(self._server, db, _LOCK_WAIT_S, is_shared=self._is_shared)
-            migrate(self._server, db)
-            with db.raw.transaction():
-                # Of earlier runs only those go on that share it too, as does this one.
-                is_shared = int(self._is_shared)
-                db.execute(
-                    "UPDATE writers SET is_current = 0 WHERE is_shared = 0 OR ? = 0", [is_shared]
-                )
-                db.execute(_DELETE_ENDED, [_ROWS_KEPT_S])
-                db.execute(_INSERT_RUN, [self._owner, is_shared])
-            self.identity = read_identity(db)
-            self._use(db)
+            with self._watch.waiting(db, writes=True):
+                check_server(self._server, db)
+                lock_database(self._server, db, _LOCK_WAIT_S, is_shared=self._is_shared)
+            with self._watch.waiting(db, writes=False):  # it may take long
+                migrate(self._server, db)
+            with self._watch.waiting(db, writes=True):
+                self._register(db)
+                self.identity = read_identity(db)
+                self._use(db)
         except psycopg.Error as error:
             db.close()
             translated = translate(error)
@@ -152,6 +148,17 @@ class PostgresWriter(Worker[None]):
         except BaseException:
             db.close()
             raise
+
+    def _register(self, db: PostgresConnection) -> None:
+        """Insert the row of this run."""
+        is_shared = int(self._is_shared)
+        with db.raw.transaction():
+            # Of earlier runs only those go on that share it too, as does this one.
+            db.execute(
+                "UPDATE writers SET is_current = 0 WHERE is_shared = 0 OR ? = 0", [is_shared]
+            )
+            db.execute(_DELETE_ENDED, [_ROWS_KEPT_S])
+            db.execute(_INSERT_RUN, [self._owner, is_shared])
 
     def _use(self, db: PostgresConnection) -> None:
         self._backend = db.backend
