@@ -32,6 +32,8 @@ class Seams:
     directory_of: Callable[[LocalConnections], ConnectionDirectory]
     close: Callable[[], Awaitable[None]]
     """To be called after all of them have stopped."""
+    processes: Callable[[], int]
+    """How many nodes there are, this one included."""
 
 
 def seams_of(
@@ -54,6 +56,7 @@ def seams_of(
             NoExchange(),
             lambda local: LocalDirectory(local, settings.node, version, since),
             _nothing,
+            processes=lambda: 1,
         )
     # The driver is an extra, and takes 0.1 s to import.
     from wsserver.cluster.redis.wiring import build_redis
@@ -76,6 +79,7 @@ def seams_of(
         made.tickets,
         made.directory_of,
         made.close,
+        processes=made.processes,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from math import inf
 from typing import cast
@@ -9,7 +10,7 @@ from typing import cast
 import msgspec
 import pytest
 
-from tests.support.cluster_nodes import Cluster, Receiver, RedisCluster, eventually
+from tests.support.cluster_nodes import Cluster, ClusterNode, Receiver, RedisCluster, eventually
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
     MonitorEvent,
@@ -22,6 +23,7 @@ from wsserver.cluster.broker import (
 )
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.cluster.redis import broker as redis_broker
+from wsserver.cluster.redis.broker import RedisBroker
 from wsserver.promise import Promise
 from wsserver.protocol.targets import EVERYONE, session, user
 
@@ -95,6 +97,28 @@ async def test_those_of_one_iteration_cross_together_and_have_results_of_their_o
         assert await promises[1] == PublishResult(3, 2, 1)
         assert two.receiver.together == [4]
         assert one.broker._pending == {}  # type: ignore[attr-defined]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_publications_and_results_are_sent_before_what_delivering_leaves_for_the_next_turn(
+    redis_cluster: RedisCluster,
+) -> None:
+    async with redis_cluster.nodes(2) as nodes:
+        sent: list[bool] = []
+
+        def deliver(node: ClusterNode, _: Publication) -> PublishResult:
+            broker = cast("RedisBroker", node.broker)
+            is_sent = lambda: sent.append(not broker._bus._outgoing and not broker._answers)  # noqa: E731
+            asyncio.get_running_loop().call_soon(is_sent)
+            return NO_RECIPIENTS
+
+        for node in nodes:
+            node.receiver.deliver = partial(deliver, node)  # type: ignore[method-assign]
+        for count in (1, 2):
+            await nodes[0].broker.publish(publication("m0"))
+            for outcome in [nodes[0].broker.begin(publication("m1")) for _ in range(count)]:
+                await cast("Promise[PublishResult]", outcome)
+        assert sent == [True] * 10
 
 
 @pytest.mark.gen_test(timeout=30)

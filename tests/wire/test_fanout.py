@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -22,7 +22,7 @@ from wsserver.wire import fanout
 from wsserver.wire.fanout import Encodings
 from wsserver.wire.frames import build_frame
 from wsserver.wire.transport import Transport
-from wsserver.wire.writers import Writer
+from wsserver.wire.writers import Shortfalls, SingleWriter, Writer
 
 A, B, C, D = (build_frame(each) for each in (b"a", b"bb", b"ccc", b"dddd"))
 
@@ -74,6 +74,48 @@ async def test_under_load_each_connection_gets_one_write_for_a_window(
     poller.send_many(transports, A)
     assert poller.counters.writes == 6
     assert all([await received(peer, A) for peer in peers])
+
+
+@pytest.mark.gen_test
+async def test_with_other_processes_it_is_written_after_what_is_sent_to_them(
+    room: Callable[..., Room],
+) -> None:
+    poller, transports, peers = room(3, processes=lambda: 2)
+    writes: list[int] = []
+    asyncio.get_running_loop().call_soon(lambda: writes.append(poller.counters.writes))
+    assert poller.send_many(transports, A) == 3
+    assert poller.send_encoded([(transports[:1], B), (transports[1:], C)]) == 3
+    assert await received(peers[0], A, B)
+    assert all([await received(peer, A, C) for peer in peers[1:]])
+    assert writes == [0]
+    poller.send_many(transports, A)
+    assert transports[0].send(D)
+    assert await received(peers[0], A, D)
+
+
+@pytest.mark.parametrize(("processes", "window_s"), [(1, 0.008), (2, 0.016), (9, 0.020)])
+@pytest.mark.gen_test
+async def test_the_window_is_as_long_as_if_one_process_wrote_to_all(
+    io_loop: IOLoop, clock: FakeClock, processes: int, window_s: float
+) -> None:
+    delays: list[float] = []
+
+    def call_later(delay: float, callback: Callable[..., None], *args: object) -> object:
+        delays.append(delay)
+        return IOLoop.call_later(io_loop, 0, callback, *args)
+
+    class SlowWriter(SingleWriter):
+        def write_all(self, fds: Sequence[int], data: bytes) -> Shortfalls:
+            clock.advance(0.004)
+            return super().write_all(fds, data)
+
+    io_loop.call_later = call_later  # type: ignore[method-assign]
+    with rooms(io_loop, clock, writer=SlowWriter, processes=lambda: processes) as room:
+        poller, transports, peers = room(3)
+        for frame in (A, B):
+            poller.send_many(transports, frame)
+            assert all([await received(peer, frame) for peer in peers])
+    assert delays[-1] == pytest.approx(window_s)
 
 
 @pytest.mark.gen_test

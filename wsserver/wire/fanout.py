@@ -79,6 +79,10 @@ class Fanout:
     The window is twice as long as the last round of writes took, within 1 to ``STRETCH`` times
     ``coalesce_s``: so writing to a large audience takes about a third of the time.
 
+    ``processes``: how many the recipients are divided among. With others a frame is written in the
+    loop's next turn, not immediately, so that it is sent to them first, and all write at the same
+    time; and the window is as long as if one process wrote to all recipients.
+
     ``on_short(transport, data, written)`` is called with what a socket did not accept,
     ``on_broken(transport)`` for a connection that a write found broken.
     """
@@ -93,6 +97,7 @@ class Fanout:
         collect_limit_bytes: int,
         on_short: Callable[[Transport, bytes, int], bool],
         on_broken: Callable[[Transport], None],
+        processes: Callable[[], int] = lambda: 1,
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -102,6 +107,7 @@ class Fanout:
         self._collect_limit_bytes = min(collect_limit_bytes, COLLECT_LIMIT_BYTES)
         self._on_short = on_short
         self._on_broken = on_broken
+        self._processes = processes
         self._waiting: list[Transport] = []
         """Connections with collected frames, in the order of their first one."""
         self._flushing: deque[Transport] = deque()
@@ -127,7 +133,7 @@ class Fanout:
         """Send a frame to each; return how many it was written, queued or collected for."""
         each = iter(transports)
         sent = 0
-        if not (self._waiting or self._flushing):
+        if not (self._waiting or self._flushing or self._processes() > 1):
             now = self._clock.monotonic()
             if now >= self._quiet_from:
                 if isinstance(transports, Recipients) and len(transports) <= WRITES_PER_TURN:
@@ -150,7 +156,8 @@ class Fanout:
         sent = 0
         room = 0
         began = self._clock.monotonic()
-        if not (self._waiting or self._flushing) and began >= self._quiet_from:
+        may_write = not (self._waiting or self._flushing or self._processes() > 1)
+        if may_write and began >= self._quiet_from:
             room = WRITES_PER_TURN
         rest: Encodings = []
         single: list[tuple[Transport, bytes]] = []
@@ -293,7 +300,8 @@ class Fanout:
     def _written(self, began: float) -> float:
         """Start the next window after a round of writes; return its length in seconds."""
         now = self._clock.monotonic()
-        window_s = min(max(self._coalesce_s, 2 * (now - began)), STRETCH * self._coalesce_s)
+        all_s = self._processes() * (now - began)
+        window_s = min(max(self._coalesce_s, 2 * all_s), STRETCH * self._coalesce_s)
         self._quiet_from = now + window_s
         return window_s
 

@@ -33,6 +33,10 @@ class RedisSeams:
         """The directory, over the connections of this node; to be called once."""
         return RedisDirectory(self.link, self.registry, self.control, local)
 
+    def processes(self) -> int:
+        """How many living nodes there are, as last read; at least this one."""
+        return max(1, len(self.registry.last_living))
+
     async def close(self) -> None:
         """Close the connections, after all seams have stopped."""
         await self.link.close()
