@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -262,6 +264,13 @@ class TestReport:
             *("W1a", "W2", "W3", "W5", "kept", "resume", "mark_read", "conversations")
         }
         assert found["churn"] == ["wsserver"]
+
+    def test_processor_time_is_counted_finer_than_in_ticks(self) -> None:
+        from scripts.benchmark.procfs import cpu_s
+
+        before = time.process_time()
+        between = cpu_s(os.getpid())
+        assert before <= between <= time.process_time()
 
     def test_too_few_descriptors_are_said_clearly(self) -> None:
         from scripts.benchmark.__main__ import descriptors_lacking

@@ -143,6 +143,21 @@ KINDS = {
             nodes=2,
             has_postgres=True,
         ),
+        _wsserver(
+            "workers2-at-once",
+            "wsserver with --workers 2 and coalesce_ms=0",
+            _MODULE,
+            workers=2,
+            WSSERVER_COALESCE_MS="0",
+        ),
+        _wsserver(
+            "cluster2-at-once",
+            "as wsserver-cluster2, with coalesce_ms=0",
+            _MODULE,
+            nodes=2,
+            has_postgres=True,
+            WSSERVER_COALESCE_MS="0",
+        ),
         _peer("tornado", "Tornado, write_message in a loop", "tornado_plain"),
         _peer("fastapi", "FastAPI on uvicorn, send_text in a loop", "fastapi_plain"),
     )
