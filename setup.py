@@ -79,7 +79,8 @@ COMPILED = [
 Left out are Protocols that other classes implement (``wire/interfaces.py``): one that is compiled
 could only be implemented by compiled classes; ``realtime/manager.py``, whose methods plugins may
 replace; and structs with options, as ``gc=False``: mypyc drops what a class statement has besides
-the bases (``frozen`` is dropped as well, which changes nothing for a correct program).
+the bases (``frozen`` is dropped as well, which changes nothing for a correct program), and what
+stands in brackets behind a base, from which the type of a node's answer is read (``Request[int]``).
 
 Arguments and attributes whose type is a compiled class are checked at run time. Interpreted classes
 may derive only from a class with ``mypyc_attr(allow_interpreted_subclasses=True)``

@@ -10,7 +10,7 @@ from functools import partial
 from math import ceil
 
 from wsserver.clock import Clock
-from wsserver.cluster.control import Control, Request
+from wsserver.cluster.control import Control
 from wsserver.cluster.directory import Change, ConnectionDirectory, Reservation
 from wsserver.errors import ConnectionLimit
 from wsserver.protocol.close_codes import CloseCode
@@ -18,6 +18,7 @@ from wsserver.protocol.targets import user
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.heartbeat import Heartbeat
 from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.connections.limit_requests import CheckLiveness, EvictConnection
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -37,18 +38,6 @@ OTHER_NODES_S = ANSWER_LIMIT_S + 0.5
 """Time for other nodes to ping a user's connections."""
 _UNCOUNTED = Reservation("", "")
 """Where the oldest connections are closed for newer ones, nothing has to be reserved."""
-
-
-class CheckLiveness(Request[int], frozen=True):
-    """Ping a user's silent connections, and close the dead ones; the answer: how many are left."""
-
-    user_id: str
-
-
-class EvictConnection(Request[bool], frozen=True):
-    """Close a connection for a newer one of its user; False if there is no such connection."""
-
-    connection_id: str
 
 
 @dataclass(frozen=True)
