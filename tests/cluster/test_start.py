@@ -185,6 +185,25 @@ def without_database(server: ValkeyProcess) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def no_sentinel(server: ValkeyProcess) -> Iterator[str]:
+    yield f"redis+sentinel://127.0.0.1:{server.port}/mymaster/0"
+
+
+@contextlib.contextmanager
+def sentinel_of_http(server: ValkeyProcess) -> Iterator[str]:
+    with answering(http) as port:
+        yield f"redis+sentinel://127.0.0.1:{port}/mymaster/0"
+
+
+@contextlib.contextmanager
+def sentinel_with_password(server: ValkeyProcess) -> Iterator[str]:
+    """The Sentinel takes no commands of who has not logged in, as a server with a password."""
+    server.run("CONFIG", "SET", "requirepass", PASSWORD)
+    yield f"redis+sentinel://127.0.0.1:{server.port}/mymaster/0?sentinel_password=wrong"
+    server.run("AUTH", PASSWORD, "\r\nCONFIG", "SET", "requirepass", '""')
+
+
+@contextlib.contextmanager
 def answering(answer: Callable[[socket.socket], object]) -> Iterator[int]:
     """A server that treats each connection in this way."""
     listening = socket.create_server(("127.0.0.1", 0))
@@ -216,6 +235,9 @@ def answering(answer: Callable[[socket.socket], object]) -> Iterator[int]:
         (of_http, "does not answer as Redis does"),
         (of_version_6, "Redis 6.2.14 is too old; 7 is the oldest"),
         (without_database, "the server answers: DB index is out of range"),
+        (no_sentinel, "a Sentinel answers: unknown command 'SENTINEL'"),
+        (sentinel_of_http, "a Sentinel answers: Protocol error"),
+        (sentinel_with_password, "a Sentinel refuses user or password: correct sentinel_username"),
     ],
 )
 @pytest.mark.gen_test(timeout=10)

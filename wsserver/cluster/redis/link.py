@@ -32,6 +32,7 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     ConnectionError,
+    InvalidResponse,
     MasterDownError,
     NoPermissionError,
     OutOfMemoryError,
@@ -128,9 +129,23 @@ class _GatedSentinelPool(SentinelConnectionPool):
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]
         self._gate = gate
 
+    async def get_master_address(self) -> Any:
+        """The primary that a Sentinel names. Raises ``MasterNotFoundError``, ``SentinelRefuses``."""
+        try:
+            return await super().get_master_address()  # type: ignore[no-untyped-call]
+        except MasterNotFoundError as error:
+            # Its text describes clients at length, and the reason of each.
+            if AuthenticationError.__name__ in str(error):
+                raise SentinelRefuses("a Sentinel refuses user or password") from None
+            raise MasterNotFoundError(f"no Sentinel names a primary {self.service_name}") from None
+
     async def get_connection(self, *args: Any, **options: Any) -> Any:
         self._gate.check()
         return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+
+
+class SentinelRefuses(MasterNotFoundError):
+    """No Sentinel names a primary, and one refuses user or password."""
 
 
 class _PasswordFile(CredentialProvider):
@@ -276,8 +291,12 @@ class RedisLink:
         former = {pool.master_address for pool in pools} - {None}
         try:
             primary = await pools[0].get_master_address()
-        except MasterNotFoundError:
-            return  # no Sentinel answers: what works goes on
+        except MasterNotFoundError as error:
+            if former or not isinstance(error, SentinelRefuses):
+                return  # no Sentinel answers: what works goes on
+            raise RedisUnusable(f"{error}: correct sentinel_username, sentinel_password") from None
+        except (ResponseError, InvalidResponse) as error:
+            raise RedisUnusable(f"a Sentinel answers: {error}; name Sentinels") from None
         if former <= {primary}:
             return
         for pool in pools:
