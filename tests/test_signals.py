@@ -8,6 +8,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -265,6 +266,22 @@ def test_a_closed_stderr_is_no_fault(tmp_path: Path) -> None:
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+_ENDING = """
+import atexit, os, signal, sys
+from wsserver.process import run_on_loop
+
+async def main() -> int:
+    return 0
+
+atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+sys.exit(run_on_loop(main()))
+"""
+
+
+def test_a_signal_to_a_process_that_ends_anyway_changes_no_status() -> None:
+    assert subprocess.run([sys.executable, "-c", _ENDING], env=environment()).returncode == 0
 
 
 def test_the_documentation_names_every_signal() -> None:

@@ -69,7 +69,10 @@ def run_on_loop(main: Coroutine[Any, Any, int]) -> int:
             # All is stored. To close the loop would wait for them, forever perhaps.
             logging.shutdown()
             os._exit(status)
-        return status
+    # The loop's handlers are gone: a late one would make a failure of an end that was orderly.
+    for name in STOPPING:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    return status
 
 
 async def _tasks_remain() -> bool:

@@ -130,7 +130,7 @@ class _GatedSentinelPool(SentinelConnectionPool):
         self._gate = gate
 
     async def get_master_address(self) -> Any:
-        """The primary that a Sentinel names. Raises ``MasterNotFoundError``, ``SentinelRefuses``."""
+        """The primary that a Sentinel names. Raises ``MasterNotFoundError``."""
         try:
             return await super().get_master_address()  # type: ignore[no-untyped-call]
         except MasterNotFoundError as error:
