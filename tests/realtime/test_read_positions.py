@@ -24,7 +24,7 @@ class Store:
         self.gate.set()
         self.failure: Exception | None = None
 
-    async def move(self, joins: list[Move], marks: list[Move]) -> list[Moved]:
+    async def move(self, joins: list[Move], marks: list[Move], late: object = None) -> list[Moved]:
         await self.gate.wait()
         self.batches.append((len(joins), len(marks)))
         if self.failure is not None:

@@ -133,21 +133,36 @@ async def test_without_a_first_text_its_time_is_open(
 
 
 @pytest.mark.gen_test
+async def test_text_that_is_written_again_after_an_unknown_outcome_is_stored_once(
+    streams: StreamStore, answers: AnswerStore
+) -> None:
+    await begin(streams, answers, text="so ")
+    await answers.save([Write("a", 1, progress(1, 6), "far")])
+    await answers.save([Write("a", 1, progress(1, 6), "far")])
+    await answers.save([Write("a", 1, progress(2, 8), "far 🙂")])
+    (stored,) = await answers.read(["a"])
+    assert (stored.text, stored.row.seq, stored.row.length) == ("far 🙂", 2, 8)
+
+
+@pytest.mark.gen_test
 async def test_texts_are_written_behind_in_parts(
     streams: StreamStore, answers: AnswerStore, database: Database
 ) -> None:
     await begin(streams, answers, text="so ")
     parts = ["far", " ", "\x00🙂"]  # no text type of PostgreSQL has NUL
+    length = 3
     for seq, part in enumerate(parts, 2):
-        assert await answers.save([Write("a", 1, progress(seq, 3 + seq), part)]) == set()
+        length += len(part)
+        assert await answers.save([Write("a", 1, progress(seq, length), part)]) == set()
+    assert length == 9
     # Without new text nothing is added.
-    await answers.save([Write("a", 1, progress(5, 8, watchers='[["u",1,null]]'), "")])
+    await answers.save([Write("a", 1, progress(5, 9, watchers='[["u",1,null]]'), "")])
     assert await rows(database, "answer_texts") == 3
     (stored,) = await answers.read(["a", "unknown"])
     assert stored.text == "far \x00🙂"
     assert (stored.push, stored.offset, stored.audience) == (push("so "), 1, None)
     assert (stored.expires_at, stored.epoch) == (NOW + RETENTION_S, (await streams.head(S1)).epoch)
-    assert (stored.row.seq, stored.row.length, stored.row.last_digest) == (5, 8, "digest")
+    assert (stored.row.seq, stored.row.length, stored.row.last_digest) == (5, 9, "digest")
     assert stored.row.watchers == '[["u",1,null]]'
 
 

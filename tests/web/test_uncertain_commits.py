@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from scripts.backends.postgres import PostgresServer
-from tests.support.lost_commits import lose_at_commit
-from tests.support.web_server import Server, Socket, StartServer
+from tests.support.lost_commits import LateCommit, lose_at_commit
+from tests.support.waiting import until
+from tests.support.web_server import API, Server, Socket, StartServer, token
 from wsserver.storage.engine.postgres import writer as writing
 
 pytestmark = pytest.mark.slow
@@ -37,10 +38,10 @@ class Outage:
         self._name = url.rpartition("/")[2]
         self._patch = patch
 
-    def begin(self, *, is_committed: bool, after: int = 0) -> None:
-        """``after``: so many commits."""
+    def begin(self, *, is_committed: bool, after: int = 0, of: str = "") -> None:
+        """``after``: so many commits; ``of``: a transaction with a statement with this text."""
         self._allow("false")
-        lose_at_commit(self._patch, is_committed=is_committed, after=after)
+        lose_at_commit(self._patch, is_committed=is_committed, after=after, of=of)
 
     def end(self) -> None:
         self._allow("true")
@@ -162,3 +163,83 @@ async def test_a_read_position_that_is_stored_all_the_same_is_shown(
     bob.send(type="join_session", session_id="s1", ref=1)
     users = (await reply(bob, 1))["users"]
     assert {each["user_id"]: each["read_offset"] for each in users}["alice"] == 1
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_was_read_before_the_commit_is_read_again(
+    url: str, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection was lost alone: others go on, and see what was before."""
+    server = await start_server(database_url=url)
+    service = server.system.service
+    alice = await server.connect("alice")
+    late = LateCommit(monkeypatch, url)
+    assert (await server.post("/tokens/revoke", user_id="alice")).status == 503
+    await until(lambda: service._polled_failures == service.database.write_failures)
+    late.allow()
+    assert (await alice.closed())[0] == 4505
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_positions_that_were_read_before_the_commit_are_read_again(
+    url: str, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await start_server(database_url=url)
+    alice = await server.connect("alice", sessions=["s1"])
+    alice.send(type="join_session", session_id="s1", ref=1)
+    await reply(alice, 1)
+    await server.post("/sessions/s1/messages", type="new_message", content="hello", keep=True)
+    phone = await server.connect("alice", sessions=["s1"])
+    late = LateCommit(monkeypatch, url)
+    alice.send(type="mark_read", session_id="s1", offset=1, ref=2)
+    assert (await reply(alice, 2))["error"]["code"] == "storage_unavailable"
+    assert (await positions(server, "bob"))["alice"] == 0
+    late.allow()
+    while (await alice.push("read_position"))["user_id"] != "alice":
+        pass
+    assert (await positions(server, "carol"))["alice"] == 1
+    while (await phone.push("unread_changed"))["unread"] != 0:
+        pass
+
+
+async def positions(server: Server, user_id: str) -> dict[str, Any]:
+    """The read positions in the session, as a new user gets them."""
+    socket = await server.connect(user_id, sessions=["s1"])
+    socket.send(type="join_session", session_id="s1", ref=1)
+    return {each["user_id"]: each["read_offset"] for each in (await reply(socket, 1))["users"]}
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_session_that_is_changed_all_the_same_is_announced(
+    url: str, outage: Outage, start_server: StartServer
+) -> None:
+    server = await start_server(database_url=url)
+    alice = await server.connect("alice", sessions=["s1"])
+    alice.send(type="join_session", session_id="s1", ref=1)
+    await reply(alice, 1)
+    outage.begin(is_committed=True, of="conversations")
+    changed = await server.request("PATCH", f"{API}/sessions/s1", b'{"title": "T"}', bearer=token())
+    assert changed.status == 503
+    outage.end()
+    updated = await alice.push("session_updated")
+    assert (updated["changed"], updated["session"]["title"]) == (["title"], "T")
+    outage.begin(is_committed=True, of="conversations")
+    held = await server.post("/sessions/s1/holder", holder={"type": "user", "id": "bob"})
+    assert held.status == 503, held
+    outage.end()
+    assert (await alice.push("session_updated"))["session"]["term"] == 1
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_receipt_that_is_stored_all_the_same_is_announced(
+    url: str, outage: Outage, start_server: StartServer
+) -> None:
+    server = await start_server(database_url=url)
+    alice, phone = await server.connect("alice"), await server.connect("alice")
+    sent = (await server.post("/users/alice/messages", type="note", data=1, keep=True)).json()
+    outage.begin(is_committed=True)
+    alice.send(type="ack", ids=[sent["message_id"]], ref=1)
+    assert (await reply(alice, 1))["error"]["code"] == "storage_unavailable"
+    outage.end()
+    update = await phone.push("message_status_update")
+    assert (update["message_id"], update["status"]) == (sent["message_id"], "delivered")

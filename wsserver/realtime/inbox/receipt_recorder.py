@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from wsserver.clock import Clock
@@ -114,15 +115,12 @@ class ReceiptRecorder:
         await self._prepare(connection.claims, {each.stream for each in found})
         seen = [each for each in found if self._may_see(connection, each)]
         kept = [*waiting, *[each.message_id for each in seen]]
-        if kept:
-            changes = await self._store.record(user_id, kept, read=state == "read", at=at)
-        else:
-            changes = []
         # Also those recorded before: they may have been read from storage for a replay meanwhile.
-        inbox = [each.message_id for each in seen if each.stream.startswith(INBOX)]
-        self.settled(user_id, [*waiting, *inbox])
+        inbox = [*waiting, *[each.message_id for each in seen if each.stream.startswith(INBOX)]]
         sessions = {item.message_id: item.session_id for item in waiting.values()}
-        self._announce(connection, changes, sessions | _sessions_of(seen))
+        done = partial(self._recorded, connection, inbox, sessions | _sessions_of(seen))
+        changes = await self._store.record(user_id, kept, read=state == "read", at=at, late=done)
+        done(changes)
         for message_id in set(others).difference([each.message_id for each in found]):
             self._statuses.report(message_id, user_id, connection.connection_id, state)
         return len(changes)
@@ -255,9 +253,12 @@ class ReceiptRecorder:
     async def _record(self, connection: ConnectionInfo, items: list[UnackedMessage]) -> bool:
         """Record the receipts of one plain client; False: queued again after an error."""
         ids = [item.message_id for item in items]
+        done = partial(
+            self._recorded, connection, ids, {item.message_id: item.session_id for item in items}
+        )
         try:
             changes = await self._store.record(
-                connection.user_id, ids, read=False, at=self._clock.wall()
+                connection.user_id, ids, read=False, at=self._clock.wall(), late=done
             )
         except WsServerError as error:
             log.warning(
@@ -266,9 +267,23 @@ class ReceiptRecorder:
             for item in items:
                 self.written(connection, item)
             return False
-        self.settled(connection.user_id, ids)
-        self._announce(connection, changes, {item.message_id: item.session_id for item in items})
+        done(changes)
         return True
+
+    def _recorded(
+        self,
+        connection: ConnectionInfo,
+        inbox: Sequence[str],
+        sessions: Mapping[str, str | None],
+        changes: Iterable[Change] | None,
+    ) -> None:
+        """Receipts were recorded, some perhaps before; None: they were not.
+
+        ``inbox``: those of the own inbox.
+        """
+        if changes is not None:
+            self.settled(connection.user_id, inbox)
+            self._announce(connection, changes, sessions)
 
     def settled(self, user_id: str, message_ids: Sequence[str], up_to: int = 0) -> None:
         """Messages of an inbox need not be resent, to no device of the user on any node.

@@ -53,7 +53,8 @@ class Conversations:
 
     A change is stored first. Then ``session_updated`` goes to the session, to its members' other
     connections and to monitors; the events ``holder_changed`` and ``session_state_changed`` are
-    emitted.
+    emitted. So it is if the requester was refused as the outcome of the commit was not known, once
+    that is known.
     """
 
     def __init__(
@@ -102,22 +103,38 @@ class Conversations:
             by,
             self._clock.wall(),
             partial(number_members, session_id=session_id),
+            partial(self._changed, by),
         )
+        self._changed(by, changed)
+        return changed
+
+    def _changed(self, by: str, changed: ConversationChange | None) -> None:
+        """Fields were replaced; None: they were not."""
+        if changed is None:
+            return
         self._announce(changed, by)
         if "state" in changed.fields:
             self._events.emit(
                 events.SESSION_STATE_CHANGED,
-                session_id=session_id,
+                session_id=changed.after.session_id,
                 state=changed.after.state,
                 former=changed.before.state,
                 by=by,
             )
-        return changed
 
     async def hold(self, session_id: str, wish: HolderWish, by: str) -> ConversationChange:
         """Change the holder; see ``ConversationStore.hold``."""
-        changed = await self._store.hold(session_id, wish, by, self._clock.wall())
+        held = partial(self._held, by)
+        changed = await self._store.hold(session_id, wish, by, self._clock.wall(), held)
+        self._held(by, changed)
+        return changed
+
+    def _held(self, by: str, changed: ConversationChange | None) -> None:
+        """The holder was changed; None: it was not."""
+        if changed is None:
+            return
         if changed.fields:
+            session_id = changed.after.session_id
             self._control.notify(HolderChanged(session_id, changed.after.term, by))
             self._events.emit(
                 events.HOLDER_CHANGED,
@@ -128,7 +145,6 @@ class Conversations:
                 by=by,
             )
         self._announce(changed, by)
-        return changed
 
     async def require_term(self, session_id: str, term: int) -> None:
         """Raise ``TermChanged`` for a session in another term."""

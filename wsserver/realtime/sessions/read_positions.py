@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from wsserver.clock import Clock, rfc3339
@@ -18,7 +19,7 @@ from wsserver.realtime.streams.concurrency import SingleFlight
 from wsserver.realtime.streams.drafts import Draft
 from wsserver.storage.messages.message_rows import SESSION, Appended
 from wsserver.storage.messages.participant_store import ParticipantStore
-from wsserver.storage.messages.participants import NEW_MESSAGE, Move
+from wsserver.storage.messages.participants import NEW_MESSAGE, Move, Moved
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -253,7 +254,8 @@ class ReadPositions:
     ) -> None:
         joins = [self._joins[pair] for pair in pairs]
         try:
-            moved = await self._store.move(joins, [move for move, _ in marks])
+            moves = [move for move, _ in marks]
+            moved = await self._store.move(joins, moves, partial(self._found_out, joins + moves))
         except Exception as error:
             if not isinstance(error, WsServerError):
                 log.exception("positions not stored count=%d", len(joins) + len(marks))
@@ -272,13 +274,23 @@ class ReadPositions:
         while len(self._entered) > ENTERED_LIMIT:
             self._entered.popitem(last=False)
         offsets = {(each.user_id, each.session_id): each.offset for each in moved}
+        self._announce(moved)
+        for move, promise in marks:
+            promise.resolve(offsets.get((move.user_id, move.session_id)))
+
+    def _found_out(self, moves: Sequence[Move], moved: Sequence[Moved] | None) -> None:
+        """It is known whether positions were stored that callers were refused."""
+        for move in moves:
+            self.forget(move.session_id)  # they may have been read before the commit
+        self._announce(moved or ())
+
+    def _announce(self, moved: Sequence[Moved]) -> None:
+        """Positions were moved by ``mark``."""
         for user_id, session_id, offset in moved:
             self._moved(session_id, user_id, offset)
             self._push(session_id, user_id, offset)
             for listener in self._listeners:
                 listener(session_id, user_id)
-        for move, promise in marks:
-            promise.resolve(offsets.get((move.user_id, move.session_id)))
 
     def _take(self, pair: tuple[str, str]) -> Move:
         """Remove what was to be stored of a user who has joined."""

@@ -9,7 +9,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.histogram import Histogram
@@ -22,6 +22,8 @@ from wsserver.storage.engine.worker import Job
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Late: TypeAlias = Callable[[T | None], None]
+"""Called with the result of a job, or None, once its unknown outcome is known: ``Database.run``."""
 
 
 class JobWriter(Protocol):
@@ -103,9 +105,7 @@ class Database(ABC):
     async def probe(self) -> None:
         """Update the health of an idle database; never raises."""
 
-    async def run(
-        self, fn: Callable[[Connection], T], late: Callable[[T | None], None] | None = None
-    ) -> T:
+    async def run(self, fn: Callable[[Connection], T], late: Late[T] | None = None) -> T:
         """Run ``fn`` in the writing thread and return its result once it is committed.
 
         All queued jobs run in one transaction, each in a savepoint: if ``fn`` raises, its own

@@ -140,6 +140,10 @@ class StorageHealth:
         """
         return StorageUnavailable(f"nothing is stored: {self.corruption}")
 
+    def note_found(self) -> None:
+        """What was refused may be stored, but not while it was read: it is to be read again."""
+        self.write_failures += 1
+
     def note(self, side: Side, failure: Exception | None) -> None:
         """Record the outcome of a write or read; None: it succeeded.
 

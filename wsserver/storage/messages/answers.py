@@ -59,7 +59,7 @@ _INSERT = (
     " first_text_at, last_text_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)"
 )
 _SELECT_HELD = (
-    "SELECT message_id, generation FROM answers"
+    "SELECT message_id, generation, length FROM answers"
     " WHERE message_id IN (SELECT value FROM json_each(?)) AND owner = ? AND state = 'growing'"
 )
 _END_DELETED = (
@@ -424,11 +424,25 @@ def _read(db: Connection, message_ids: Sequence[str]) -> list[StoredAnswer]:
 
 def _save(db: Connection, owner: str, writes: Sequence[Write]) -> set[str]:
     ids = [write.message_id for write in writes]
-    held: dict[str, int] = dict(db.execute(_SELECT_HELD, [db.listed(ids), owner]).fetchall())
-    kept = [write for write in writes if held.get(write.message_id) == write.generation]
+    rows = db.execute(_SELECT_HELD, [db.listed(ids), owner])
+    held = {message_id: (generation, length) for message_id, generation, length in rows}
+    kept = [
+        _without_stored(write, held[write.message_id][1])
+        for write in writes
+        if held.get(write.message_id, (0, 0))[0] == write.generation
+    ]
     db.executemany(_SAVE, [(*write.progress, write.message_id) for write in kept])
     db.executemany(
         _SAVE_TEXT,
         [(w.message_id, w.progress.seq, w.text.encode()) for w in kept if w.text],
     )
     return set(ids) - {write.message_id for write in kept}
+
+
+def _without_stored(write: Write, length: int) -> Write:
+    """A write without text that is stored: the commit before it had an unknown outcome.
+
+    ``length``: of the stored text.
+    """
+    stored = length - (write.progress.length - len(write.text))
+    return write._replace(text=write.text[stored:]) if stored > 0 else write

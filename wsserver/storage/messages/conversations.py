@@ -10,7 +10,7 @@ import msgspec
 
 from wsserver.errors import Forbidden, NoResponder, OrganizationSet, TermChanged
 from wsserver.storage.engine.connection import Connection
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.database import Database, Late
 from wsserver.storage.messages.message_rows import TransactionHook
 
 HolderType = Literal["user", "ai"]
@@ -166,11 +166,12 @@ class ConversationStore:
         by: str,
         at: float,
         number: Callable[[Connection], int],
+        late: Late[ConversationChange] | None = None,
     ) -> ConversationChange:
         """Replace fields (``FIELDS``; ``metadata`` as JSON), creating a session that is new.
 
-        ``number``: numbers a change of the access lists, if the organization is set. Raises
-        ``OrganizationSet`` where another organization was set before.
+        ``number``: numbers a change of the access lists, if the organization is set. ``late``: see
+        ``Database.run``. Raises ``OrganizationSet`` where another organization was set before.
         """
         return await self._database.run(
             partial(
@@ -181,16 +182,23 @@ class ConversationStore:
                 at=at,
                 number=number,
                 default_ai=self._default_ai,
-            )
+            ),
+            late,
         )
 
     async def hold(
-        self, session_id: str, wish: HolderWish, by: str, at: float
+        self,
+        session_id: str,
+        wish: HolderWish,
+        by: str,
+        at: float,
+        late: Late[ConversationChange] | None = None,
     ) -> ConversationChange:
         """Change the holder, creating a session that is new; the term rises if it is another one.
 
-        Raises ``TermChanged`` where the term is not the expected one, ``NoResponder`` without an AI
-        to give the session to, ``Forbidden`` where somebody else holds it.
+        ``late``: see ``Database.run``. Raises ``TermChanged`` where the term is not the expected
+        one, ``NoResponder`` without an AI to give the session to, ``Forbidden`` where somebody else
+        holds it.
         """
         return await self._database.run(
             partial(
@@ -200,7 +208,8 @@ class ConversationStore:
                 by=by,
                 at=at,
                 default_ai=self._default_ai,
-            )
+            ),
+            late,
         )
 
     async def require_term(self, session_id: str, term: int) -> None:

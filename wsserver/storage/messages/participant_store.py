@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 
 from wsserver.storage.engine.connection import Connection
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.database import Database, Late
 from wsserver.storage.messages import participants
 from wsserver.storage.messages.participants import (
     Admits,
@@ -30,17 +30,20 @@ class ParticipantStore:
         self._database = database
         self._admits = admits
 
-    async def move(self, joins: Sequence[Move], marks: Sequence[Move]) -> list[Moved]:
+    async def move(
+        self, joins: Sequence[Move], marks: Sequence[Move], late: Late[list[Moved]] | None = None
+    ) -> list[Moved]:
         """Enter users who have joined by a claim, then move positions; returns those moved.
 
-        Positions never move back, and not beyond the end of the stream.
+        Positions never move back, and not beyond the end of the stream. ``late``: see
+        ``Database.run``.
         """
 
         def move(db: Connection) -> list[Moved]:
             participants.join(db, joins)
             return participants.mark(db, marks)
 
-        return await self._database.run(move)
+        return await self._database.run(move, late)
 
     async def positions(self, session_id: str) -> dict[str, int]:
         """The positions of the users of a session."""

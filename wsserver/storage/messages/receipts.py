@@ -7,7 +7,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from wsserver.storage.engine.connection import Connection
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.database import Database, Late
 from wsserver.storage.engine.epochs import default_epoch
 from wsserver.storage.messages.message_rows import (
     INBOX,
@@ -144,17 +144,23 @@ class ReceiptStore:
         self._database = database
 
     async def record(
-        self, user_id: str, message_ids: Sequence[str], *, read: bool, at: float
+        self,
+        user_id: str,
+        message_ids: Sequence[str],
+        *,
+        read: bool,
+        at: float,
+        late: Late[list[Change]] | None = None,
     ) -> list[Change]:
         """Store that messages (at most 1000) were delivered to a user, or read and so delivered.
 
         Returns the new receipts, by stream and offset; unknown ids are skipped, and existing
-        times are not changed.
+        times are not changed. ``late``: see ``Database.run``.
         """
         if not message_ids:
             return []
         return await self._database.run(
-            partial(_record, user_id=user_id, message_ids=message_ids, is_read=read, at=at)
+            partial(_record, user_id=user_id, message_ids=message_ids, is_read=read, at=at), late
         )
 
     async def advance(self, user_id: str, stream: str, offset: int, at: float) -> list[Change]:

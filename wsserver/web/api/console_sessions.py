@@ -121,9 +121,10 @@ class ConsoleSessions:
         if value is None:
             return False
         digest = _digest(value)
-        was_there = await self.store.delete(digest)
-        self._read.pop(digest, None)
-        return was_there
+        try:
+            return await self.store.delete(digest)
+        finally:
+            self._read.pop(digest, None)  # it may be deleted all the same
 
     def value_in(self, headers: Headers) -> str | None:
         """The value of the cookie in a request; None: missing, malformed or given twice."""

@@ -111,6 +111,8 @@ class PostgresWriter(Worker[None]):
         self._backend: Backend | None = None
         """Of the latest connection."""
         self._undecided: _Undecided | None = None
+        self._has_unknown = False
+        """Whether a commit had no answer on the latest connection."""
         self._backoff_s = _BACKOFF_S[0]
         self._retry_at = 0.0
         self._reason = "the connection to the database was lost"
@@ -318,6 +320,7 @@ class PostgresWriter(Worker[None]):
     def _decide_later(self, jobs: Sequence[Job], outcomes: list[Any], error: Exception) -> None:
         translated = translate(error)
         self._health.note("write", translated)
+        self._has_unknown = True
         until = time.monotonic() + _UNDECIDED_S
         self._undecided = _Undecided(list(jobs), outcomes, self._round, until)
         log.warning("connection lost while committing, outcome not known yet jobs=%d", len(jobs))
@@ -336,6 +339,9 @@ class PostgresWriter(Worker[None]):
             "SELECT round, is_current FROM writers WHERE owner = ?", [self._owner]
         ).fetchone()
         undecided, self._undecided = self._undecided, None
+        if self._has_unknown:
+            self._has_unknown = False
+            self._health.note_found()
         if undecided is not None:
             is_committed = row is not None and row[0] == undecided.round
             log.warning("outcome of the interrupted commit found is_committed=%s", is_committed)
