@@ -72,6 +72,7 @@ def test_compressed_messages_arrive_and_are_smaller(tmp_path: Path) -> None:
 
 
 @needs_clients
+@pytest.mark.long
 def test_a_small_run_of_talkers_is_answered_stored_and_cut_off(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     done = run("--quick", "--only", "kept,flood,churn", "--json", str(file))
@@ -347,6 +348,7 @@ class TestReport:
 class TestMemory:
     """Which part of a connection is whose."""
 
+    @pytest.mark.long
     @pytest.mark.pure  # memory of compiled code has no lines of source
     def test_every_part_is_found_and_the_sum_is_theirs(self) -> None:
         done = subprocess.run(

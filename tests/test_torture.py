@@ -44,9 +44,10 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "rows"),
     [
-        (
+        pytest.param(
             ["--only", "kill", "--rounds", "4"],
             ["kill: 4 times SIGKILL", "acknowledged and lost ", "stored twice"],
+            marks=pytest.mark.long,
         ),
         pytest.param(
             ["--only", "jitter"],

@@ -136,7 +136,7 @@ async def test_what_one_user_has_written_is_not_said_by_another(
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("count", [1, 20])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.long), 20])
 async def test_a_long_backlog_keeps_to_the_rate(
     chromium: Browser, start_server: StartServer, count: int
 ) -> None:

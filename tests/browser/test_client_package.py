@@ -52,6 +52,7 @@ def test_its_own_tests_pass(package: Path) -> None:
 
 
 @NEEDS_NPM
+@pytest.mark.long
 def test_the_types_are_those_of_the_code_and_say_what_an_application_may_write(
     package: Path,
 ) -> None:
@@ -136,6 +137,7 @@ def test_the_documentation_has_every_option_and_call() -> None:
 @NEEDS_NPM
 @NEEDS_CHROMIUM[0]
 @NEEDS_CHROMIUM[1]
+@pytest.mark.long
 @pytest.mark.gen_test(timeout=300)
 async def test_a_fresh_vite_project_builds_with_it_and_talks(
     start_server: StartServer, package: Path, tmp_path: Path

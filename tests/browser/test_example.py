@@ -134,6 +134,7 @@ async def test_a_customer_is_answered_by_the_assistant_and_then_by_a_person(
         await expect(lee.locator(".ws-conversation")).to_contain_text("Alice")
 
 
+@pytest.mark.long
 @pytest.mark.gen_test(timeout=240)
 async def test_it_is_usable_on_a_phone_and_axe_finds_nothing(
     chromium: Browser, node_modules: Path, tmp_path: Path

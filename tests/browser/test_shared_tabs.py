@@ -118,7 +118,14 @@ async def test_a_tab_that_may_keep_nothing_has_a_connection_of_its_own(
         assert await pages[1].evaluate("seen.filter(([name]) => name !== 'state')") == []
 
 
-@pytest.mark.parametrize("how", ["closed", "crashed", "client closed"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "closed",
+        pytest.param("crashed", marks=pytest.mark.long),
+        pytest.param("client closed", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.gen_test
 async def test_when_the_tab_with_the_connection_dies_nothing_is_lost_and_nothing_comes_twice(
     chromium: Browser, server: Server, how: str

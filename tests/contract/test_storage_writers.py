@@ -21,7 +21,7 @@ from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.streams import StreamStore
 
 STREAMS = 50
-BATCHES = 150
+BATCHES = 60
 ENGINES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
 
 

@@ -124,6 +124,7 @@ runpy.run_module("wsctl", run_name="__main__")
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["api", "file"])
 def test_memory_stays_flat_however_many_rows_there_are(tmp_path: Path, source: str) -> None:
     """Thirty thousand snapshots of a kilobyte; a twentieth of them takes as much memory."""

@@ -35,9 +35,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def url(postgres: PostgresServer) -> Iterator[str]:
-    made = postgres.create_database()
+    made = postgres.lend_database()
     yield made
-    postgres.drop_database(made)
+    postgres.give_back(made)
 
 
 @pytest.fixture(autouse=True)

@@ -137,7 +137,10 @@ async def accessibility_faults(page: Page, axe: str | None = None) -> list[str]:
     else:
         await page.evaluate(axe)
     found: list[str] = await page.evaluate(
-        """async () => (await axe.run()).violations.flatMap(({ id, nodes }) =>
-            nodes.map(({ target, failureSummary }) => `${id} ${target} ${failureSummary}`))"""
+        """async () => {
+            const options = { resultTypes: ["violations"], preload: false };
+            return (await axe.run(options)).violations.flatMap(({ id, nodes }) =>
+                nodes.map(({ target, failureSummary }) => `${id} ${target} ${failureSummary}`));
+        }"""
     )
     return found

@@ -69,6 +69,7 @@ async def test_a_paused_view_stands_still_and_counts_on(console: Console, server
         await expect(rows(page)).to_have_count(1)
 
 
+@pytest.mark.long
 @pytest.mark.gen_test
 async def test_thousands_of_events_leave_few_rows_in_the_document(
     console: Console, server: Server

@@ -60,8 +60,8 @@ def listed(page: Page) -> list[int]:
     ("path", "total", "search", "found"),
     [
         ("/connections", "20,000", "USER-1234 customer", 10),
-        ("/users", "20,000", "USER-1234", 10),
-        ("/sessions", "10,000", "order-012", 50),
+        pytest.param("/users", "20,000", "USER-1234", 10, marks=pytest.mark.long),
+        pytest.param("/sessions", "10,000", "order-012", 50, marks=pytest.mark.long),
     ],
 )
 @pytest.mark.gen_test
