@@ -76,6 +76,8 @@ def test_a_node_that_does_not_answer_is_named(two: Two) -> None:
     finally:
         n2.process.send_signal(signal.SIGCONT)
     poll(lambda: n1.get("/connections").json(), lambda found: "unreachable" not in found)
+    n2.wait_for("came late, not handled.*DrainNode")
+    poll(lambda: nodes_of(n1)["n2"]["state"], lambda state: state == "up")
     here.close()
     there.close()
 

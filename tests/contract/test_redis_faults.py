@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from scripts.backends.valkey import ValkeyProcess
 from tests.support.cluster_nodes import RedisCluster, eventually, publish, two_nodes, upkeep
 from wsserver.cluster.broker import Publication, PublishResult
 from wsserver.cluster.control import Request
-from wsserver.cluster.redis import control, outgoing
+from wsserver.cluster.redis import bus, control, outgoing
 from wsserver.cluster.redis.link import TIMEOUT_S
 from wsserver.promise import Promise
 from wsserver.protocol.targets import EVERYONE, session, user
@@ -22,6 +23,12 @@ class Name(Request[str], frozen=True):
 
 class Count(Request[int], frozen=True):
     """Asks a node for a number."""
+
+
+class End(Request[bool], frozen=True):
+    """Asks a node for what its requester would not expect later."""
+
+    is_void_late = True
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -71,6 +78,33 @@ async def test_a_server_that_is_emptied(valkey: ValkeyProcess) -> None:
         await eventually(in_session, ["c0", "c1", "c2"], within=10)
         change = await one.close("c0", "u1")
         assert change.connections == 2
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_what_has_waited_in_a_standstill_is_not_handled_if_it_is_void_then(
+    redis_cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "PROBE_S", 0.02)
+    monkeypatch.setattr(control, "LATE_S", 0.5)
+    handled: list[str] = []
+
+    def handle(request: Request[Any]) -> Any:
+        handled.append(type(request).__name__)
+        return True
+
+    async with redis_cluster.nodes(2) as (one, two):
+        two.control.add_handler(End, handle)
+        two.control.add_handler(Name, handle)
+        received_bus = two.control._bus  # type: ignore[attr-defined]
+        transport = received_bus._connection._transport
+        transport.pause_reading()
+        assert (await one.control.ask("n2", End(), timeout_s=0.1)).unreachable == ("n2",)
+        assert (await one.control.ask("n2", Name(), timeout_s=0.1)).unreachable == ("n2",)
+        await eventually(lambda: received_bus.delay_s > 0.5)
+        transport.resume_reading()
+        await eventually(lambda: handled, ["Name"])
+        await eventually(lambda: received_bus.delay_s < 0.5)
+        assert (await one.control.ask("n2", End())).by_node == {"n2": True}
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -19,6 +19,10 @@ class Request(Struct, Generic[R], frozen=True):
 
     The name of the class is its tag on the wire: unique, and never reused for something else.
     """
+
+    is_void_late: ClassVar[bool] = False
+    """Not handled by a node that receives it after a standstill, as the requester has been told
+    that the node is unreachable."""
 
 
 class Notice(Struct, frozen=True):

@@ -68,6 +68,8 @@ class Bus:
         """With all wanted channels; None: not connected."""
         self._tasks = Tasks()
         self._heard_at = 0.0
+        self._heard_from = 0.0
+        """When the last own probe that was received had been sent."""
         self._unheard = 0
         """Probes that were sent since an own one was received."""
         self._was_up = False
@@ -82,6 +84,15 @@ class Bus:
     def replied_at(self) -> float:
         """When datagrams were last taken by the server, on the clock of the event loop."""
         return self._connection.replied_at if self._connection is not None else 0.0
+
+    @property
+    def delay_s(self) -> float:
+        """Upper bound of the time for which a datagram that is received now was on its way.
+
+        It was sent after the last own probe that came back: all arrive in the order of sending. So
+        the bound does not depend on the clocks of other nodes. Usually up to ``PROBE_S``.
+        """
+        return asyncio.get_running_loop().time() - self._heard_from
 
     def channel_of(self, node: str) -> str:
         """The channel that one node follows."""
@@ -299,7 +310,8 @@ class Bus:
     async def _probe(self) -> None:
         while True:
             self._check_heard()
-            self._put(self._own, "probe", b"", 0)
+            sent_us = int(asyncio.get_running_loop().time() * 1e6)
+            self._put(self._own, "probe", b"", sent_us)
             self._unheard += 1
             await asyncio.sleep(PROBE_S if self.is_up else PROBE_DOWN_S)
 
@@ -315,6 +327,7 @@ class Bus:
 
     def _probed(self, datagram: Datagram) -> None:
         self._note_heard()
+        self._heard_from = datagram.id / 1e6
         if self.is_up:
             return
         self.is_up = True

@@ -23,6 +23,8 @@ R = TypeVar("R")
 ECHO_S = 2.0
 """Time for an own datagram to come back; without it nothing is known about other nodes."""
 SLICE_S = 0.1
+LATE_S = 3.0
+"""A request that may have been on its way for longer is late: the requester waits no more."""
 
 
 class _Call(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -195,9 +197,9 @@ class RedisControl:
     def _requested(self, datagram: Datagram) -> None:
         if self._is_stopped:
             return
-        self._tasks.spawn(self._answer(datagram), name="cluster request")
+        self._tasks.spawn(self._answer(datagram, self._bus.delay_s), name="cluster request")
 
-    async def _answer(self, datagram: Datagram) -> None:
+    async def _answer(self, datagram: Datagram, delay_s: float) -> None:
         answer = _Answer(False, msgspec.Raw(b"\xc0"))  # MessagePack's nil
         name = "?"
         try:
@@ -205,6 +207,13 @@ class RedisControl:
             name = call.name
             if call.name in self._handlers:
                 kind = self._handlers[call.name][0]
+                if kind.is_void_late and delay_s > LATE_S:
+                    log.warning(
+                        "request of another node came late, not handled name=%s node=%s",
+                        name,
+                        datagram.node,
+                    )
+                    return
                 value = await self._run(call.name, msgspec.msgpack.decode(call.fields, type=kind))
                 answer = _Answer(True, msgspec.Raw(msgspec.msgpack.encode(value)))
         except WsServerError as error:  # as when the database is away

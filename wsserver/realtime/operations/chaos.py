@@ -73,6 +73,8 @@ class Disturbed(Struct, frozen=True):
 class DisturbUser(Request[int], frozen=True):
     """Disturb a user's connections on a node; the answer is their number now."""
 
+    is_void_late = True
+
     disturbed: Disturbed
     cut_now: bool
 

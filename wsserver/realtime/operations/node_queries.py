@@ -98,6 +98,8 @@ class DescribeNode(Request[NodeView], frozen=True):
 class DrainNode(Request[bool], frozen=True):
     """Drain the node as SIGTERM does; the answer is whether it will, or does already."""
 
+    is_void_late = True
+
 
 class NodeQueries:
     """Reads this node's connections, on request of any node."""

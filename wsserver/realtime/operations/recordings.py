@@ -58,6 +58,8 @@ HELD_LIMIT_BYTES: Final = 128 * 1024 * 1024
 class StartRecording(Request[int], frozen=True):
     """Record connections of a node; the answer is their number now."""
 
+    is_void_late = True
+
     wanted: Wanted
 
 
