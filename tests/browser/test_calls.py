@@ -152,6 +152,7 @@ async def test_media_flow_and_the_first_device_has_the_call(
             assert await page.evaluate(ended)
 
 
+@pytest.mark.long
 @pytest.mark.gen_test
 async def test_offers_of_both_at_once_leave_both_with_everything(
     chromium_with_camera: Browser, server: Server
@@ -178,6 +179,7 @@ async def test_offers_of_both_at_once_leave_both_with_everything(
             assert await page.evaluate("call.mediaState") == "connected"
 
 
+@pytest.mark.long
 @pytest.mark.gen_test
 async def test_a_call_outlives_the_connections_of_both(
     chromium_with_camera: Browser, server: Server
@@ -262,6 +264,7 @@ async def test_of_tabs_that_share_a_connection_one_has_the_call(
             assert await page.evaluate("call.state") == "answered"
 
 
+@pytest.mark.long
 @pytest.mark.gen_test
 async def test_a_page_that_is_left_hangs_up(chromium_with_camera: Browser, server: Server) -> None:
     async with talk(chromium_with_camera, server) as (alice, bob):

@@ -86,6 +86,7 @@ def copy_context(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_its_steps_make_a_server_that_is_healthy(tmp_path: Path) -> None:
     """The commands of the image in a folder; packages of others are those of the tests."""

@@ -362,6 +362,7 @@ async def test_a_full_lane_begins_no_attempt_and_delays_no_other_lane(
     await stored.add(*"abc", at=clock.wall())
     async with running(stored, clock, limits=LIMITS._replace(concurrency=2), is_held=True) as queue:
         await stored.add("d", at=clock.wall(), lane=stored.other_lane)
+        queue.kick()
         await until(lambda: "d" in queue.tried)
         assert queue.tried == ["a", "b", "d"]
         queue.gate.set()

@@ -114,6 +114,11 @@ async def check_accessible(
     raise AssertionError("\n".join(faults))
 
 
+def first_and_long(*paths: str) -> list[Any]:
+    """Parameters: each page takes seconds to be looked at, so all but one are ``long``."""
+    return [paths[0], *[pytest.param(path, marks=pytest.mark.long) for path in paths[1:]]]
+
+
 async def check_looks(page: Page, axe: str) -> None:
     """Look for faults of accessibility: in light, in dark, and on a phone, which it has to fit."""
     await check_accessible(page, axe)

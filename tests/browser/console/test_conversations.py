@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
-from tests.support.console_pages import HOSTILE, Console, check_looks
+from tests.support.console_pages import HOSTILE, Console, check_looks, first_and_long
 from tests.support.web_server import API, Server, token
 
 pytestmark = NEEDS_CHROMIUM
@@ -190,7 +190,9 @@ async def test_older_results_are_asked_for_again_after_a_failure(
         await expect(older).to_have_count(0)
 
 
-@pytest.mark.parametrize("path", ["/search?query=invoice", "/sessions/c6", "/answers/ONE"])
+@pytest.mark.parametrize(
+    "path", first_and_long("/search?query=invoice", "/sessions/c6", "/answers/ONE")
+)
 @pytest.mark.gen_test
 async def test_nothing_stands_in_the_way_of_a_screen_reader(
     console: Console, server: Server, axe: str, path: str

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, expect
 from tornado.ioloop import IOLoop
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
-from tests.support.console_pages import HOSTILE, Console, check_looks
+from tests.support.console_pages import HOSTILE, Console, check_looks, first_and_long
 from tests.support.http_provider import HttpProvider
 from tests.support.web_server import Server, StartServer, token
 
@@ -149,7 +149,9 @@ async def test_files_of_a_page_are_served_and_no_others(server: Server) -> None:
         assert answer.status == status, path
 
 
-@pytest.mark.parametrize("path", ["/accounts", "/accounts/shop", "/responders", "/responders/bot"])
+@pytest.mark.parametrize(
+    "path", first_and_long("/accounts", "/accounts/shop", "/responders", "/responders/bot")
+)
 @pytest.mark.gen_test
 async def test_nothing_stands_in_the_way_of_a_screen_reader(
     console: Console, axe: str, path: str

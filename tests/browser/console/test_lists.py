@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
-from tests.support.console_pages import HOSTILE, Console, check_looks
+from tests.support.console_pages import HOSTILE, Console, check_looks, first_and_long
 from tests.support.web_server import API, Server, Socket, token
 
 pytestmark = NEEDS_CHROMIUM
@@ -280,7 +280,7 @@ async def test_a_name_neither_hides_the_id_nor_turns_it_round(
 
 
 @pytest.mark.parametrize(
-    "path", ["/connections", "/users", "/sessions", "/sessions/s7", "/users/emil"]
+    "path", first_and_long("/connections", "/users", "/sessions", "/sessions/s7", "/users/emil")
 )
 @pytest.mark.gen_test
 async def test_nothing_stands_in_the_way_of_a_screen_reader(

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
-from tests.support.console_pages import HOSTILE, Console, check_looks
+from tests.support.console_pages import HOSTILE, Console, check_looks, first_and_long
 from tests.support.web_server import Server, token
 
 pytestmark = NEEDS_CHROMIUM
@@ -164,7 +164,7 @@ async def test_a_manager_publishes_within_the_organization(
         await expect(shown.locator("tbody tr", has_text="lena")).to_have_count(0)
 
 
-@pytest.mark.parametrize("path", ["/publish", "/notify", "/trace", "/trace/ONE"])
+@pytest.mark.parametrize("path", first_and_long("/publish", "/notify", "/trace", "/trace/ONE"))
 @pytest.mark.gen_test
 async def test_nothing_stands_in_the_way_of_a_screen_reader(
     console: Console, server: Server, axe: str, path: str

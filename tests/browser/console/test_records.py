@@ -11,7 +11,14 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
-from tests.support.console_pages import HOSTILE, Console, check_looks, set_health, subscribed
+from tests.support.console_pages import (
+    HOSTILE,
+    Console,
+    check_looks,
+    first_and_long,
+    set_health,
+    subscribed,
+)
 from tests.support.web_server import API, Server, StartServer, token
 from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
 
@@ -232,7 +239,10 @@ async def test_pages_of_all_organizations_are_not_for_a_manager(console: Console
 
 
 @pytest.mark.parametrize(
-    "path", ["/notifications", "/notifications/ONE", "/webhooks", "/audit", "/doctor", "/live"]
+    "path",
+    first_and_long(
+        "/notifications", "/notifications/ONE", "/webhooks", "/audit", "/doctor", "/live"
+    ),
 )
 @pytest.mark.gen_test
 async def test_nothing_stands_in_the_way_of_a_screen_reader(

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM
-from tests.support.console_pages import HOSTILE, Console, check_looks
+from tests.support.console_pages import HOSTILE, Console, check_looks, first_and_long
 from tests.support.web_server import API, Server, StartServer, token
 from wsserver.web.server.assets import ASSETS
 
@@ -143,7 +143,9 @@ async def test_without_the_extensions_there_are_no_such_pages(
         assert not {"Tasks", "Quotas"} & set(names)
 
 
-@pytest.mark.parametrize("path", ["/tasks", "/tasks/ONE", "/quotas", f"/quotas/{SCOPE}"])
+@pytest.mark.parametrize(
+    "path", first_and_long("/tasks", "/tasks/ONE", "/quotas", f"/quotas/{SCOPE}")
+)
 @pytest.mark.gen_test
 async def test_nothing_stands_in_the_way_of_a_screen_reader(
     console: Console, server: Server, axe: str, path: str
