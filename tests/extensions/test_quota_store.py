@@ -74,6 +74,22 @@ async def test_reports_at_once_are_counted_exactly(database: Database) -> None:
 
 
 @pytest.mark.gen_test
+async def test_nodes_whose_clocks_differ_push_once_a_second_together(database: Database) -> None:
+    store = await opened(database)
+    await store.put(O1, wish(), "boss", NOW)
+    pushed = []
+    for n in range(20):
+        for behind_s in (0.0, 3.0, 0.01):
+            counted = await store.count(report(1), NOW + n / 5 - behind_s)
+            if counted.after is not None and not counted.after.push_due:
+                pushed.append(n / 5 - behind_s)
+    assert pushed == [0, 1, 2, 3]
+    back = (await store.count(report(1), NOW - 3600)).after
+    assert back is not None
+    assert not back.push_due  # a clock that was set back
+
+
+@pytest.mark.gen_test
 async def test_a_new_period_begins_with_nothing_used(database: Database) -> None:
     store = await opened(database)
     await store.put(O1, wish(10), "boss", NOW)

@@ -17,6 +17,9 @@ THRESHOLDS = (80, 95, 100)
 """Percent of a quota at which there is a warning."""
 PUSH_INTERVAL_S = 1.0
 """Of ``usage_update``, at least, for one scope on all nodes together."""
+CLOCKS_DIFFER_S = 5.0
+"""A push that is later than now by more than this was before the clock was set back; one by less
+may be of another node, or of the time that this use has waited to be counted."""
 
 USER, ORGANIZATION = "user:", "organization:"
 
@@ -86,7 +89,8 @@ class Quota(Struct, frozen=True, kw_only=True):
     def use(self, amount: int, cost: int, now: float) -> Quota:
         """The quota after something was used, and whether to push that now (``pushed_at``)."""
         quota = self.at(now)
-        is_now = now - quota.pushed_at >= PUSH_INTERVAL_S or now < quota.pushed_at
+        since_s = now - quota.pushed_at
+        is_now = not -CLOCKS_DIFFER_S <= since_s < PUSH_INTERVAL_S
         return replace(
             quota,
             used=quota.used + amount,
