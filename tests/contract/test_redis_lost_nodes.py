@@ -87,14 +87,15 @@ async def test_a_server_lost_while_owners_confirm_is_one_line_and_local_counts_d
 ) -> None:
     async with two_nodes(valkey.url) as (_, two):
         valkey.run("HSET", "wsserver:{user:u2}:connections", "c:ghost", "n1")
-        ask = upkeep(two)._ask_owner
+        directory: Any = two.directory
+        ask = directory._ask_owner
 
         async def ask_and_lose(*args: Any) -> Any:
             answer = await ask(*args)
             valkey.kill()
             return answer
 
-        monkeypatch.setattr(upkeep(two), "_ask_owner", ask_and_lose)
+        monkeypatch.setattr(directory, "_ask_owner", ask_and_lose)
         assert await two.reserve("u2", 1) is not None
         logged = [each for each in caplog.records if "directory" in each.name or each.exc_info]
         away = [each for each in logged if each.getMessage().startswith("redis is away")]

@@ -241,8 +241,9 @@ async def publish(node: ClusterNode, id_: str) -> int:
 
 
 def upkeep(node: ClusterNode) -> Any:
-    """The directory with its state."""
-    return node.directory
+    """What keeps the directory up to date, with its state."""
+    directory: Any = node.directory
+    return directory._upkeep
 
 
 async def eventually(

@@ -15,6 +15,7 @@ from wsserver.cluster.directory import (
     Change,
     ConnectionRecord,
     LocalConnections,
+    LostConnection,
     NodeRecord,
     Reservation,
     SessionUsers,
@@ -64,7 +65,7 @@ class ConfirmConnections(Request[list[str]], frozen=True):
     user_id: str
 
 
-class RedisDirectory(DirectoryUpkeep):
+class RedisDirectory:
     """Enters this node's connections, and reads those of all.
 
     ``wsserver:{node:NAME}:connections`` has a node's connections as records,
@@ -82,12 +83,25 @@ class RedisDirectory(DirectoryUpkeep):
         control: RedisControl,
         local: LocalConnections,
     ) -> None:
-        super().__init__(link, registry, control, local)
+        self._link = link
+        self._registry = registry
+        self._node = registry.node
+        self._control = control
+        self._local = local
+        self._upkeep = DirectoryUpkeep(link, registry, control, local)
         self._checks: dict[str, asyncio.Task[bool | None]] = {}
         """By user: the running check of the owners of its connections."""
         self._pending = PendingReservations(registry.node)
         self._tasks = Tasks()
         control.add_handler(ConfirmConnections, self._confirm)
+
+    def add_lost_listener(self, listener: Callable[[LostConnection], None]) -> None:
+        """Call ``listener`` for each connection of a lost node that this node takes out."""
+        self._upkeep.lost_listeners.append(listener)
+
+    def add_status_listener(self, listener: Callable[[str, Change], None]) -> None:
+        """Call ``listener`` with a user whose status has changed by no connect or disconnect."""
+        self._upkeep.status_listeners.append(listener)
 
     # Start and stop
 
@@ -100,33 +114,32 @@ class RedisDirectory(DirectoryUpkeep):
             await self._link.check()
             await self._register()
             await self._registry.refresh()
-            await self._run([("SET", *self._marker)])
+            await self._upkeep.execute([("SET", *self._upkeep.marker)])
         except UNREACHABLE as error:
-            self._away(error)
+            self._upkeep.away(error)
             await self._link.shut("not checked yet whether it may be used")
-        for work in (self._maintain, self._writes.run):
+        for work in (self._upkeep.maintain, self._upkeep.writes.run):
             self._tasks.spawn(work(), name="redis directory")
 
     async def stop(self) -> None:
         """Take this node and its connections out."""
         if not self._tasks:
             return
-        if self._is_reachable:
+        if self._upkeep.is_reachable:
             try:
-                await asyncio.wait_for(self._writes.is_idle.wait(), FLUSH_S)
+                await asyncio.wait_for(self._upkeep.writes.is_idle.wait(), FLUSH_S)
             except TimeoutError:
                 log.warning("last changes of connections not written")
         await self._tasks.end()
-        self._is_reachable = False  # nothing is written any more
-        self._writes.fail()
+        self._upkeep.write_no_more()
         try:
             users: list[str] = []
-            await self._remove_all(
+            await self._upkeep.remove_all(
                 self._node, QUIET, lambda lost: users.append(lost.connection.user_id)
             )
             if users:
-                await self._run([call(DEPART, self._departed, users)])
-            await self._link.commands.delete(self._marker[0])
+                await self._upkeep.execute([call(DEPART, self._upkeep.departed, users)])
+            await self._link.commands.delete(self._upkeep.marker[0])
             await self._registry.leave()
         except (RedisError, OSError):
             log.info("node not taken out; its lease ends by itself")
@@ -155,7 +168,7 @@ class RedisDirectory(DirectoryUpkeep):
         At the limit the owners of the counted connections have to confirm them within
         ``OWNERS_S``; those that are not confirmed do not count.
         """
-        if not self._is_reachable:
+        if not self._upkeep.is_reachable:
             return self._local_reservation(user_id, limit)
         return self._reserve(user_id, limit)
 
@@ -173,7 +186,7 @@ class RedisDirectory(DirectoryUpkeep):
         ]
 
         async def run() -> Reservation | None:
-            command = call(RESERVE, self._user_key(user_id), args)
+            command = call(RESERVE, self._upkeep.user_key(user_id), args)
             owned = await self._queued(command)
             if isinstance(owned, list):
                 has_removed = await self._has_removed(user_id, owned)
@@ -188,7 +201,7 @@ class RedisDirectory(DirectoryUpkeep):
             return self._local_reservation(user_id, limit) if owned is None else None
 
         try:
-            found = await self._or(run, _AWAY)
+            found = await self._upkeep.unless_away(run, _AWAY)
         except BaseException:  # the client may have gone, and Redis has it all the same
             self.cancel(Reservation(user_id, token))
             raise
@@ -199,10 +212,10 @@ class RedisDirectory(DirectoryUpkeep):
 
         None if Redis is away.
         """
-        if not self._is_reachable or self._writes.is_full:
+        if not self._upkeep.is_reachable or self._upkeep.writes.is_full:
             return None
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._writes.add(
+        self._upkeep.writes.add(
             command, lambda result, _: None if done.done() else done.set_result(result)
         )
         return await done
@@ -210,9 +223,9 @@ class RedisDirectory(DirectoryUpkeep):
     def cancel(self, reservation: Reservation) -> None:
         """Release a reservation."""
         self._pending.end(reservation.token)
-        if reservation.token and self._is_reachable:
-            key = self._user_key(reservation.user_id)
-            self._writes.add(("HDEL", key, f"r:{reservation.token}"))
+        if reservation.token and self._upkeep.is_reachable:
+            key = self._upkeep.user_key(reservation.user_id)
+            self._upkeep.writes.add(("HDEL", key, f"r:{reservation.token}"))
 
     async def _has_removed(self, user_id: str, owned: Sequence[bytes]) -> bool | None:
         """Whether a check has removed something; it serves all connects of the user.
@@ -245,10 +258,10 @@ class RedisDirectory(DirectoryUpkeep):
         fields = [name if name.startswith("r:") else f"c:{name}" for name in gone]
 
         async def remove() -> bool:
-            await self._link.commands.hdel(self._user_key(user_id), *fields)
+            await self._link.commands.hdel(self._upkeep.user_key(user_id), *fields)
             return True
 
-        return await self._or(remove, None)
+        return await self._upkeep.unless_away(remove, None)
 
     async def _ask_owner(self, node: str, request: ConfirmConnections) -> Answers[list[str]] | None:
         """Ask an owner, twice if it does not answer: it may only be busy."""
@@ -260,9 +273,11 @@ class RedisDirectory(DirectoryUpkeep):
     def _confirm(self, request: ConfirmConnections) -> list[str]:
         """Confirm a user's connections, entering them again: a late answer counts as none."""
         ids = [each.connection_id for each in self._local.records(user(request.user_id))]
-        if self._is_reachable and not self._writes.is_full:
+        if self._upkeep.is_reachable and not self._upkeep.writes.is_full:
             for id_ in ids:
-                self._writes.add(self._change(QUIET, request.user_id, id_, self._node))
+                self._upkeep.writes.add(
+                    self._upkeep.change(QUIET, request.user_id, id_, self._node)
+                )
         return ids + [f"r:{token}" for token in self._pending.of(request.user_id)]
 
     # This node's connections
@@ -276,8 +291,8 @@ class RedisDirectory(DirectoryUpkeep):
     ) -> None:
         """Enter a connection of this node."""
         token = reservation.token if reservation is not None else ""
-        if self._writes_now():
-            self._writes.changed(connection_id)
+        if self._upkeep.writes_now():
+            self._upkeep.writes.changed(connection_id)
         self._enter(user_id, connection_id, self._node, on_change, token=token)
 
     def closed(
@@ -289,15 +304,15 @@ class RedisDirectory(DirectoryUpkeep):
         is_handed_over: bool = False,
     ) -> None:
         """Remove a connection of this node."""
-        if is_handed_over and self._writes_now():
-            self._writes.departed(user_id)
+        if is_handed_over and self._upkeep.writes_now():
+            self._upkeep.writes.departed(user_id)
         mode = QUIET if is_handed_over else OPEN
         self._enter(user_id, connection_id, "", on_change, mode=mode)
 
     def updated(self, connection_id: str) -> None:
         """Write the connection's record again."""
-        if self._writes_now():
-            self._writes.changed(connection_id)
+        if self._upkeep.writes_now():
+            self._upkeep.writes.changed(connection_id)
 
     def _enter(
         self,
@@ -310,26 +325,26 @@ class RedisDirectory(DirectoryUpkeep):
         token: str = "",
     ) -> None:
         """Enter a connection in its user's hash, or its end."""
-        is_settled = asyncio.get_running_loop().time() >= self._settled_at
+        is_settled = self._upkeep.is_settled
         was_here = not node or self._local.count_of(user_id) > 1
 
         def done(result: Any, is_kept: bool) -> None:
             self._pending.end(token)
             is_known = result is not None and is_kept
             if mode == OPEN and not (is_settled and is_known):
-                self._note_unsettled(user_id, was_here)
+                self._upkeep.note_unsettled(user_id, was_here)
             if is_known:
                 change = change_of(result)
                 on_change(change if is_settled else Change(change.connections))
                 return
             on_change(Change(self._local.count_of(user_id)))
             if result is not None:
-                self._emptied()
+                self._upkeep.emptied()
 
-        if self._writes_now():
+        if self._upkeep.writes_now():
             now = mode if is_settled else QUIET
-            command = self._change(now, user_id, connection_id, node, token)
-            self._writes.add(command, done, ended="" if node else connection_id)
+            command = self._upkeep.change(now, user_id, connection_id, node, token)
+            self._upkeep.writes.add(command, done, ended="" if node else connection_id)
         else:
             done(None, False)
 
@@ -358,44 +373,37 @@ class RedisDirectory(DirectoryUpkeep):
         def done(result: Any, is_kept: bool) -> None:
             on_change(int(result) if result is not None and is_kept else local)
 
-        if not self._writes_now():
+        if not self._upkeep.writes_now():
             done(None, False)
             return
         record = self._local.record(connection_id)
         username = (record.username if record is not None else None) or ""
-        self._writes.changed(connection_id)
+        self._upkeep.writes.changed(connection_id)
         args = [user_id, self._node, connection_id, username, is_join, *self._registry.lost]
-        self._writes.add(call(SESSION, self._session_key(session_id), args), done)
-
-    def _writes_now(self) -> bool:
-        """Whether changes are written; else all is entered again later."""
-        if self._is_reachable and not self._writes.is_full:
-            return True
-        self._is_behind = True
-        return False
+        self._upkeep.writes.add(call(SESSION, self._upkeep.session_key(session_id), args), done)
 
     # Reading
 
     def session_users(self, session_id: str) -> SessionUsers | Awaitable[SessionUsers]:
         """The users in a session, in the order of their ids."""
-        if not self._is_reachable:
+        if not self._upkeep.is_reachable:
             return self._local.users_in(session_id)
         return self._session_users(session_id)
 
     async def _session_users(self, session_id: str) -> SessionUsers:
         async def run() -> SessionUsers:
             # Behind what was changed before, so that the list has it.
-            command = ("ZRANGE", self._session_key(session_id), 0, MEMBERS_READ - 1)
+            command = ("ZRANGE", self._upkeep.session_key(session_id), 0, MEMBERS_READ - 1)
             members = await self._queued(command)
             if members is None:
                 return self._local.users_in(session_id)
             return session_users(members, set(self._registry.lost))
 
-        return await self._or(run, self._local.users_in(session_id))
+        return await self._upkeep.unless_away(run, self._local.users_in(session_id))
 
     def may_be_online(self, user_id: str, besides: str = "") -> bool:
         """Always True while Redis can be reached: other nodes may have a connection."""
-        return self._is_reachable or self._local.count_of(user_id) > (1 if besides else 0)
+        return self._upkeep.is_reachable or self._local.count_of(user_id) > (1 if besides else 0)
 
     def may_have_others(self, session_id: str, user_id: str) -> bool:
         """Always True: other nodes may have connections in the session."""
@@ -407,7 +415,7 @@ class RedisDirectory(DirectoryUpkeep):
         async def run() -> int:
             return len(await self._owned(user_id)) // 2
 
-        return await self._or(run, self._local.count_of(user_id))
+        return await self._upkeep.unless_away(run, self._local.count_of(user_id))
 
     async def connections(
         self, target: Target, *, node: str | None = None
@@ -422,14 +430,14 @@ class RedisDirectory(DirectoryUpkeep):
                 return await self._of_user(target.id)
             return await self._all(node)
 
-        found = await self._or(run, self._local_records())
+        found = await self._upkeep.unless_away(run, self._local_records())
         matching = [each for each in found if matches(each, target) and node in (None, each.node)]
         return sorted(matching, key=lambda each: (each.connected_at, each.connection_id))
 
     async def users(self, *, node: str | None = None) -> Mapping[str, int]:
         """The connected users, each with the number of connections."""
         counts: dict[str, int] = {}
-        for each in await self._or(lambda: self._all(node), self._local_records()):
+        for each in await self._upkeep.unless_away(lambda: self._all(node), self._local_records()):
             if node in (None, each.node):
                 counts[each.user_id] = counts.get(each.user_id, 0) + 1
         return counts
@@ -442,14 +450,14 @@ class RedisDirectory(DirectoryUpkeep):
             known = self._registry.known
             pipeline = self._link.commands.pipeline(transaction=False)
             for node in known:
-                pipeline.hlen(self._node_key(node.name))
+                pipeline.hlen(self._upkeep.node_key(node.name))
             lengths = await pipeline.execute()
             return [
                 record_of(each, length, self._registry.differences_of(each))
                 for each, length in zip(known, lengths, strict=True)
             ]
 
-        found = await self._or(run, None)
+        found = await self._upkeep.unless_away(run, None)
         return self._last_known() if found is None else found
 
     def _last_known(self) -> list[NodeRecord]:
@@ -462,7 +470,7 @@ class RedisDirectory(DirectoryUpkeep):
     def health(self) -> dict[str, Any]:
         """Whether Redis has this node's connections."""
         return {
-            "ok": self._is_reachable and not (self._is_behind or self._is_entering),
+            "ok": self._upkeep.is_complete,
             "kind": "redis",
         }
 
@@ -470,19 +478,21 @@ class RedisDirectory(DirectoryUpkeep):
         owned = await self._owned(user_id)
         pipeline = self._link.commands.pipeline(transaction=False)
         for id_, node in zip(owned[::2], owned[1::2], strict=True):
-            pipeline.hget(self._node_key(node.decode()), id_)
+            pipeline.hget(self._upkeep.node_key(node.decode()), id_)
         return [decoded(each) for each in await pipeline.execute() if each is not None]
 
     async def _all(self, node: str | None) -> list[ConnectionRecord]:
         names = [each for each in await self._registry.living() if node in (None, each)]
         pipeline = self._link.commands.pipeline(transaction=False)
         for name in names:
-            pipeline.hvals(self._node_key(name))
+            pipeline.hvals(self._upkeep.node_key(name))
         return [decoded(each) for values in await pipeline.execute() for each in values]
 
     async def _owned(self, user_id: str) -> list[bytes]:
         """A user's connections, each followed by its node."""
-        (owned,) = await self._run([call(COUNT, self._user_key(user_id), self._registry.lost)])
+        (owned,) = await self._upkeep.execute(
+            [call(COUNT, self._upkeep.user_key(user_id), self._registry.lost)]
+        )
         found: list[bytes] = owned
         return found
 

@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 
 class DirectoryUpkeep:
-    """The periodic part of ``RedisDirectory``, and what it does while Redis is away.
+    """What Redis has of this node's connections for ``RedisDirectory``, and whether it is away.
 
     Connections of this node are entered again when Redis was away or emptied, or when others took
     this node for lost; those of lost nodes are taken out, by one of the others.
@@ -74,9 +74,10 @@ class DirectoryUpkeep:
         self._node = registry.node
         self._control = control
         self._local = local
-        self._lost_listeners: list[Callable[[LostConnection], None]] = []
-        self._status_listeners: list[Callable[[str, Change], None]] = []
-        self._is_reachable = True
+        self.lost_listeners: list[Callable[[LostConnection], None]] = []
+        self.status_listeners: list[Callable[[str, Change], None]] = []
+        self.is_reachable = True
+        """False: Redis is away, and this node's own connections are all that is known."""
         self._is_behind = False
         """Whether Redis may lack changes of this node's connections."""
         self._is_entering = False
@@ -89,22 +90,37 @@ class DirectoryUpkeep:
         """Loop time until which no status is announced."""
         self._unsettled: dict[str, bool] = {}
         """By user with missed changes: whether this node had a connection of it before."""
-        self._departed = link.key("nodes", "departed")
-        self._marker = (link.key(f"node:{self._node}", "entered"), secrets.token_hex(8))
-        records = self._node_key(self._node)
-        self._writes = DirectoryWrites(
-            link, local, records, self._departed, self._marker, on_away=self._away
+        self.departed = link.key("nodes", "departed")
+        self.marker = (link.key(f"node:{self._node}", "entered"), secrets.token_hex(8))
+        records = self.node_key(self._node)
+        self.writes = DirectoryWrites(
+            link, local, records, self.departed, self.marker, on_away=self.away
         )
 
-    def add_lost_listener(self, listener: Callable[[LostConnection], None]) -> None:
-        """Call ``listener`` for each connection of a lost node that this node takes out."""
-        self._lost_listeners.append(listener)
+    @property
+    def is_settled(self) -> bool:
+        """Whether statuses are announced as they change."""
+        return asyncio.get_running_loop().time() >= self._settled_at
 
-    def add_status_listener(self, listener: Callable[[str, Change], None]) -> None:
-        """Call ``listener`` with a user whose status has changed by no connect or disconnect."""
-        self._status_listeners.append(listener)
+    @property
+    def is_complete(self) -> bool:
+        """Whether Redis has this node's connections."""
+        return self.is_reachable and not (self._is_behind or self._is_entering)
 
-    async def _maintain(self) -> None:
+    def writes_now(self) -> bool:
+        """Whether changes are written; else all is entered again later."""
+        if self.is_reachable and not self.writes.is_full:
+            return True
+        self._is_behind = True
+        return False
+
+    def write_no_more(self) -> None:
+        """Take Redis for away from now on; what waits to be written has failed."""
+        self.is_reachable = False
+        self.writes.fail()
+
+    async def maintain(self) -> None:
+        """Go on until cancelled."""
         while True:
             try:
                 await self._advance()
@@ -113,19 +129,19 @@ class DirectoryUpkeep:
                 if isinstance(fault, ForeignCluster):
                     await self._link.shut(fault.problem)
             except UNREACHABLE as error:
-                self._away(error)
+                self.away(error)
             except RedisError as error:
                 self._note_fault(str(error))
             except Exception:  # without it, this node's lease would end for good
                 log.exception("redis directory not maintained")
-            await asyncio.sleep(RENEW_S / 4 if not self._is_reachable else RENEW_S)
+            await asyncio.sleep(RENEW_S / 4 if not self.is_reachable else RENEW_S)
 
     async def _advance(self) -> None:
         """Check the server, renew the lease, bring what it has of connections up to date."""
         fault: str | None = None
         try:
             await self._link.check(
-                with_rights=not self._is_reachable or self._link.fault is not None
+                with_rights=not self.is_reachable or self._link.fault is not None
             )
         except RedisUnusable as found:
             fault = found.problem  # what works in spite of it goes on
@@ -135,7 +151,7 @@ class DirectoryUpkeep:
         except UNREACHABLE as error:
             if fault is None:
                 raise
-            self._away(error, fault)
+            self.away(error, fault)
             return
         self._link.open()
         if await self._bring_up_to_date(is_new):
@@ -150,35 +166,35 @@ class DirectoryUpkeep:
         if not self._has_entered:
             if not await self._control.is_up_within(LEASE_S / 2):
                 return False  # other nodes would not get the ends of a former run's connections
-            if not self._is_reachable:
+            if not self.is_reachable:
                 self._unsettle()  # it was away, and the other nodes may not be back yet
-        elif is_new or not self._is_reachable or now - self._renewed_at > LEASE_S:
+        elif is_new or not self.is_reachable or now - self._renewed_at > LEASE_S:
             # The other nodes' leases may have ended for the same reason.
             self._unsettle()
             self._is_behind = True
             if not await self._control.can_notify():
                 return False  # other nodes would not get which users are online again
         self._renewed_at = now
-        self._is_reachable = True
+        self.is_reachable = True
         was_lost = is_new and self._has_entered
         if is_new or self._is_behind or not self._has_entered:
             await self._enter_all()
         # Another node may still be taking out connections: it claimed that before the renewal.
         self._is_behind |= was_lost
         await self._registry.refresh()
-        if asyncio.get_running_loop().time() < self._settled_at:
+        if not self.is_settled:
             return True
         for node in self._registry.known:
             if node.is_living:
                 continue
             if await self._registry.claim_reaping(node.name):
-                await self._remove_all(node.name, OPEN, self._report, while_lost=True)
+                await self.remove_all(node.name, OPEN, self._report, while_lost=True)
             if node.lost_s > REMEMBERED_S:
                 await self._registry.forget(node)
         await self._settle()
         return True
 
-    def _emptied(self) -> None:
+    def emptied(self) -> None:
         """Redis has lost this node's connections."""
         if not self._is_behind:
             log.warning("redis was emptied; connections are entered again")
@@ -194,34 +210,34 @@ class DirectoryUpkeep:
         The latter are forgotten afterwards: if this node ends meanwhile, another one goes on.
         """
         args = [int(HANDED_OVER_S * 1000), AT_ONCE]
-        (departed,) = await self._run([call(DUE_DEPARTED, self._departed, args)])
+        (departed,) = await self.execute([call(DUE_DEPARTED, self.departed, args)])
         missed, self._unsettled = self._unsettled, {}
         were_here = {user_id.decode(): False for user_id in departed[::2]} | missed
         commands = [
-            self._change(SETTLE_ONLINE if was_here else SETTLE_OFFLINE, user_id, "", "")
+            self.change(SETTLE_ONLINE if was_here else SETTLE_OFFLINE, user_id, "", "")
             for user_id, was_here in were_here.items()
         ]
         try:
             results = []
             for start in range(0, len(commands), AT_ONCE):
-                results += await self._run(commands[start : start + AT_ONCE])
+                results += await self.execute(commands[start : start + AT_ONCE])
         except BaseException:
             self._unsettled = missed | self._unsettled
             raise
         for user_id, result in zip(were_here, results, strict=True):
             self._announce(user_id, change_of(result))
         if departed:
-            await self._run([call(FORGET_DEPARTED, self._departed, departed)])
+            await self.execute([call(FORGET_DEPARTED, self.departed, departed)])
 
     def _announce(self, user_id: str, change: Change) -> None:
         if change.became:
-            for listener in self._status_listeners:
+            for listener in self.status_listeners:
                 listener(user_id, change)
 
     async def _enter_all(self) -> None:
         """Enter all connections of this node again, and take out those that have ended."""
         self._is_behind, self._is_entering = False, True
-        key = self._node_key(self._node)
+        key = self.node_key(self._node)
         try:
             # Those that end while this is read are taken out by ``closed``, and reported once.
             known = {each.connection_id for each in self._local.records(EVERYONE)}
@@ -240,7 +256,7 @@ class DirectoryUpkeep:
             await self._remove(self._node, stale, mode, report)
             await self._enter_again(stored)
             await self._enter_statuses()
-            await self._run([("SET", *self._marker)])
+            await self.execute([("SET", *self.marker)])
         except BaseException:
             self._is_behind = True
             raise
@@ -256,17 +272,17 @@ class DirectoryUpkeep:
                 record = self._local.record(id_)
                 if record is None:  # it has ended meanwhile
                     continue
-                self._writes.changed(id_)
+                self.writes.changed(id_)
                 for session_id in stored[id_].sessions if id_ in stored else ():
                     if session_id not in record.sessions:
-                        self._writes.add(self._session_command(record, session_id, ""))
+                        self.writes.add(self._session_command(record, session_id, ""))
                 for session_id in record.sessions:
-                    self._writes.add(self._session_command(record, session_id, "1"))
+                    self.writes.add(self._session_command(record, session_id, "1"))
                 mode = ENTER if self._unsettled.get(record.user_id, True) else QUIET
                 future = asyncio.get_running_loop().create_future()
                 entered.append(future)
-                self._writes.add(
-                    self._change(mode, record.user_id, id_, self._node),
+                self.writes.add(
+                    self.change(mode, record.user_id, id_, self._node),
                     partial(self._entered, record.user_id, future),
                 )
             if not all(await asyncio.gather(*entered)):
@@ -277,7 +293,7 @@ class DirectoryUpkeep:
         were_here = [user_id for user_id, was_here in self._unsettled.items() if was_here]
         for start in range(0, len(were_here), AT_ONCE):
             some = were_here[start : start + AT_ONCE]
-            await self._run([("HSETNX", self._user_key(user_id), "s", "1") for user_id in some])
+            await self.execute([("HSETNX", self.user_key(user_id), "s", "1") for user_id in some])
 
     def _entered(
         self, user_id: str, future: asyncio.Future[bool], result: Any, is_kept: bool
@@ -290,16 +306,16 @@ class DirectoryUpkeep:
 
     def _session_command(self, record: ConnectionRecord, session_id: str, is_join: str) -> Command:
         args = [record.user_id, record.node, record.connection_id, record.username or "", is_join]
-        return call(SESSION, self._session_key(session_id), [*args, *self._registry.lost])
+        return call(SESSION, self.session_key(session_id), [*args, *self._registry.lost])
 
     def _report(self, lost: LostConnection) -> None:
-        for listener in self._lost_listeners:
+        for listener in self.lost_listeners:
             try:
                 listener(lost)
             except Exception:  # the others have to be taken out, too
                 log.exception("lost connection not handled")
 
-    async def _remove_all(
+    async def remove_all(
         self,
         node: str,
         mode: str,
@@ -311,7 +327,7 @@ class DirectoryUpkeep:
 
         ``while_lost``: no more of them once the node is back, as it has entered them again.
         """
-        values: list[Any] = await self._link.commands.hvals(self._node_key(node))
+        values: list[Any] = await self._link.commands.hvals(self.node_key(node))
         records = [decoded(each) for each in values]
         await self._remove(node, records, mode, report, while_lost=while_lost)
 
@@ -335,26 +351,31 @@ class DirectoryUpkeep:
             some = records[start : start + AT_ONCE // 4]
             commands: list[Command] = []
             for each in some:
-                commands.append(self._change(mode, each.user_id, each.connection_id, ""))
+                commands.append(self.change(mode, each.user_id, each.connection_id, ""))
                 commands += [self._session_command(each, id_, "") for id_ in each.sessions]
             # Last, so that another node goes on if this one ends meanwhile.
             ids = [each.connection_id for each in some]
-            commands.append(("HDEL", self._node_key(node), *ids))
-            results = iter(await self._run(commands))
+            commands.append(("HDEL", self.node_key(node), *ids))
+            results = iter(await self.execute(commands))
             for each in some:
                 change = change_of(next(results))
                 left = tuple([id_ for id_ in each.sessions if next(results) == 0])
                 report(LostConnection(each, change, left))
 
-    def _note_unsettled(self, user_id: str, was_here: bool) -> None:
+    def note_unsettled(self, user_id: str, was_here: bool) -> None:
+        """A user's status may be another one: it is compared later.
+
+        ``was_here``: whether this node had a connection of the user before.
+        """
         if len(self._unsettled) < UNSETTLED_LIMIT:
             self._unsettled.setdefault(user_id, was_here)
 
     # Commands
 
-    def _change(
+    def change(
         self, mode: str, user_id: str, connection_id: str, node: str, token: str = ""
     ) -> Command:
+        """The command that enters a connection in its user's hash; without ``node``: its end."""
         args: list[str | bytes | int] = [
             mode,
             connection_id,
@@ -363,26 +384,28 @@ class DirectoryUpkeep:
             EMPTY_S,
             *self._registry.lost,
         ]
-        return call(CHANGE, self._user_key(user_id), args)
+        return call(CHANGE, self.user_key(user_id), args)
 
-    async def _run(self, commands: Sequence[Command]) -> list[Any]:
+    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """Run commands in one round trip; returns their results."""
         return await run_pipeline(self._link, commands) if commands else []
 
-    async def _or(self, run: Callable[[], Awaitable[T]], otherwise: T) -> T:
+    async def unless_away(self, run: Callable[[], Awaitable[T]], otherwise: T) -> T:
         """What ``run`` returns; ``otherwise`` while Redis is away."""
-        if self._is_reachable:
+        if self.is_reachable:
             try:
                 return await run()
             except UNREACHABLE as error:
-                self._away(error)
+                self.away(error)
                 await self._link.reset()
         return otherwise
 
-    def _away(self, error: BaseException, fault: str | None = None) -> None:
-        if self._is_reachable:
+    def away(self, error: BaseException, fault: str | None = None) -> None:
+        """Redis cannot be reached; ``fault``: why, for ``/health``."""
+        if self.is_reachable:
             log.warning("redis is away; connections are judged by local counts error=%r", error)
             self._link.fault = fault or f"cannot be reached: {error}"
-        self._is_reachable = False
+        self.is_reachable = False
         self._is_behind = True
 
     def _note_fault(self, fault: str | None) -> None:
@@ -393,13 +416,16 @@ class DirectoryUpkeep:
             log.info("redis can be used again")
         self._link.fault = fault
 
-    def _user_key(self, user_id: str) -> str:
+    def user_key(self, user_id: str) -> str:
+        """Key of the connections of a user."""
         return self._link.key(f"user:{user_id}", "connections")
 
-    def _node_key(self, node: str) -> str:
+    def node_key(self, node: str) -> str:
+        """Key of the connections of a node."""
         return self._link.key(f"node:{node}", "connections")
 
-    def _session_key(self, session_id: str) -> str:
+    def session_key(self, session_id: str) -> str:
+        """Key of the connections in a session."""
         return self._link.key(f"session:{session_id}", "connections")
 
 
