@@ -211,6 +211,7 @@ def build(
         max_message_bytes=settings.max_message_bytes,
         coalesce_s=settings.coalesce_ms / 1000,
         deflate_min_bytes=settings.compression_min_bytes,
+        before_write=seams.send_now,
         processes=seams.processes,
         writer=best_writer if settings.io_uring else SingleWriter,
     )

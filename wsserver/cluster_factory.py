@@ -32,6 +32,8 @@ class Seams:
     directory_of: Callable[[LocalConnections], ConnectionDirectory]
     close: Callable[[], Awaitable[None]]
     """To be called after all of them have stopped."""
+    send_now: Callable[[], None]
+    """Sends to the other nodes what was published in this turn of the event loop."""
     processes: Callable[[], int]
     """How many nodes there are, this one included."""
 
@@ -56,6 +58,7 @@ def seams_of(
             NoExchange(),
             lambda local: LocalDirectory(local, settings.node, version, since),
             _nothing,
+            send_now=lambda: None,
             processes=lambda: 1,
         )
     # The driver is an extra, and takes 0.1 s to import.
@@ -79,6 +82,7 @@ def seams_of(
         made.tickets,
         made.directory_of,
         made.close,
+        send_now=made.broker.send_now,
         processes=made.processes,
     )
 

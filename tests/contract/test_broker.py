@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from math import inf
 from typing import cast
@@ -10,7 +9,7 @@ from typing import cast
 import msgspec
 import pytest
 
-from tests.support.cluster_nodes import Cluster, ClusterNode, Receiver, RedisCluster, eventually
+from tests.support.cluster_nodes import Cluster, Receiver, RedisCluster, eventually
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
     MonitorEvent,
@@ -100,25 +99,31 @@ async def test_those_of_one_iteration_cross_together_and_have_results_of_their_o
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_publications_and_results_are_sent_before_what_delivering_leaves_for_the_next_turn(
+async def test_a_publication_can_be_sent_before_this_node_has_delivered_it(
     redis_cluster: RedisCluster,
 ) -> None:
-    async with redis_cluster.nodes(2) as nodes:
-        sent: list[bool] = []
+    async with redis_cluster.nodes(2) as (one, two):
+        broker = cast("RedisBroker", one.broker)
+        left: list[bool] = []
 
-        def deliver(node: ClusterNode, _: Publication) -> PublishResult:
-            broker = cast("RedisBroker", node.broker)
-            is_sent = lambda: sent.append(not broker._bus._outgoing and not broker._answers)  # noqa: E731
-            asyncio.get_running_loop().call_soon(is_sent)
-            return NO_RECIPIENTS
+        def deliver(each: Publication) -> PublishResult:
+            broker.send_now()
+            left.append(bool(broker._bus._outgoing))
+            if each.message_id == "m1":
+                raise ValueError
+            return PublishResult(2, 2, 0)
 
-        for node in nodes:
-            node.receiver.deliver = partial(deliver, node)  # type: ignore[method-assign]
-        for count in (1, 2):
-            await nodes[0].broker.publish(publication("m0"))
-            for outcome in [nodes[0].broker.begin(publication("m1")) for _ in range(count)]:
-                await cast("Promise[PublishResult]", outcome)
-        assert sent == [True] * 10
+        one.receiver.deliver = deliver  # type: ignore[assignment,method-assign]
+        two.receiver.result = PublishResult(1, 1, 0)
+        first = broker.begin(publication("m0"))
+        with pytest.raises(ValueError):  # noqa: PT011
+            broker.begin(publication("m1"))
+        second = broker.begin(publication("m2"))
+        for outcome in (first, second):
+            assert await cast("Promise[PublishResult]", outcome) == PublishResult(3, 3, 0)
+        assert left == [False] * 3
+        assert (two.receiver.ids, two.receiver.together) == (["m0", "m1", "m2"], [])
+        await eventually(lambda: broker._pending, {})
 
 
 @pytest.mark.gen_test(timeout=30)

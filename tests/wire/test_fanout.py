@@ -21,6 +21,7 @@ from tests.support.wire_peers import (
 from wsserver.wire import fanout
 from wsserver.wire.fanout import Encodings
 from wsserver.wire.frames import build_frame
+from wsserver.wire.poller import Poller
 from wsserver.wire.transport import Transport
 from wsserver.wire.writers import Shortfalls, SingleWriter, Writer
 
@@ -77,20 +78,26 @@ async def test_under_load_each_connection_gets_one_write_for_a_window(
 
 
 @pytest.mark.gen_test
-async def test_with_other_processes_it_is_written_after_what_is_sent_to_them(
-    room: Callable[..., Room],
+async def test_other_processes_are_sent_a_frame_before_it_is_written_immediately(
+    room: Callable[..., Room], clock: FakeClock
 ) -> None:
-    poller, transports, peers = room(3, processes=lambda: 2)
     writes: list[int] = []
-    asyncio.get_running_loop().call_soon(lambda: writes.append(poller.counters.writes))
-    assert poller.send_many(transports, A) == 3
-    assert poller.send_encoded([(transports[:1], B), (transports[1:], C)]) == 3
-    assert await received(peers[0], A, B)
-    assert all([await received(peer, A, C) for peer in peers[1:]])
-    assert writes == [0]
+    pollers: list[Poller] = []
+
+    def before_write() -> None:
+        writes.append(pollers[0].counters.writes)
+
+    poller, transports, peers = room(3, before_write=before_write)
+    pollers.append(poller)
     poller.send_many(transports, A)
-    assert transports[0].send(D)
-    assert await received(peers[0], A, D)
+    assert writes == [0]
+    clock.advance(0.006)
+    poller.send_encoded([(transports[:1], B), (transports[1:], C)])
+    assert writes == [0, 3]
+    poller.send_many(transports, D)
+    assert await received(peers[0], A, B, D)
+    assert all([await received(peer, A, C, D) for peer in peers[1:]])
+    assert writes == [0, 3]
 
 
 @pytest.mark.parametrize(("processes", "window_s"), [(1, 0.008), (2, 0.016), (9, 0.020)])

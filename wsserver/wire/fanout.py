@@ -79,9 +79,8 @@ class Fanout:
     The window is twice as long as the last round of writes took, within 1 to ``STRETCH`` times
     ``coalesce_s``: so writing to a large audience takes about a third of the time.
 
-    ``processes``: how many the recipients are divided among. With others a frame is written in the
-    loop's next turn, not immediately, so that it is sent to them first, and all write at the same
-    time; and the window is as long as if one process wrote to all recipients.
+    ``processes``: how many the recipients are divided among: the window is as long as if one
+    process wrote to all of them. ``before_write`` is called before a frame is written immediately.
 
     ``on_short(transport, data, written)`` is called with what a socket did not accept,
     ``on_broken(transport)`` for a connection that a write found broken.
@@ -97,7 +96,8 @@ class Fanout:
         collect_limit_bytes: int,
         on_short: Callable[[Transport, bytes, int], bool],
         on_broken: Callable[[Transport], None],
-        processes: Callable[[], int] = lambda: 1,
+        before_write: Callable[[], None],
+        processes: Callable[[], int],
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -107,6 +107,7 @@ class Fanout:
         self._collect_limit_bytes = min(collect_limit_bytes, COLLECT_LIMIT_BYTES)
         self._on_short = on_short
         self._on_broken = on_broken
+        self._before_write = before_write
         self._processes = processes
         self._waiting: list[Transport] = []
         """Connections with collected frames, in the order of their first one."""
@@ -133,9 +134,10 @@ class Fanout:
         """Send a frame to each; return how many it was written, queued or collected for."""
         each = iter(transports)
         sent = 0
-        if not (self._waiting or self._flushing or self._processes() > 1):
+        if not (self._waiting or self._flushing):
             now = self._clock.monotonic()
             if now >= self._quiet_from:
+                self._before_write()
                 if isinstance(transports, Recipients) and len(transports) <= WRITES_PER_TURN:
                     fds = transports.descriptors(self._counters.changes)
                     if fds is not None:
@@ -156,8 +158,8 @@ class Fanout:
         sent = 0
         room = 0
         began = self._clock.monotonic()
-        may_write = not (self._waiting or self._flushing or self._processes() > 1)
-        if may_write and began >= self._quiet_from:
+        if not (self._waiting or self._flushing) and began >= self._quiet_from:
+            self._before_write()
             room = WRITES_PER_TURN
         rest: Encodings = []
         single: list[tuple[Transport, bytes]] = []

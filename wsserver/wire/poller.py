@@ -49,7 +49,7 @@ class Poller:
     ``read_bytes`` of a connection and delivers at most ``frames_per_turn`` of its messages, so that
     no connection starves the others. ``close_timeout_s`` limits a closing handshake. Binary
     messages are refused (1003) unless ``accept_binary``. Texts of ``deflate_min_bytes`` or more are
-    compressed (``deflates``). ``processes``: see ``Fanout``. Not thread-safe.
+    compressed (``deflates``). ``before_write``, ``processes``: see ``Fanout``. Not thread-safe.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Poller:
         close_timeout_s: float = 5.0,
         accept_binary: bool = False,
         deflate_min_bytes: int = 256,
+        before_write: Callable[[], None] = lambda: None,
         processes: Callable[[], int] = lambda: 1,
         readiness: Callable[[Loop, OnReady], Readiness] = best_readiness,
         writer: Callable[[], Writer] = best_writer,
@@ -95,6 +96,7 @@ class Poller:
             queue_limit_bytes,
             carrier.hold,
             carrier.drop,
+            before_write,
             processes,
         )
         self._queue_limit_bytes = queue_limit_bytes

@@ -132,22 +132,34 @@ class RedisBroker:
 
     def begin(self, publication: Publication) -> Outcome:
         """Publish; returns the sum of the results that arrive within ``RESULTS_S``."""
-        self._bus.flush_soon()  # ahead of this node's own writes, which take longer
-        return self._begun(publication, self._deliver(publication))
+        pending = self._add(publication)  # before this node writes: see ``send_now``
+        if pending is None:
+            return self._unsent(self._deliver(publication))
+        index = pending.reserve()
+        return pending.own(index, self._deliver(publication))
+
+    def send_now(self) -> None:
+        """Send what was begun; called before this node writes, which takes longer than sending."""
+        self._bus.flush_now()
 
     def _begun(self, publication: Publication, own: Outcome) -> Outcome:
         """Send what this node has delivered to the other ones; the sum of the results."""
+        pending = self._add(publication)
+        return self._unsent(own) if pending is None else pending.own(pending.reserve(), own)
+
+    def _add(self, publication: Publication) -> PendingBatch | None:
+        """Send to the other nodes; what waits for the results, None: it is dropped."""
         body = _encode(publication)
         channel = self._channel_of(publication.target)
         batch = self._bus.add(channel, "publish", body, is_counted=True)
         if batch is None:
-            return self._unsent(own)
+            return None
         if batch.counted is not None:
-            return self._pending[batch.id // BATCH_LIMIT].add(own)
+            return self._pending[batch.id // BATCH_LIMIT]
         number, pending = self._expect(batch)
         batch.id = number * BATCH_LIMIT
         batch.counted = partial(self._counted, number)
-        return pending.add(own)
+        return pending
 
     def begin_all(
         self,
@@ -176,7 +188,7 @@ class RedisBroker:
         if isinstance(own, PublishResult):
             return own + PublishResult(unreachable=others) if others else own
         number, pending = self._expect(None)
-        promise = pending.add(own)
+        promise = pending.own(pending.reserve(), own)
         pending.count(0, others)
         self._forget_if_done(number, pending)
         return promise
@@ -207,7 +219,6 @@ class RedisBroker:
         if datagram.node == self._bus.node:
             self._echoed(datagram)
         else:
-            self._bus.flush_soon()  # the result, ahead of the writes
             outcome = self._deliver(_publication.decode(datagram.body))
             if datagram.id:
                 self._answer_once_known(datagram.node, datagram.id, outcome)
@@ -216,7 +227,6 @@ class RedisBroker:
         if datagram.node == self._bus.node:
             self._echoed(datagram)
         elif self._receiver is not None:
-            self._bus.flush_soon()  # the results, ahead of the writes
             outcomes = self._receiver.deliver_all(_publications.decode(datagram.body))
             if datagram.id:
                 for id_, outcome in enumerate(outcomes, datagram.id):

@@ -195,6 +195,11 @@ class Bus:
             self._is_flush_due = True
             asyncio.get_running_loop().call_soon(self._flush)
 
+    def flush_now(self) -> None:
+        """Send what waits for the end of this iteration."""
+        if self._is_flush_due:
+            self._flush()
+
     def _flush(self) -> None:
         for prepare in self._preparing:
             prepare()

@@ -38,31 +38,31 @@ class PendingBatch:
         self._results: list[PublishResult] = []
         self._received: list[int] = []
         """Number of other nodes that have answered, of each publication."""
-        self._own_unknown: set[int] | None = None
-        """Publications that this node has not delivered yet; None: there were none."""
+        self._own_unknown: set[int] = set()
+        """Publications that this node has not delivered yet."""
         self._answered: dict[str, int] = {}
         """By node: the publications that it has answered, as bits."""
 
-    def add(self, own: Outcome) -> Promise[PublishResult]:
-        """Add a publication with the result of this node."""
+    def reserve(self) -> int:
+        """Add a publication that this node is about to deliver; returns its place in the batch."""
         index = len(self._promises)
-        promise: Promise[PublishResult] = Promise()
-        self._promises.append(promise)
+        self._promises.append(Promise())
         self._received.append(0)
+        self._results.append(NO_RECIPIENTS)
+        self._own_unknown.add(index)
         self.left += 1
+        return index
+
+    def own(self, index: int, own: Outcome) -> Promise[PublishResult]:
+        """Add the result of this node; returns the sum."""
         if isinstance(own, PublishResult):
-            self._results.append(own)
+            self._own(index, own)
         else:
-            self._results.append(NO_RECIPIENTS)
-            if self._own_unknown is None:
-                self._own_unknown = set()
-            self._own_unknown.add(index)
             own.when_done(lambda done: self._own(index, done.result()))
-        return promise
+        return self._promises[index]
 
     def _own(self, index: int, result: PublishResult) -> None:
-        if self._own_unknown is not None:
-            self._own_unknown.discard(index)
+        self._own_unknown.discard(index)
         self._results[index] += result
         self._settle(index)
 
@@ -105,7 +105,7 @@ class PendingBatch:
 
     def is_own_known(self, index: int) -> bool:
         """Whether this node has delivered a publication."""
-        return not self._own_unknown or index not in self._own_unknown
+        return index not in self._own_unknown
 
     def missing(self, index: int) -> int:
         """Number of nodes that have not answered a publication; the number is known."""
