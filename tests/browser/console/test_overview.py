@@ -23,6 +23,7 @@ async def store_history(server: Server) -> None:
         number = 60 - minute
         row = snapshot(now - minute * 60, 10)
         more = {"sequence": number, "messages_sent": 1000 * number}
+        more |= {"rtt_ms_p50": 2, "rtt_ms_p95": 4, "rtt_ms_p99": 8}
         await server.context.snapshots.add(row | more)
 
 
