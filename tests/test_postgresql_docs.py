@@ -73,7 +73,7 @@ def test_set_up_copy_and_backup_work_as_they_are_written(
     (backup,) = block(DOCUMENT, "backup-command").commands
     said = refused("db", "backup", "wsserver.dump", folder=tmp_path, **env).stderr
     assert " ".join(here(backup)) in said
-    read_epochs = "SELECT key, value FROM meta WHERE key <> 'identity'"
+    read_epochs = "SELECT key, value FROM meta WHERE key IN ('epoch', 'export_epoch')"
     before = postgres.execute(read_epochs, "wsserver")
     for statement in sql("renew-epochs"):
         postgres.execute(statement, "wsserver")

@@ -222,11 +222,13 @@ async def test_messages_are_found_in_a_copy(path: Path, target: str, clock: Fake
     said = Append("session:s1", "a", "new_message", payload, NOW, NOW + 9)
     async with opened(SqliteDatabase(path, clock=clock)) as file:
         await StreamStore(file).append([said])
+        await SearchStore(file).begin()
         while await SearchStore(file).prepare() or await SearchStore(file).index():
             pass
     copy_database(path, Server(target), clock)
     async with opened(PostgresDatabase(target, clock=clock)) as copy:
         store = SearchStore(copy)
+        await store.begin()
         while await store.prepare() or await store.index():
             pass
         query = Query(["apple"], None, LARGEST_INT, NOW, 9)
