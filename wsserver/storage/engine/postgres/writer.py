@@ -111,8 +111,6 @@ class PostgresWriter(Worker[None]):
         self._backend: Backend | None = None
         """Of the latest connection."""
         self._undecided: _Undecided | None = None
-        self._has_unknown = False
-        """Whether a commit had no answer on the latest connection."""
         self._backoff_s = _BACKOFF_S[0]
         self._retry_at = 0.0
         self._reason = "the connection to the database was lost"
@@ -320,7 +318,6 @@ class PostgresWriter(Worker[None]):
     def _decide_later(self, jobs: Sequence[Job], outcomes: list[Any], error: Exception) -> None:
         translated = translate(error)
         self._health.note("write", translated)
-        self._has_unknown = True
         until = time.monotonic() + _UNDECIDED_S
         self._undecided = _Undecided(list(jobs), outcomes, self._round, until)
         log.warning("connection lost while committing, outcome not known yet jobs=%d", len(jobs))
@@ -339,15 +336,13 @@ class PostgresWriter(Worker[None]):
             "SELECT round, is_current FROM writers WHERE owner = ?", [self._owner]
         ).fetchone()
         undecided, self._undecided = self._undecided, None
-        if self._has_unknown:
-            self._has_unknown = False
-            self._health.note_found()
         if undecided is not None:
             is_committed = row is not None and row[0] == undecided.round
             log.warning("outcome of the interrupted commit found is_committed=%s", is_committed)
             outcomes = undecided.outcomes
             if is_committed:
                 self.commits += 1
+                self._health.note_found()
             else:
                 lost = StorageUnavailable("the connection was lost before the commit")
                 outcomes = [Failure(lost)] * len(undecided.jobs)
@@ -370,15 +365,15 @@ class PostgresWriter(Worker[None]):
         refused = [job for job, _ in pairs if job.future is not None or is_last]
         self._post(self._deliver, refused, [error] * len(refused))
         left = []
-        for job, outcome in pairs if not is_last else ():
+        for job, outcome in pairs:
             if job.future is None:
                 left.append((job, outcome))
             elif job.late is not None:
                 left.append((Job(job.fn, None, late=job.late), outcome))
-        self._undecided = None
-        if left:
-            jobs, outcomes = (list(each) for each in zip(*left, strict=True))
-            self._undecided = undecided._replace(jobs=jobs, outcomes=outcomes, until=float("inf"))
+        # Without jobs too: what was read meanwhile is read again once it is known.
+        jobs, outcomes = [job for job, _ in left], [outcome for _, outcome in left]
+        waiting = undecided._replace(jobs=jobs, outcomes=outcomes, until=float("inf"))
+        self._undecided = None if is_last else waiting
 
     def _close(self, _: None) -> None:
         if self._undecided is not None:
