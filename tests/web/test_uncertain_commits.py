@@ -243,3 +243,78 @@ async def test_a_receipt_that_is_stored_all_the_same_is_announced(
     outage.end()
     update = await phone.push("message_status_update")
     assert (update["message_id"], update["status"]) == (sent["message_id"], "delivered")
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_calls_that_are_changed_all_the_same_are_in_step(
+    url: str, outage: Outage, start_server: StartServer
+) -> None:
+    server = await start_server(database_url=url)
+    alice = await server.connect("alice", sessions=["s1"])
+    bob = await server.connect("bob", sessions=["s1"])
+    for ref, each in enumerate((alice, bob)):
+        each.send(type="join_session", session_id="s1", ref=ref)
+        await reply(each, ref)
+    call = {"type": "call", "session_id": "s1", "media": ["audio"]}
+    outage.begin(is_committed=True, of="FROM calls WHERE is_open")
+    alice.send(**call, ref=2)
+    assert (await reply(alice, 2))["error"]["code"] == "storage_unavailable"
+    outage.end()
+    refused = await bob.push("call_state")
+    assert (refused["state"], refused["reason"]) == ("ended", "cancelled")
+    alice.send(**call, ref=3)
+    call_id = (await reply(alice, 3))["call_id"]
+    incoming = await bob.push("call_incoming")
+    assert incoming["call_id"] == call_id != refused["call_id"]
+    outage.begin(is_committed=True, of="UPDATE calls")
+    bob.send(type="call_answer", call_id=call_id, ref=4)
+    assert (await reply(bob, 4))["error"]["code"] == "storage_unavailable"
+    outage.end()
+    while (answered := await alice.push("call_state"))["state"] != "answered":
+        pass
+    assert answered["call_id"] == call_id
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_tasks_that_are_changed_all_the_same_are_pushed(
+    url: str, outage: Outage, start_server: StartServer
+) -> None:
+    server = await start_server(database_url=url)
+    bob = await server.connect("bob")
+    body = {"title": "Onboard", "steps": [{"title": "Call"}], "assignee": {"user": "bob"}}
+    key = {"Idempotency-Key": "k1"}
+    outage.begin(is_committed=True, of="FROM tasks WHERE request")
+    assert (await server.post("/tasks", headers=key, **body)).status == 503
+    outage.end()
+    created = (await bob.push("task_update"))["task"]
+    assert (created["title"], created["version"]) == ("Onboard", 1)
+    path = f"{API}/tasks/{created['task_id']}"
+    outage.begin(is_committed=True, of="UPDATE tasks SET state")
+    running = await server.request("PATCH", path, b'{"state": "running"}', bearer=token())
+    assert running.status == 503, running
+    outage.end()
+    changed = await bob.push("task_update")
+    assert (changed["task"]["state"], changed["changed"]) == ("running", ["state"])
+    again = await server.post("/tasks", headers=key, **body)
+    assert (again.status, again.json()["task_id"]) == (200, created["task_id"])
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_notifications_that_are_changed_all_the_same_are_pushed(
+    url: str, outage: Outage, start_server: StartServer
+) -> None:
+    server = await start_server(database_url=url)
+    alice = await server.connect("alice")
+    alice.send(type="notifications", ref=1)
+    await reply(alice, 1)
+    for mark in ("mark_notifications", "read"):
+        sent = await server.post("/notify", user_ids=["alice"], title="T", message="M")
+        ids = [sent.json()["notification_id"]]
+        while (await alice.push("notifications_changed"))["unread"] != 1:
+            pass
+        outage.begin(is_committed=True, of="UPDATE deliveries SET read_at")
+        alice.send(type=mark, ids=ids, ref=2, **({} if mark == "read" else {"read": True}))
+        assert (await reply(alice, 2))["error"]["code"] == "storage_unavailable"
+        outage.end()
+        push = await alice.push("notifications_changed")
+        assert (push["unread"], push.get("notification_ids")) == (0, ids)

@@ -69,7 +69,7 @@ class Acknowledgements:
         ``StorageUnavailable``, ``StorageFull``.
         """
         one = Acknowledgement(user_id, notification_ids, state, self._clock.wall(), True)
-        self._count(await self._store.acknowledge([one]))
+        self._count(await self._store.acknowledge([one], self._count))
         return await self._store.messages_of(user_id, notification_ids)
 
     async def settle(self) -> None:
@@ -82,7 +82,7 @@ class Acknowledgements:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
                 try:
-                    self._count(await self._store.acknowledge(batch))
+                    self._count(await self._store.acknowledge(batch, self._count))
                 except WsServerError as error:
                     log.warning("acknowledgements of notifications not stored yet error=%s", error)
                     self._waiting[:0] = batch
@@ -90,7 +90,10 @@ class Acknowledgements:
         finally:
             self._runner = None
 
-    def _count(self, changed: Sequence[Acknowledged]) -> None:
+    def _count(self, changed: Sequence[Acknowledged] | None) -> None:
+        """Count what was stored, at once or by a commit whose outcome was found out later."""
+        if changed is None:
+            return
         metrics = self._metrics.of("websocket")
         for each in changed:
             if each.after_s is not None:

@@ -19,7 +19,8 @@ from wsserver.protocol.notifications import Locale, MarkNotificationsRequest
 from wsserver.protocol.validation import Fault
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.inbox.receipt_recorder import ReceiptRecorder
-from wsserver.storage.notifications.feed import FeedEntry, FeedStore, Marking, cursor_after
+from wsserver.storage.notifications.feed import FeedEntry, FeedStore, Marked, Marking, cursor_after
+from wsserver.tasks import Tasks
 
 READ = "notifications:read"
 SEND = "notifications:send"
@@ -50,6 +51,7 @@ class FeedApi:
     renderer: Renderer
     access: OwnOrStaff
     clock: Clock
+    tasks: Tasks
 
     async def listing(self, actor: Actor, user_id: str, wanted: WantedFeed) -> dict[str, Any]:
         """A page of a user's feed, newest first, in the user's language.
@@ -94,13 +96,23 @@ class FeedApi:
         if faults:
             raise ValidationFailed(faults)
         marking = Marking(request.ids, request.up_to, request.read, request.archived)
-        marked = await self.store.mark(user_id, marking, self.clock.wall())
+
+        def late(marked: Marked) -> None:
+            self.tasks.spawn(self._marked(user_id, request, marked), name="marked notifications")
+
+        marked = await self.store.mark(user_id, marking, self.clock.wall(), late)
+        await self._marked(user_id, request, marked)
+        return {"changed": len(marked.notification_ids), "unread": marked.unread}
+
+    async def _marked(
+        self, user_id: str, request: MarkNotificationsRequest, marked: Marked
+    ) -> None:
+        """Settle the inbox, and push to all devices of the user."""
         if marked.message_ids:
             await self.receipts.read_elsewhere(user_id, marked.message_ids)
         if marked.notification_ids:
             ids = tuple(marked.notification_ids)
             self.pushes.marked(user_id, FeedMarks(ids, request.read, request.archived))
-        return {"changed": len(marked.notification_ids), "unread": marked.unread}
 
 
 def mark_faults(request: MarkNotificationsRequest, bad: Collection[str] = ()) -> list[Fault]:

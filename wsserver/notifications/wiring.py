@@ -171,6 +171,7 @@ class NotificationSubsystem:
             renderer=renderer,
             access=access,
             clock=clock,
+            tasks=tasks,
         )
         self.commands = NotificationCommands(
             self.preferences, self.feed, settings.replay_budget_bytes

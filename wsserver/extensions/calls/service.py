@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Collection
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypedDict
 
 from wsserver.clock import Clock
@@ -95,7 +96,7 @@ class Calls:
             rings_until=now + self._limits.ring_s,
         )
         self._devices.entered(connection.connection_id, connection)
-        await self._store.add(call)
+        await self._store.add(call, partial(self._begun_late, call))
         self._devices.rings(call)
         self._emit(CALL_STARTED, call)
         pushes = self._context.pushes
@@ -106,6 +107,12 @@ class Calls:
         else:
             await self.lost({connection.connection_id})
         return call, devices
+
+    def _begun_late(self, call: Call, is_stored: bool | None) -> None:
+        """End a call that was stored although its caller was refused: it rings nowhere."""
+        if is_stored:
+            ending = self.cancel(call.caller.user_id, call.call_id, None)
+            self._context.tasks.spawn(ending, name="call that was refused")
 
     async def answer(self, connection: ConnectionInfo, call_id: str) -> Call:
         """Answer a call on this device.
@@ -242,13 +249,17 @@ class Calls:
     async def _change(
         self, call_id: str, decide: Decide, by: str | None, entering: str | None = None
     ) -> Call:
-        outcome = await self._store.change(call_id, decide, entering)
+        changed = partial(self._changed, by)
+        outcome = await self._store.change(call_id, decide, entering, changed)
         if outcome is None:
             raise no_access(call_id)
-        before, after = outcome
-        if before != after:
-            self._push_change(before, after, by)
-        return after
+        changed(outcome)
+        return outcome[1]
+
+    def _changed(self, by: str | None, outcome: tuple[Call, Call] | None) -> None:
+        """Push a change, also one that was stored although ``by`` was refused."""
+        if outcome is not None and outcome[0] != outcome[1]:
+            self._push_change(*outcome, by)
 
     def _push_change(self, before: Call, after: Call, by: str | None) -> None:
         post = self._context.pushes.post

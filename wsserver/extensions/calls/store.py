@@ -12,7 +12,7 @@ from wsserver.extensions.calls import model
 from wsserver.extensions.calls.errors import CallBusy
 from wsserver.extensions.calls.model import Call, Limits
 from wsserver.storage.engine.connection import Connection
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.database import Database, Late
 from wsserver.storage.engine.extension_schema import Migration
 from wsserver.storage.maintenance.user_tables import UserTable
 
@@ -91,13 +91,13 @@ class CallStore:
         self._database = database
         self._limits = limits
 
-    async def add(self, call: Call) -> None:
-        """Store a new call.
+    async def add(self, call: Call, late: Late[bool] | None = None) -> None:
+        """Store a new call; ``late``: see ``Database.run``.
 
         Raises ``CallBusy`` where the session or the connection has one, ``RateLimited``.
         """
 
-        def insert(db: Connection) -> None:
+        def insert(db: Connection) -> bool:
             row = db.execute(
                 "SELECT call_id FROM calls WHERE is_open = 1"
                 " AND (session_id = ?1 OR caller_connection = ?2 OR callee_connection = ?2)"
@@ -119,20 +119,25 @@ class CallStore:
             db.insert("calls", columns, [(*whose, *self._changing(call))])
             users = {call.caller.user_id, *call.rung}
             db.insert("call_users", "call_id, user_id", [(call.call_id, each) for each in users])
+            return True
 
-        await self._database.run(insert)
+        await self._database.run(insert, late)
 
     async def get(self, call_id: str) -> Call | None:
         """A call, or None."""
         return await self._database.read(lambda db: _get(db, call_id))
 
     async def change(
-        self, call_id: str, decide: Decide, entering: str | None = None
+        self,
+        call_id: str,
+        decide: Decide,
+        entering: str | None = None,
+        late: Late[tuple[Call, Call] | None] | None = None,
     ) -> tuple[Call, Call] | None:
         """Change a call: it before and after; None: there is no such call.
 
-        ``entering``: the connection that enters the call by that. Raises ``CallBusy`` if it is in
-        another one.
+        ``entering``: the connection that enters the call by that; ``late``: see ``Database.run``.
+        Raises ``CallBusy`` if the connection is in another call.
         """
 
         def update(db: Connection) -> tuple[Call, Call] | None:
@@ -146,7 +151,7 @@ class CallStore:
                         raise CallBusy(other.call_id)
             return call, self._update(db, call, after)
 
-        return await self._database.run(update)
+        return await self._database.run(update, late)
 
     async def due(self, now: float) -> list[Call]:
         """Calls that time may have changed, or that have to be notified."""

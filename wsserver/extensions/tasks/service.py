@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from msgspec import UNSET
@@ -62,11 +63,13 @@ class Tasks:
             updated_at=now,
         )
         once = None if actor.once is None else " ".join(actor.once)
-        task, is_new = await self._store.add(task, once, now)
+        given = ["title", "steps", "state", *_given(request)]
+        by = actor.claims.sub
+        late = partial(self._created_late, given, by)
+        task, is_new = await self._store.add(task, once, now, late)
         if is_new:
             self._access.audit.record(actor, "create_task", f"task:{task.task_id}")
-            given = ["title", "steps", "state", *_given(request)]
-            await self.tell(task, given, actor.claims.sub)
+            await self.tell(task, given, by)
         return task.view()
 
     async def update(self, actor: Actor, task_id: str, change: TaskChange) -> dict[str, Any]:
@@ -155,11 +158,25 @@ class Tasks:
             await self._context.pushes.send(message)
         await self._store.mark_sent(task.task_id, task.version)
 
+    def _created_late(self, given: list[str], by: str, added: tuple[Task, bool] | None) -> None:
+        if added is not None and added[1]:
+            self._changed_late(by, (added[0], given))
+
+    def _changed_late(self, by: str, outcome: tuple[Task, list[str]] | None) -> None:
+        """Push a change that was stored although ``by`` was refused."""
+        if outcome is not None and outcome[1]:
+            self._context.tasks.spawn(self.tell(*outcome, by), name="task that was refused")
+
     async def _change(self, task_id: str, change: TaskChange, by: str) -> tuple[Task, list[str]]:
         now = self._context.clock.wall()
         note = None if change.note is UNSET else change.note
         outcome = await self._store.change(
-            task_id, lambda task: changed_by(task, change, now), by, note, now
+            task_id,
+            lambda task: changed_by(task, change, now),
+            by,
+            note,
+            now,
+            partial(self._changed_late, by),
         )
         if outcome is None:
             raise NotFound("task", task_id)

@@ -11,7 +11,7 @@ from wsserver.extensions.tasks.model import Assignee, State, Step, Task
 from wsserver.paging import Page
 from wsserver.protocol.types import JsonObject
 from wsserver.storage.engine.connection import Connection
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.database import Database, Late
 from wsserver.storage.engine.extension_schema import Migration
 from wsserver.storage.engine.newest_first import Rows, newest_page
 from wsserver.storage.maintenance.user_tables import UserTable
@@ -137,8 +137,17 @@ class TaskStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, task: Task, request: str | None, now: float) -> tuple[Task, bool]:
-        """Store a new task; the one of the same ``request`` if there is one, and False."""
+    async def add(
+        self,
+        task: Task,
+        request: str | None,
+        now: float,
+        late: Late[tuple[Task, bool]] | None = None,
+    ) -> tuple[Task, bool]:
+        """Store a new task; the one of the same ``request`` if there is one, and False.
+
+        ``late``: see ``Database.run``.
+        """
 
         def insert(db: Connection) -> tuple[Task, bool]:
             if request is not None:
@@ -153,18 +162,25 @@ class TaskStore:
             _record(db, task, Record(task.version, now, task.created_by, {}, None))
             return task, True
 
-        return await self._database.run(insert)
+        return await self._database.run(insert, late)
 
     async def get(self, task_id: str) -> Task | None:
         """A task, or None."""
         return await self._database.read(lambda db: _get(db, task_id))
 
     async def change(
-        self, task_id: str, decide: Decide, by: str, note: str | None, now: float
+        self,
+        task_id: str,
+        decide: Decide,
+        by: str,
+        note: str | None,
+        now: float,
+        late: Late[tuple[Task, list[str]] | None] | None = None,
     ) -> tuple[Task, list[str]] | None:
         """Change a task and note that in its history; None: there is no such task.
 
-        ``decide`` runs in the writing thread: nothing else changes the task meanwhile.
+        ``decide`` runs in the writing thread: nothing else changes the task meanwhile. ``late``:
+        see ``Database.run``.
         """
 
         def update(db: Connection) -> tuple[Task, list[str]] | None:
@@ -190,7 +206,7 @@ class TaskStore:
                 _record(db, after, Record(after.version, now, by, values, note))
             return after, changed
 
-        return await self._database.run(update)
+        return await self._database.run(update, late)
 
     async def history(self, task_id: str) -> list[Record]:
         """The latest changes of a task, oldest first."""

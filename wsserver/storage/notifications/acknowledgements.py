@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from wsserver.storage.engine.connection import Connection
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.database import Database, Late
 from wsserver.storage.messages.message_rows import LAST_OFFSET, OFFSET_BITS
 
 State = Literal["delivered", "read"]
@@ -83,13 +83,16 @@ class AcknowledgementStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def acknowledge(self, batch: Sequence[Acknowledgement]) -> list[Acknowledged]:
+    async def acknowledge(
+        self, batch: Sequence[Acknowledgement], late: Late[list[Acknowledged]] | None = None
+    ) -> list[Acknowledged]:
         """Mark deliveries as delivered or read, and cancel their escalations.
 
-        Unknown ids, and those of other users' notifications, are skipped.
+        Unknown ids, and those of other users' notifications, are skipped. ``late``: see
+        ``Database.run``.
         """
         return await self._database.run(
-            lambda db: [each for one in batch for each in acknowledge(db, one)]
+            lambda db: [each for one in batch for each in acknowledge(db, one)], late
         )
 
     async def messages_of(self, user_id: str, notification_ids: Sequence[str]) -> list[str]:

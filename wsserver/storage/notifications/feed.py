@@ -6,7 +6,7 @@ long as their notifications.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -117,16 +117,28 @@ class FeedStore:
         """How many entries are unread to each user; users without any are left out."""
         return await self._database.read(partial(_unread_of, user_ids=user_ids))
 
-    async def mark(self, user_id: str, marking: Marking, at: float) -> Marked:
+    async def mark(
+        self,
+        user_id: str,
+        marking: Marking,
+        at: float,
+        late: Callable[[Marked], None] | None = None,
+    ) -> Marked:
         """Mark entries as read or unread, archived or not; unknown ids are skipped.
 
         What is read is acknowledged in the same transaction: its escalations are cancelled.
+        ``late`` is called with what was marked though the call raised ``OutcomeUnknown``.
         """
+
+        def found(outcome: tuple[int, Marked] | None) -> None:
+            if late is not None and outcome is not None:
+                late(outcome[1])
+
         notification_ids: dict[str, None] = {}
         message_ids: list[str] = []
         while True:
             job = partial(_mark, user_id=user_id, marking=marking, at=at)
-            count, part = await self._database.run(job)
+            count, part = await self._database.run(job, found)
             notification_ids |= dict.fromkeys(part.notification_ids)
             message_ids += part.message_ids
             if count < MARKED_AT_ONCE:
