@@ -45,6 +45,7 @@ class Sender(WSListener):
         self._transport: WSTransport | None = None
         self._sent_ns: list[int] = []
         self._to_send = 0
+        self._round = 0
         self._command = "send_message"
         self.micros: list[int] = []
         self.is_joined = False
@@ -72,6 +73,7 @@ class Sender(WSListener):
     def send(self, messages: int, window: int, command: str = "send_message") -> None:
         """Begin: so many commands, at most ``window`` of them not answered yet."""
         self._to_send = messages
+        self._round += 1
         self._command = command
         self._sent_ns = []
         self.micros = []
@@ -119,7 +121,8 @@ class Sender(WSListener):
         session = f'"session_id":"{session_of(self._user)}"'
         if self._command == "mark_read":
             return f'{session},"offset":{ref + 1}'
-        return f'{session},"content":"{CONTENT}","client_message_id":"{self._user}-{ref}"'
+        message_id = f"{self._user}-{self._round}-{ref}"
+        return f'{session},"content":"{CONTENT}","client_message_id":"{message_id}"'
 
 
 class Senders:
