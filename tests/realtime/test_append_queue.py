@@ -80,13 +80,45 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_each_gets_where_it_is_and_what_became_of_it(line: Line) -> None:
     mine = [draft("session:s1"), draft("user:u1"), draft("session:s1")]
     sent = await line.queue.append(mine)
-    assert [(each.stream, each.offset) for each in sent] == line.announced
-    assert line.announced == [("session:s1", 1), ("user:u1", 1), ("session:s1", 2)]
+    places = [(each.stream, each.offset) for each in sent]
+    assert places == [("session:s1", 1), ("user:u1", 1), ("session:s1", 2)]
+    assert line.announced == [("session:s1", 1), ("session:s1", 2), ("user:u1", 1)]
     assert [each.message_id for each in sent] == [each.message_id for each in mine]
     assert {(each.epoch, each.is_new, each.receipt) for each in sent} == {
         ("epoch_1", True, PublishResult(2, 1, 1))
     }
     assert await line.queue.append([]) == []
+
+
+@pytest.mark.gen_test
+async def test_what_is_stored_together_is_announced_stream_by_stream(line: Line) -> None:
+    gate = line.store.hold("append")
+    first = line.queue.append(drafts(1))
+    await gate.reached()
+    streams = ["user:u1", "session:s1", "user:u2", "session:s1", "user:u1"]
+    rest = [line.queue.append(drafts(1, stream)) for stream in streams]
+    line.store.release("append")
+    await first
+    places = [(each.stream, each.offset) for (each,) in await asyncio.gather(*rest)]
+    assert places == list(zip(streams, [1, 2, 1, 3, 2], strict=True)), "each gets its own place"
+    del line.announced[0]
+    assert line.announced == sorted(places, key=lambda place: streams.index(place[0]))
+
+
+@pytest.mark.gen_test
+async def test_several_of_a_group_keep_the_order_of_each_stream_between_groups(line: Line) -> None:
+    gate = line.store.hold("append")
+    first = line.queue.append(drafts(1))
+    await gate.reached()
+    groups = [["s1", "u1"], ["u1"], ["s1", "u1", "s1"], ["s1"], ["u1"]]
+    rest = [line.queue.append([draft(f"session:{name}") for name in names]) for names in groups]
+    line.store.release("append")
+    await first
+    offsets = [[each.offset for each in group] for group in await asyncio.gather(*rest)]
+    assert offsets == [[2, 1], [2], [3, 3, 4], [5], [4]]
+    for stream in ("session:s1", "session:u1"):
+        told = [offset for name, offset in line.announced if name == stream]
+        assert told == list(range(1, len(told) + 1))
 
 
 @pytest.mark.gen_test

@@ -50,6 +50,10 @@ first. Returns the results of those that were begun."""
 class AppendQueue:
     """Stores drafts in groups, then announces them in their order.
 
+    Across streams there is no order: the drafts for one stream are stored and announced one after
+    the other, those of a group and those that are stored together. So each connection gets them in
+    one write, and each node in one datagram.
+
     ``announce`` publishes stored messages. Results of other nodes are awaited concurrently. Drafts
     that arrive while a transaction runs go into the next one. ``cork`` is called before several are
     announced or answered: writes to the same connection are then merged until the next iteration of
@@ -109,7 +113,7 @@ class AppendQueue:
         )
 
     def append(self, drafts: Sequence[Draft]) -> Outcomes:
-        """Store drafts together, in their order, then announce them.
+        """Store drafts together, those of a stream in their order, then announce them.
 
         The promise resolves to one outcome each. It is rejected with ``StorageFull`` or
         ``StorageUnavailable`` if none of them was stored; a full queue, or one that is finished,
@@ -126,11 +130,14 @@ class AppendQueue:
         ):
             raise StorageUnavailable("too many messages are waiting to be stored")
         outcomes: Outcomes = Promise()
+        order = _order_by_stream([draft.stream for draft in drafts])
+        if order is not None:
+            drafts = [drafts[index] for index in order]
         self._waiting.append((drafts, outcomes, size))
         self._waiting_count += len(drafts)
         self._waiting_bytes += size
         self._begin(drafts)
-        return outcomes
+        return outcomes if order is None else outcomes.then(partial(_put_back, order))
 
     def _begin(self, drafts: Sequence[Draft]) -> None:
         """Note that drafts are to be announced, and work on it."""
@@ -201,6 +208,10 @@ class AppendQueue:
             size += group[2]
         self._waiting_bytes -= size
         self._waiting_count -= count
+        if 1 < len(groups) == count:  # a larger group has drafts of several streams
+            order = _order_by_stream([drafts[0].stream for drafts, *_ in groups])
+            if order is not None:
+                return [groups[index] for index in order]
         return groups
 
     async def _store_groups(self, groups: list[_Group]) -> _Stored | None:
@@ -415,6 +426,23 @@ def _counts(drafts: Sequence[Draft]) -> Iterable[tuple[str, int]]:
     if len(drafts) == 1:
         return ((drafts[0].stream, 1),)
     return Counter([draft.stream for draft in drafts]).items()
+
+
+def _order_by_stream(streams: Sequence[str]) -> Sequence[int] | None:
+    """Indexes of messages, those for one stream next to each other in their order, the streams in
+    the order of their first messages; None: they are so already."""
+    places: dict[str, list[int]] = {}
+    for index, stream in enumerate(streams):
+        places.setdefault(stream, []).append(index)
+    if len(places) in (1, len(streams)):
+        return None
+    return [index for of_stream in places.values() for index in of_stream]
+
+
+def _put_back(order: Sequence[int], outcomes: Sequence[Sent]) -> list[Sent]:
+    """The outcomes of messages in ``order``, in the order in which these were given."""
+    by_index = dict(zip(order, outcomes, strict=True))
+    return [by_index[index] for index in range(len(by_index))]
 
 
 def _own(batch: Sequence[Append], appended: Iterable[Appended]) -> list[Appended]:
