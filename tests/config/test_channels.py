@@ -37,11 +37,6 @@ RAW_KEY = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def load(env: Mapping[str, str], *, dev: bool = False) -> Settings:
     environ = {"WSSERVER_JWT_SECRET": "s" * 32}
     return load_settings(
