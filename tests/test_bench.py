@@ -33,6 +33,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @needs_clients
+@pytest.mark.long
 def test_a_small_run_delivers_everything_and_reports_it(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     done = run("--quick", "--only", "W1a,W3", "--servers", "wsserver,tornado", "--json", str(file))

@@ -234,6 +234,7 @@ async def test_a_call_is_missed_declined_or_cancelled(
         assert await state(bob) == ["ended", "cancelled", "closed"]
 
 
+@pytest.mark.long
 @pytest.mark.gen_test
 async def test_of_tabs_that_share_a_connection_one_has_the_call(
     chromium_with_camera: Browser, server: Server

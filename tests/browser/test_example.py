@@ -79,6 +79,7 @@ async def write(page: Page, text: str) -> None:
     await page.keyboard.press("Enter")
 
 
+@pytest.mark.long
 @pytest.mark.gen_test(timeout=240)
 async def test_a_customer_is_answered_by_the_assistant_and_then_by_a_person(
     chromium: Browser, node_modules: Path, tmp_path: Path

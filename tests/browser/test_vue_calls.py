@@ -62,6 +62,7 @@ def note(page: Page) -> Locator:
     return page.get_by_role("status").and_(page.locator(".ws-call-note"))
 
 
+@pytest.mark.long
 @pytest.mark.gen_test
 async def test_a_call_with_video_from_its_button_to_its_end(
     chromium_with_camera: Browser, start_server: StartServer, vue_url: str

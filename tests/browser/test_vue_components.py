@@ -133,6 +133,7 @@ async def test_scrolling_up_loads_what_is_older_and_moves_nothing(
         assert await page.evaluate("session.messages.value.length") == 250
 
 
+@pytest.mark.long
 @pytest.mark.gen_test
 async def test_of_five_thousand_messages_only_those_in_view_are_in_the_page(
     chromium: Browser, vue_url: str
@@ -169,6 +170,7 @@ async def test_of_five_thousand_messages_only_those_in_view_are_in_the_page(
         await expect(page.locator(".ws-message").first).to_contain_text("m 1")
 
 
+@pytest.mark.long
 @pytest.mark.gen_test
 async def test_a_flood_of_messages_is_drawn_once_a_frame(chromium: Browser, vue_url: str) -> None:
     async with chat(chromium, vue_url, old=20) as page:
@@ -535,7 +537,7 @@ async def test_it_says_when_there_is_no_connection(chromium: Browser, vue_url: s
     "options",
     [
         {},
-        {"color_scheme": "dark"},
+        pytest.param({"color_scheme": "dark"}, marks=pytest.mark.long),
         {"locale": "zh-CN", "viewport": {"width": 360, "height": 640}},
     ],
     ids=["light", "dark", "chinese phone"],

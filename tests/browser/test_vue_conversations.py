@@ -180,7 +180,9 @@ async def test_a_session_is_taken_over_and_given_back(chromium: Browser, vue_url
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"color_scheme": "dark"}, {"locale": "zh-CN"}], ids=["light", "dark", "chinese"]
+    "options",
+    [{}, pytest.param({"color_scheme": "dark"}, marks=pytest.mark.long), {"locale": "zh-CN"}],
+    ids=["light", "dark", "chinese"],
 )
 @pytest.mark.gen_test
 async def test_axe_finds_nothing(chromium: Browser, vue_url: str, options: dict[str, Any]) -> None:

@@ -148,6 +148,7 @@ async def test_a_new_index_of_messages_is_filled_from_what_is_stored(
     await database.open()
     store = SearchStore(database)
     assert not await database.read(is_of_this_version)
+    await store.begin()
     while await store.prepare() or await store.index():
         pass
     query = Query(["pple"], None, LARGEST_INT, 2.0, 10)
