@@ -77,7 +77,8 @@ thousands of generated cases, or wait for timeouts in real time."""
 
 LONG = ("cluster/", "contract/test_redis_")
 """Folders and files that a run of all tests leaves out, as they wait for leases of nodes to end, or
-start many servers: minutes more. ``-m long`` runs them, and so does naming them."""
+start many servers: minutes more. ``-m long`` runs them, and so does naming them. Others have a mark
+``long``."""
 
 NOT_LONG = {"cluster/test_lists.py", "cluster/test_messages.py"}
 """Files of these folders that every run has: the cluster as a whole works."""
@@ -144,7 +145,8 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test ``slow`` or ``quick``, and ``long``, by its marks and the lists above.
 
-    Slow files come first: several run at a time, and end together only if the last are short.
+    What is long is not quick. Slow files come first: several run at a time, and end together only
+    if the last are short.
     """
     items.sort(key=lambda item: not is_slow(item.path))
     for item in items:
@@ -154,7 +156,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.long)
         if IS_COMPILED and item.get_closest_marker("pure"):
             item.add_marker(pytest.mark.skip("replaces parts of modules that are compiled"))
-        if item.get_closest_marker("slow") is None:
+        if not any(map(item.get_closest_marker, ("slow", "long"))):
             item.add_marker(pytest.mark.quick)
 
 

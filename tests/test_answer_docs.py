@@ -27,6 +27,7 @@ def shell(tmp_path: Path) -> Iterator[ExampleShell]:
     yield from serve(make_example_shell(tmp_path), command)
 
 
+@pytest.mark.long
 def test_the_page_s_examples_are_answered_as_shown(shell: ExampleShell) -> None:
     if shutil.which("curl") is None:
         pytest.skip("no curl on PATH, which the examples use")

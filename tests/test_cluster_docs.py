@@ -66,6 +66,7 @@ def test_nginx_accepts_the_upstream(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_the_commands_of_wsctl_work_on_two_nodes(nodes: ClusterServers) -> None:
     first = nodes.nodes["n1"]
     commands = [*block(DOCUMENT, "watch").commands, *block(DOCUMENT, "drain").commands]

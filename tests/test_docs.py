@@ -130,6 +130,7 @@ def test_a_clone_is_made_as_shown(tmp_path: Path) -> None:
     subprocess.run(["sh", "-ec", script], cwd=tmp_path, env=environ, check=True)
 
 
+@pytest.mark.long
 def test_the_default_locale_is_changed_as_shown(tmp_path: Path) -> None:
     (command,) = block(README, "default-locale").commands
     titles = []
@@ -361,6 +362,7 @@ def test_the_checks_of_the_doctor_are_all_there() -> None:
     assert [row[0] for row in table("docs/doctor.rst", "checks")] == list(CHECKS)
 
 
+@pytest.mark.long
 def test_the_doctor_and_the_bench_run_as_shown(shell: ExampleShell) -> None:
     for command in block("docs/doctor.rst", "doctor-commands").commands:
         said = shell.run(command)

@@ -56,6 +56,7 @@ def is_open(port: int) -> bool:
         return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.long
 def test_the_page_s_examples_are_answered_as_shown(shell: ExampleShell) -> None:
     if shutil.which("curl") is None:
         pytest.skip("no curl on PATH, which the examples use")

@@ -21,7 +21,14 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.support.server_process import LOOPS, ServerProcess, executed, files, refused
+from tests.support.server_process import (
+    LOOPS,
+    LOOPS_ONE_LONG,
+    ServerProcess,
+    executed,
+    files,
+    refused,
+)
 from tests.support.tokens import SECRET
 from tests.support.waiting import PATIENCE_S, poll
 from tests.support.websocket_clients import silent_client
@@ -264,7 +271,9 @@ def test_a_plugin_that_fails_is_78_in_one_line(tmp_path: Path, name: str, words:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["shop_plugin:fail", "no_plugin:f"])
+@pytest.mark.parametrize(
+    "name", ["shop_plugin:fail", pytest.param("no_plugin:f", marks=pytest.mark.long)]
+)
 def test_where_a_plugin_failed_is_logged_at_debug(tmp_path: Path, name: str) -> None:
     (tmp_path / "shop_plugin.py").write_text(PLUGINS)
     flags = ("--dev", "--port", "0", "--plugin", name)
@@ -319,7 +328,7 @@ def test_sigint_is_as_good_as_sigterm(tmp_path: Path) -> None:
         assert json.loads(closing_line)["logger"] == "wsserver.process"
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("loop", LOOPS_ONE_LONG)
 def test_health_reports_draining_and_a_second_signal_ends_it(tmp_path: Path, loop: str) -> None:
     env = {"WSSERVER_DRAIN_TIMEOUT_S": "300"}
     with ServerProcess(tmp_path, "--dev", loop=loop, env=env) as server, silent_client(server):

@@ -23,7 +23,7 @@ from websockets.sync.client import connect
 
 from tests.support.rst_blocks import table
 from tests.support.server_process import (
-    LOOPS,
+    LOOPS_ONE_LONG,
     ServerProcess,
     command,
     environment,
@@ -37,8 +37,8 @@ from wsserver.process import STOPPING, WITHOUT_EFFECT
 TOKEN = sign_hmac(SECRET.encode(), {"sub": "u1", "role": "admin", "exp": 2**33})
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("name", ["SIGHUP", "SIGQUIT"])
+@pytest.mark.parametrize("loop", LOOPS_ONE_LONG)
+@pytest.mark.parametrize("name", ["SIGHUP", pytest.param("SIGQUIT", marks=pytest.mark.long)])
 def test_a_closed_terminal_drains(tmp_path: Path, loop: str, name: str) -> None:
     with ServerProcess(tmp_path, "--dev", loop=loop) as server:
         with connect(server.websocket("/ws/chat", server.token("u1", "user"))) as client:
@@ -73,7 +73,7 @@ def test_a_hangup_that_nohup_has_switched_off_stays_without_effect(tmp_path: Pat
         assert server.stop() == 0
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("loop", LOOPS_ONE_LONG)
 def test_other_signals_do_nothing(tmp_path: Path, loop: str) -> None:
     with ServerProcess(tmp_path, "--dev", loop=loop) as server:
         with connect(server.websocket("/ws/chat", server.token("u1", "user"))) as client:
@@ -194,7 +194,13 @@ def test_everything_is_answered_with_starting_until_it_is_ready(starting: Starti
     assert starting.end()[0] == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        *(pytest.param(each, marks=pytest.mark.long) for each in (signal.SIGINT, signal.SIGHUP)),
+    ],
+)
 def test_a_signal_during_the_start_ends_it(starting: Starting, number: int) -> None:
     starting.ask("/api/v1/websocket/health")
     starting.process.send_signal(number)

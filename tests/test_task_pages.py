@@ -160,7 +160,10 @@ def work_through(shell: ExampleShell, page: str) -> Iterator[tuple[str, str, str
                     client.settle()
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page",
+    [PAGES[0], *(pytest.param(page, marks=pytest.mark.long) for page in PAGES[1:])],
+)
 def test_its_commands_say_what_is_printed(shell: ExampleShell, page: str) -> None:
     ran = 0
     for command, shown, real in work_through(shell, page):

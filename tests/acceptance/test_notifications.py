@@ -57,6 +57,7 @@ def kill(server: RunningServer) -> None:
     assert server.wait() == -signal.SIGKILL
 
 
+@pytest.mark.long
 def test_what_was_sent_and_not_recorded_is_not_lost(start: Start, letters: Path) -> None:
     first = with_letters(start, letters)
     reach(first, "u1")
@@ -97,6 +98,7 @@ def test_everything_accepted_before_a_kill_arrives_after_it(
         client.close()
 
 
+@pytest.mark.long
 def test_a_delivery_waits_for_a_provider_that_is_down_and_lists_its_attempts(
     start: Start, letters: Path
 ) -> None:
@@ -120,6 +122,7 @@ def test_a_delivery_waits_for_a_provider_that_is_down_and_lists_its_attempts(
     assert len(written(letters)) == 1
 
 
+@pytest.mark.long
 def test_dead_letters_can_be_tried_again(start: Start, letters: Path) -> None:
     server = with_letters(start, letters, delivery_attempts=2)
     reach(server, "u1")

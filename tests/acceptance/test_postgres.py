@@ -180,6 +180,7 @@ def start(url: str, folder: Path, **more: str) -> tuple[int, str]:
     return ended.returncode, ended.stderr
 
 
+@pytest.mark.long
 def test_what_is_wrong_with_the_url_is_said_with_its_key(
     postgres: PostgresServer, url: str, tmp_path: Path
 ) -> None:
@@ -199,6 +200,7 @@ def test_what_is_wrong_with_the_url_is_said_with_its_key(
     assert "is a second database: database_url is set too" in text
 
 
+@pytest.mark.long
 def test_a_second_server_is_refused_and_the_first_one_goes_on(
     url: str, tmp_path: Path, postgres: PostgresServer
 ) -> None:

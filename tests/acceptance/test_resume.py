@@ -205,6 +205,7 @@ def test_a_position_outlives_a_restart(start: Start, connect: Connect, number: i
     again.stop()
 
 
+@pytest.mark.long
 def test_coming_and_going_under_load_misses_nothing(
     server: RunningServer, connect: Connect
 ) -> None:

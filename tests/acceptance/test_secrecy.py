@@ -92,7 +92,7 @@ def everything_stored(database: Path) -> str:
     return str(rows)
 
 
-@pytest.mark.parametrize("log_format", ["json", "text"])
+@pytest.mark.parametrize("log_format", ["json", pytest.param("text", marks=pytest.mark.long)])
 def test_no_token_is_ever_given_away(start: Start, raw: OpenRaw, log_format: str) -> None:
     server = start(
         plugins=["tests.support.failing_plugin:install"],

@@ -140,6 +140,7 @@ def test_what_was_acknowledged_around_a_fault_is_there_after_a_crash(
         assert again.get(f"/sessions/{session_id}/members").ok["user_ids"] == members
 
 
+@pytest.mark.long
 def test_damage_found_under_way_stops_all_writing_and_is_not_hidden(
     start: Start, connect: Connect, tmp_path: Path
 ) -> None:

@@ -34,7 +34,7 @@ pytestmark = NEEDS_CHROMIUM
 # The chat tester
 
 
-@pytest.mark.parametrize("more", ["", "&endpoint=monitor"])
+@pytest.mark.parametrize("more", ["", pytest.param("&endpoint=monitor", marks=pytest.mark.long)])
 @pytest.mark.gen_test
 async def test_a_page_and_a_program_talk_in_one_session(
     chromium: Browser, server: Server, more: str
@@ -73,6 +73,7 @@ async def test_a_page_and_a_program_talk_in_one_session(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_chat_tester_keeps_count_of_a_users_connections(
     chromium: Browser, server: Server
 ) -> None:
@@ -89,6 +90,7 @@ async def test_the_chat_tester_keeps_count_of_a_users_connections(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_chat_tester_shows_notices_and_statistics(
     chromium: Browser, server: Server
 ) -> None:
@@ -128,6 +130,7 @@ async def test_who_is_signed_in_at_the_console_connects_without_a_token(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_chat_tester_speaks_chinese(chromium: Browser, server: Server) -> None:
     async with page_of(chromium, server, locale="zh-CN") as page:
         await expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
@@ -136,6 +139,7 @@ async def test_the_chat_tester_speaks_chinese(chromium: Browser, server: Server)
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_chat_tester_says_why_it_was_put_out(chromium: Browser, server: Server) -> None:
     async with page_of(chromium, server) as page:
         await use_ticket(page, server)
@@ -151,6 +155,7 @@ async def test_the_chat_tester_says_why_it_was_put_out(chromium: Browser, server
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_ticket_in_the_address_lasts_for_further_connections(
     chromium: Browser, server: Server
 ) -> None:
@@ -169,6 +174,7 @@ async def test_a_ticket_in_the_address_lasts_for_further_connections(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_ticket_of_another_user_leaves_the_sign_in_alone_and_serves_once(
     chromium: Browser, server: Server
 ) -> None:
@@ -189,6 +195,7 @@ async def test_a_ticket_of_another_user_leaves_the_sign_in_alone_and_serves_once
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_used_ticket_in_the_address_is_refused_in_words(
     chromium: Browser, server: Server
 ) -> None:
@@ -202,6 +209,7 @@ async def test_a_used_ticket_in_the_address_is_refused_in_words(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_chat_tester_counts_down_to_the_next_try_and_says_why(
     chromium: Browser, server: Server
 ) -> None:
@@ -384,6 +392,7 @@ async def test_the_heartbeat_is_answered(chromium: Browser, start_server: StartS
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_server_that_falls_silent_is_left(chromium: Browser, server: Server) -> None:
     async with page_of(chromium, server) as page:
         greeting = {"type": "connection_established", "user_id": "u1", "heartbeat_interval": 0.01}

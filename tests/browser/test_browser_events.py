@@ -132,6 +132,7 @@ async def test_two_failures_come_first(chromium: Browser, server: Server) -> Non
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_client_that_had_a_websocket_stays_with_it(
     chromium: Browser, server: Server
 ) -> None:
@@ -183,6 +184,7 @@ async def test_with_tickets(chromium: Browser, server: Server) -> None:
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_what_is_refused_is_known_by_its_code(
     chromium: Browser, start_server: StartServer
 ) -> None:
@@ -201,6 +203,7 @@ async def test_what_is_refused_is_known_by_its_code(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_many_commands_at_once_and_one_that_no_json_takes(
     chromium: Browser, server: Server
 ) -> None:
@@ -221,6 +224,7 @@ async def test_many_commands_at_once_and_one_that_no_json_takes(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_tokens_are_renewed(chromium: Browser, server: Server) -> None:
     short = token("u1", "user", sessions="*", exp=time.time() + 50)  # below the 60 s of the warning
     fresh = token("u1", "user", sessions="*")
@@ -251,6 +255,7 @@ async def test_tabs_share_one_event_stream(chromium: Browser, server: Server) ->
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_it_can_be_switched_off(chromium: Browser, server: Server) -> None:
     async with blocked(chromium, server) as (page, blocking):
         options = {"fallback": False}

@@ -118,6 +118,7 @@ async def test_client_js_uploads_a_file_whatever_happens_and_says_it(
 
 @NEEDS_NPM
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_public_client_of_tus_goes_on_after_a_cut(
     chromium: Browser, server: Server, tmp_path: Path
 ) -> None:

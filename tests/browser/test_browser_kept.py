@@ -197,6 +197,7 @@ async def test_the_inbox_waits_for_its_user_and_is_acknowledged(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_what_an_organization_missed_comes_once_and_nothing_from_before(
     chromium: Browser,
     server: Server,
@@ -232,6 +233,7 @@ async def test_what_an_organization_missed_comes_once_and_nothing_from_before(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_history_comes_in_pages_and_positions_outlive_the_page(
     chromium: Browser, server: Server
 ) -> None:
@@ -329,6 +331,7 @@ async def test_live_messages_that_overtake_the_answer_wait_for_what_was_missed(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_console_shows_ticks_older_messages_and_what_waits(
     chromium: Browser, server: Server
 ) -> None:
@@ -360,6 +363,7 @@ async def test_the_console_shows_ticks_older_messages_and_what_waits(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_chat_tester_says_how_many_messages_wait_while_nothing_can_be_stored(
     chromium: Browser, server: Server, tmp_path: Path
 ) -> None:

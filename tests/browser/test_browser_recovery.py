@@ -27,6 +27,7 @@ SECRET = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1MSJ9.c2lnbmF0dXJl"
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_provider_that_fails_is_asked_again_and_no_token_is_shown(
     chromium: Browser, server: Server
 ) -> None:
@@ -66,6 +67,7 @@ async def test_a_provider_that_fails_is_asked_again_and_no_token_is_shown(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_an_old_token_of_a_provider_is_forgiven_but_not_for_ever(
     chromium: Browser, server: Server
 ) -> None:
@@ -95,7 +97,13 @@ async def test_an_old_token_of_a_provider_is_forgiven_but_not_for_ever(
     ]
 
 
-@pytest.mark.parametrize("given", [f"x {SECRET}", f"{SECRET}\n{SECRET}", "", None])
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"x {SECRET}",
+        *(pytest.param(each, marks=pytest.mark.long) for each in (f"{SECRET}\n{SECRET}", "", None)),
+    ],
+)
 @pytest.mark.gen_test
 async def test_an_invalid_fixed_token_ends_the_client_immediately(
     chromium: Browser, server: Server, given: str | None
@@ -115,6 +123,7 @@ async def test_an_invalid_fixed_token_ends_the_client_immediately(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_token_as_short_lived_as_the_last_one_does_not_go_round_and_round(
     chromium: Browser,
     server: Server,
@@ -188,6 +197,7 @@ async def test_a_limit_is_no_end_and_an_evicted_client_waits_for_a_change(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_reason_is_cut_and_a_code_that_no_page_may_use_changes_nothing(
     chromium: Browser,
     server: Server,
@@ -207,6 +217,7 @@ async def test_a_reason_is_cut_and_a_code_that_no_page_may_use_changes_nothing(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_socket_that_only_looks_open_is_found_out_when_the_page_wakes(
     chromium: Browser,
     server: Server,
@@ -276,6 +287,7 @@ async def test_what_is_no_push_is_reported_and_harms_nothing(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_captive_portal_is_outwaited(chromium: Browser, server: Server) -> None:
     page_text = b"<html>Please sign in</html>"
 

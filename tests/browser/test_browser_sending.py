@@ -48,6 +48,7 @@ async def test_what_can_never_be_sent_is_refused_alone(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_message_is_sent_as_it_was_and_again_after_temporary_errors(
     chromium: Browser,
     server: Server,
@@ -76,6 +77,7 @@ async def test_a_message_is_sent_as_it_was_and_again_after_temporary_errors(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_message_that_breaks_every_connection_is_given_up(
     chromium: Browser, server: Server
 ) -> None:
@@ -97,6 +99,7 @@ async def test_a_message_that_breaks_every_connection_is_given_up(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_one_bad_id_does_not_spoil_the_receipts_of_the_others(
     chromium: Browser, server: Server
 ) -> None:

@@ -19,6 +19,8 @@ pytestmark = [*NEEDS_CHROMIUM, NEEDS_NPM]
 
 # Each scenario is the body of an async function with alice and bob, two clients in session s1;
 # `note(name, value)` records what is compared, `pushes(client, type)` what a client was given.
+ALWAYS = {"messages", "conversations", "reading", "faults"}
+"""What every run compares; the others are long."""
 SCENARIOS = {
     "messages": """
         const ack = await alice.sendMessage("s1", "one", { clientMessageId: "c1" });
@@ -257,7 +259,10 @@ async def noted(chromium: Browser, page_url: str, made: str, scenario: str) -> d
     return found
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.long) for name in SCENARIOS],
+)
 @pytest.mark.gen_test(timeout=60)
 async def test_both_servers_answer_alike(
     chromium: Browser, start_server: StartServer, package_url: str, name: str

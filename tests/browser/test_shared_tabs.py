@@ -105,6 +105,7 @@ DENY = """
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_tab_that_may_keep_nothing_has_a_connection_of_its_own(
     chromium: Browser, server: Server
 ) -> None:
@@ -183,6 +184,7 @@ async def test_when_the_tab_with_the_connection_dies_nothing_is_lost_and_nothing
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_restart_of_the_server_brings_all_tabs_back_over_one_connection(
     chromium: Browser,
     server: Server,
@@ -203,6 +205,7 @@ async def test_a_restart_of_the_server_brings_all_tabs_back_over_one_connection(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_tab_that_hangs_with_the_connection_loses_it(
     chromium: Browser, server: Server
 ) -> None:
@@ -248,6 +251,7 @@ async def test_tabs_of_two_users_and_of_other_rights_do_not_share(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_new_tab_gets_what_waits_in_the_inbox_and_a_receipt_is_sent_once(
     chromium: Browser,
     server: Server,
@@ -281,6 +285,7 @@ async def test_a_new_tab_gets_what_waits_in_the_inbox_and_a_receipt_is_sent_once
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_client_that_was_refused_gets_in_when_another_one_leaves(
     chromium: Browser,
     start_server: StartServer,
@@ -298,6 +303,7 @@ async def test_a_client_that_was_refused_gets_in_when_another_one_leaves(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_client_that_was_evicted_comes_back_when_there_is_room(
     chromium: Browser,
     start_server: StartServer,

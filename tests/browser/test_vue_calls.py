@@ -100,6 +100,7 @@ async def test_a_call_with_video_from_its_button_to_its_end(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_call_is_declined_in_chinese_and_without_a_camera_there_is_none(
     chromium_with_camera: Browser, start_server: StartServer, vue_url: str
 ) -> None:

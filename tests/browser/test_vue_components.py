@@ -108,6 +108,7 @@ async def test_the_list_shows_the_end_and_stays_there(chromium: Browser, vue_url
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_scrolling_up_loads_what_is_older_and_moves_nothing(
     chromium: Browser, vue_url: str
 ) -> None:
@@ -206,6 +207,7 @@ async def test_a_flood_of_messages_is_drawn_once_a_frame(chromium: Browser, vue_
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_who_reads_above_is_not_moved_and_is_told_of_what_is_new(
     chromium: Browser, vue_url: str
 ) -> None:
@@ -239,6 +241,7 @@ async def test_who_reads_above_is_not_moved_and_is_told_of_what_is_new(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_message_that_failed_is_sent_again_or_removed(
     chromium: Browser, vue_url: str
 ) -> None:
@@ -259,6 +262,7 @@ async def test_a_message_that_failed_is_sent_again_or_removed(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_who_has_not_seen_the_last_word_sees_it_and_may_send_anyway(
     chromium: Browser, vue_url: str
 ) -> None:
@@ -278,6 +282,7 @@ async def test_who_has_not_seen_the_last_word_sees_it_and_may_send_anyway(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_keyboard_writes_lines_and_leaves_input_methods_alone(
     chromium: Browser, vue_url: str
 ) -> None:
@@ -342,6 +347,7 @@ async def test_hostile_names_texts_and_links_stay_text(chromium: Browser, vue_ur
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_one_goes_on_where_one_has_stopped_reading(chromium: Browser, vue_url: str) -> None:
     positions = "server.commands.filter((c) => c.type === 'mark_read').map((c) => c.offset)"
     async with chat(chromium, vue_url, old=30, unread=45) as page:
@@ -519,6 +525,7 @@ async def test_notifications_pop_up_and_are_read_in_the_centre(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_it_says_when_there_is_no_connection(chromium: Browser, vue_url: str) -> None:
     async with chat(chromium, vue_url) as page:
         status = page.locator(".ws-connection")

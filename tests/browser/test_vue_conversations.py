@@ -119,6 +119,7 @@ async def test_conversations_are_listed_by_activity_with_what_is_unread(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_arrow_keys_go_through_the_list_and_the_rest_is_loaded_on_the_way(
     chromium: Browser,
     vue_url: str,
@@ -140,6 +141,7 @@ async def test_the_arrow_keys_go_through_the_list_and_the_rest_is_loaded_on_the_
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_list_is_right_again_after_the_network_was_away(
     chromium: Browser, vue_url: str
 ) -> None:

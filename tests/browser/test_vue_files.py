@@ -104,6 +104,7 @@ async def test_files_are_chosen_dropped_and_pasted_into_the_composer(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_an_upload_is_paused_continued_and_given_up(
     chromium: Browser, start_server: StartServer, vue_url: str
 ) -> None:

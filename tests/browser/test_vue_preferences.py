@@ -119,6 +119,7 @@ async def test_channels_quiet_hours_and_digest_are_chosen_with_the_keyboard(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_what_the_server_refuses_is_taken_back(
     chromium: Browser, server: Server, vue_url: str
 ) -> None:
@@ -143,7 +144,9 @@ async def test_what_the_server_refuses_is_taken_back(
         assert (await stored(server, "bob"))["channels"] == {}
 
 
-@pytest.mark.parametrize(("locale", "dark"), [("", False), ("zh-CN", True)])
+@pytest.mark.parametrize(
+    ("locale", "dark"), [("", False), pytest.param("zh-CN", True, marks=pytest.mark.long)]
+)
 @pytest.mark.gen_test
 async def test_it_is_a_pane_of_the_centre_that_fits_and_is_accessible(
     chromium: Browser, server: Server, vue_url: str, locale: str, dark: bool

@@ -127,6 +127,7 @@ def check(answers: list[list[Any]], seen: dict[str, dict[int, str]]) -> None:
 
 
 @pytest.mark.gen_test(timeout=120)
+@pytest.mark.long
 async def test_tasks_of_one_process_write_in_one_order(place: str) -> None:
     answers: list[list[Any]] = []
     async with opened(place) as database:
@@ -163,6 +164,7 @@ async def test_processes_write_in_one_order(place: str) -> None:
 
 
 @pytest.mark.gen_test(timeout=120)
+@pytest.mark.long
 async def test_what_a_killed_process_acknowledged_stays_and_the_others_go_on(place: str) -> None:
     async with processes(place, "a", "b") as (killed, other), opened(place) as database:
         is_done = asyncio.Event()
@@ -183,6 +185,7 @@ async def test_what_a_killed_process_acknowledged_stays_and_the_others_go_on(pla
 
 
 @pytest.mark.gen_test(timeout=60)
+@pytest.mark.long
 async def test_a_job_reads_what_the_job_of_another_process_has_stored(place: str) -> None:
     """A job that reads, and then writes what follows from it, loses no change of another."""
     rounds = 100

@@ -147,7 +147,9 @@ EXPORTED = {
 ERASED = {**EXPORTED, "quotas": 2, "call_users": 4}
 
 
-@pytest.fixture(params=[1, 2, 100], ids=lambda size: f"{size} at once")
+@pytest.fixture(
+    params=[1, pytest.param(2, marks=pytest.mark.long), 100], ids=lambda size: f"{size} at once"
+)
 def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs that see one row, two, or all of them."""
     monkeypatch.setattr(user_tables, "SCAN_ROWS", request.param)

@@ -171,6 +171,7 @@ def test_no_server_at_all(run: Run) -> None:
     assert (done.exit_code, done.stdout) == (3, "")
 
 
+@pytest.mark.long
 def test_a_server_that_ends_meanwhile(tmp_path: Path) -> None:
     with (
         ServerProcess(tmp_path, "--dev", is_preloaded=True) as server,

@@ -94,6 +94,7 @@ def test_the_crontab_is_one() -> None:
     assert CRON.read_text().endswith("\n")
 
 
+@pytest.mark.long
 def test_each_line_of_the_crontab_does_its_work_in_silence_again_and_again(
     server: ServerProcess,
 ) -> None:
@@ -114,6 +115,7 @@ def test_each_line_of_the_crontab_does_its_work_in_silence_again_and_again(
     assert left == {"week.csv", *states}
 
 
+@pytest.mark.long
 def test_the_crontab_works_while_the_server_is_down(server: ServerProcess) -> None:
     server.stop()
     for _, _, command in cron_lines():

@@ -180,6 +180,7 @@ def test_an_exception_leaves_the_terminal_as_it_was(server: ServerProcess) -> No
         assert "in the middle" in terminal.text
 
 
+@pytest.mark.long
 def test_it_outlives_a_restart_and_says_so(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, "--dev", is_preloaded=True) as server:
         port = server.url.rpartition(":")[2]

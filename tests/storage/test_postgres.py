@@ -204,7 +204,7 @@ async def test_the_password_comes_from_a_file(url: str, clock: FakeClock, tmp_pa
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("is_shared", [False, True])
+@pytest.mark.parametrize("is_shared", [pytest.param(False, marks=pytest.mark.long), True])
 @pytest.mark.parametrize("is_committed", [True, False])
 async def test_the_outcome_of_an_interrupted_commit_is_found_out(
     url: str,

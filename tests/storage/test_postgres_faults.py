@@ -124,6 +124,7 @@ async def test_a_read_only_database_cannot_pass(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_standby_cannot_pass_and_is_named(
     tmp_path_factory: pytest.TempPathFactory, clock: FakeClock
 ) -> None:
@@ -437,6 +438,7 @@ def _until_committing(url: str) -> None:
 
 @pytest.mark.usefixtures("only_inquiries")
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_jobs_that_take_long_are_left_alone(url: str, clock: FakeClock) -> None:
     """In the server, as a commit to a slow disk, or here between two statements."""
 
@@ -461,6 +463,7 @@ async def test_jobs_that_take_long_are_left_alone(url: str, clock: FakeClock) ->
 
 @pytest.mark.usefixtures("only_inquiries")
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_server_without_room_for_the_question_is_no_silence(
     postgres: PostgresServer, url: str, clock: FakeClock
 ) -> None:
@@ -486,6 +489,7 @@ async def test_a_server_without_room_for_the_question_is_no_silence(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_statement_that_takes_long_is_no_silence(
     url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

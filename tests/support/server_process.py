@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
 from tests.support import preloaded, tokens
 from tests.support.waiting import PATIENCE_S
 
@@ -23,6 +25,8 @@ LOOPS = {
     "uvloop": "import uvloop",
 }
 """A line of Python that runs before the command and selects the event loop."""
+LOOPS_ONE_LONG = [pytest.param("asyncio", marks=pytest.mark.long), "uvloop"]
+"""For tests of what the loop hardly matters to: every run has the loop that servers choose."""
 
 
 def environment(**more: str) -> dict[str, str]:

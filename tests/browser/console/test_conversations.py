@@ -42,6 +42,7 @@ def conversation(page: Page) -> Any:
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_sessions_that_want_a_human_are_found_and_stay_chosen(
     console: Console, server: Server
 ) -> None:
@@ -95,6 +96,7 @@ async def test_a_session_is_taken_over_released_and_edited(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_take_over_is_refused_if_somebody_was_quicker(
     console: Console, server: Server
 ) -> None:
@@ -110,6 +112,7 @@ async def test_a_take_over_is_refused_if_somebody_was_quicker(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_an_answer_grows_in_the_history_and_on_its_page(
     console: Console, server: Server
 ) -> None:
@@ -169,6 +172,7 @@ async def test_messages_are_found_by_words_also_chinese_ones(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_older_results_are_asked_for_again_after_a_failure(
     console: Console, server: Server
 ) -> None:

@@ -98,6 +98,7 @@ async def test_a_responder_shows_its_failures_and_leads_to_its_sessions(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_manager_sees_the_accounts_of_its_organization_alone(console: Console) -> None:
     manager = token("m", "manager", organization_id="o1")
     async with console.page("/accounts", bearer=manager) as page:
@@ -162,6 +163,7 @@ async def test_nothing_stands_in_the_way_of_a_screen_reader(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_without_an_account_there_is_no_such_page(
     chromium: Browser, start_server: StartServer
 ) -> None:

@@ -92,6 +92,7 @@ async def test_connections_are_searched_sorted_and_turned_over(console: Console)
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_table_is_downloaded_as_it_is_shown(console: Console) -> None:
     async with console.page() as page:
         await page.route("**/websocket/connections?*", many)
@@ -190,6 +191,7 @@ async def test_a_session_shows_members_and_history(console: Console, server: Ser
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_older_messages_come_on_demand(console: Console, server: Server) -> None:
     path = "/sessions/long/messages"
     for number in range(1, 61):
@@ -207,6 +209,7 @@ async def test_older_messages_come_on_demand(console: Console, server: Server) -
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_manager_has_no_actions_and_sees_the_organization(
     console: Console, server: Server
 ) -> None:
@@ -225,6 +228,7 @@ async def test_a_manager_has_no_actions_and_sees_the_organization(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_long_message_is_cut(console: Console, server: Server) -> None:
     await server.post("/sessions/big/messages", type="new_message", content="x" * 64_000)
     await server.post("/sessions/big/messages", type="new_message", content={"a": HOSTILE})
@@ -234,6 +238,7 @@ async def test_a_long_message_is_cut(console: Console, server: Server) -> None:
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_session_without_messages_says_so_in_place_of_a_table(
     console: Console, server: Server
 ) -> None:
@@ -247,6 +252,7 @@ async def test_a_session_without_messages_says_so_in_place_of_a_table(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_on_a_phone_rows_are_cards_that_fit(console: Console, server: Server) -> None:
     await joined(server, "phone-user", "phone-session", username="A customer with a long name")
     async with console.page("/connections?q=phone-user", phone=True) as page:
@@ -266,6 +272,7 @@ async def test_on_a_phone_rows_are_cards_that_fit(console: Console, server: Serv
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_name_neither_hides_the_id_nor_turns_it_round(
     console: Console, server: Server
 ) -> None:

@@ -40,6 +40,7 @@ async def test_events_are_rows_with_links_and_open(console: Console, server: Ser
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_rows_are_filtered_by_words_and_types(console: Console, server: Server) -> None:
     async with console.page("/live?q=blue") as page:
         await subscribed(server, "listening")

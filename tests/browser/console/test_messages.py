@@ -73,6 +73,7 @@ async def test_a_custom_push_reaches_a_role_and_is_not_kept(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_every_fault_of_a_message_is_shown(console: Console, server: Server) -> None:
     async with console.page("/publish?target=user&id=u1", requests_fail=True) as page:
         await page.get_by_label("JSON", exact=True).check()
@@ -83,6 +84,7 @@ async def test_every_fault_of_a_message_is_shown(console: Console, server: Serve
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_lost_answer_sends_nothing_twice(console: Console, server: Server) -> None:
     socket = await server.connect("ida")
     async with console.page("/publish?target=user&id=ida", requests_fail=True) as page:
@@ -141,6 +143,7 @@ async def test_a_notification_is_sent_from_a_text_and_from_a_template(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_an_unknown_message_has_no_trace(console: Console) -> None:
     async with console.page("/trace", requests_fail=True) as page:
         await page.get_by_label("Message id").fill("msg_none")
@@ -149,6 +152,7 @@ async def test_an_unknown_message_has_no_trace(console: Console) -> None:
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_manager_publishes_within_the_organization(
     console: Console, server: Server
 ) -> None:

@@ -48,6 +48,7 @@ async def test_figures_follow_what_happens(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_each_plot_has_its_numbers_as_a_table(console: Console, server: Server) -> None:
     await store_history(server)
     async with console.page("?range=1h") as page:
@@ -60,6 +61,7 @@ async def test_each_plot_has_its_numbers_as_a_table(console: Console, server: Se
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_line_is_hidden_by_its_name_below_the_plot(
     console: Console, server: Server
 ) -> None:
@@ -80,6 +82,7 @@ async def test_a_line_is_hidden_by_its_name_below_the_plot(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_keyboard_moves_through_a_plot(console: Console, server: Server) -> None:
     await store_history(server)
     async with console.page("?range=1h") as page:
@@ -94,6 +97,7 @@ async def test_the_keyboard_moves_through_a_plot(console: Console, server: Serve
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_dragging_zooms_and_the_address_keeps_it(console: Console, server: Server) -> None:
     await store_history(server)
     async with console.page() as page:
@@ -130,6 +134,7 @@ async def test_what_is_wrong_is_said_first(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_manager_sees_the_figures_of_the_organization(
     console: Console, server: Server
 ) -> None:
@@ -143,6 +148,7 @@ async def test_a_manager_sees_the_figures_of_the_organization(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_nothing_stands_in_the_way_of_a_screen_reader(
     console: Console, server: Server, axe: str
 ) -> None:

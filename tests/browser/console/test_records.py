@@ -62,6 +62,7 @@ async def test_notifications_are_filtered_looked_at_and_retried(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_pending_notification_is_cancelled(
     chromium: Browser, start_server: StartServer
 ) -> None:
@@ -88,6 +89,7 @@ async def test_a_pending_notification_is_cancelled(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_preferences_of_a_user_are_shown_and_changed(
     console: Console, server: Server, axe: str
 ) -> None:
@@ -126,6 +128,7 @@ async def test_preferences_of_a_user_are_shown_and_changed(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_preferences_of_others_are_there_for_those_who_may_send_notifications(
     chromium: Browser, start_server: StartServer
 ) -> None:
@@ -144,6 +147,7 @@ async def test_preferences_of_others_are_there_for_those_who_may_send_notificati
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_webhooks_that_were_given_up_are_retried(console: Console, server: Server) -> None:
     outbox = WebhookOutbox(server.context.webhooks.outbox._database)
     body = b'{"name": "<b>alert_raised</b>"}'
@@ -178,6 +182,7 @@ async def test_the_audit_trail_says_who_did_what(console: Console, server: Serve
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_pages_are_turned_over_one_at_a_time(console: Console) -> None:
     entry = {"actor": "ops", "role": "admin", "action": "drain", "target": "node:n1", "detail": {}}
     entry |= {"at": "2026-01-01T00:00:00Z", "outcome": "ok", "remote_ip": "::1", "request_id": "r"}
@@ -218,6 +223,7 @@ async def test_the_doctor_finds_what_is_wrong(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_proxy_that_is_not_trusted_is_found(
     chromium: Browser, start_server: StartServer
 ) -> None:

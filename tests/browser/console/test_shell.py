@@ -40,6 +40,7 @@ async def test_a_ticket_signs_in_and_leaves_the_address(console: Console, server
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_live_feed_comes_although_its_module_could_not_be_loaded_at_first(
     console: Console,
 ) -> None:
@@ -67,6 +68,7 @@ async def test_a_token_is_asked_for_until_one_is_accepted(console: Console, serv
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_signing_out_ends_it_in_every_tab(console: Console, server: Server) -> None:
     async with console.page() as page:
         await page.locator("#account summary").click()
@@ -102,6 +104,7 @@ async def test_what_a_role_may_not_see_is_not_there(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_manager_without_an_organization_learns_what_to_do(
     console: Console, server: Server, axe: str
 ) -> None:
@@ -131,7 +134,11 @@ async def test_a_manager_without_an_organization_learns_what_to_do(
                 "not here",
             ],
         ),
-        ("zh-CN", ["“global”不是有效的 ID", "organization:ID", "“a b”不是有效的 ID", "找不到"]),
+        pytest.param(
+            "zh-CN",
+            ["“global”不是有效的 ID", "organization:ID", "“a b”不是有效的 ID", "找不到"],
+            marks=pytest.mark.long,
+        ),
     ],
 )
 @pytest.mark.gen_test
@@ -155,6 +162,7 @@ async def test_an_address_with_a_bad_id_says_so_in_words(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_the_chat_tester_leads_back(console: Console) -> None:
     async with console.page() as page:
         await page.get_by_role("link", name="Chat tester").click()
@@ -169,6 +177,7 @@ async def test_a_hostile_name_stays_text(console: Console) -> None:
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_an_unknown_page_is_none(console: Console) -> None:
     async with console.page("/nothing%20here/%E0%A4%A") as page:
         await expect(page.locator("main h1")).to_have_text("There is no such page")
@@ -198,6 +207,7 @@ async def test_an_expired_sign_in_is_renewed_on_top_of_the_page(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_another_user_who_signs_in_gets_a_fresh_page(
     console: Console, server: Server
 ) -> None:
@@ -233,6 +243,7 @@ async def test_a_restarted_server_is_found_again(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_cut_network_is_told_and_survived(console: Console, server: Server) -> None:
     async with faultless_page(console.chromium, requests_fail=True) as page:
         await console.sign_in(page, token("cut"))
@@ -248,6 +259,7 @@ async def test_a_cut_network_is_told_and_survived(console: Console, server: Serv
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_on_a_phone_the_menu_opens_and_closes(console: Console) -> None:
     async with console.page(phone=True) as page:
         overview = page.get_by_role("link", name="Overview")
@@ -260,6 +272,7 @@ async def test_on_a_phone_the_menu_opens_and_closes(console: Console) -> None:
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_colours_and_language_can_be_chosen(console: Console) -> None:
     async with console.page(color_scheme="light", locale="zh-CN") as page:
         await expect(page.locator("main h1")).to_have_text("概览")
@@ -274,6 +287,7 @@ async def test_colours_and_language_can_be_chosen(console: Console) -> None:
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_an_updated_server_asks_for_a_reload(
     console: Console, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +299,7 @@ async def test_an_updated_server_asks_for_a_reload(
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_ticket_opened_in_an_open_console_signs_in(
     console: Console, server: Server
 ) -> None:

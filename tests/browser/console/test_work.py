@@ -97,6 +97,7 @@ async def test_a_task_is_created_and_goes_on_step_by_step(console: Console, serv
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_a_session_leads_to_a_task_in_it(console: Console, server: Server) -> None:
     await server.post("/sessions/deal/messages", type="new_message", content="hi")
     async with console.page("/sessions/deal") as page:
@@ -110,6 +111,7 @@ async def test_a_session_leads_to_a_task_in_it(console: Console, server: Server)
 
 
 @pytest.mark.gen_test
+@pytest.mark.long
 async def test_quotas_are_shown_edited_and_deleted(console: Console, server: Server) -> None:
     await make_quota(server)
     async with console.page("/quotas") as page:
