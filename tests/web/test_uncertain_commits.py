@@ -318,3 +318,28 @@ async def test_notifications_that_are_changed_all_the_same_are_pushed(
         outage.end()
         push = await alice.push("notifications_changed")
         assert (push["unread"], push.get("notification_ids")) == (0, ids)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_an_answer_that_has_ended_all_the_same_is_finished(
+    url: str, outage: Outage, start_server: StartServer
+) -> None:
+    server = await start_server(database_url=url)
+    events: list[dict[str, Any]] = []
+    server.system.manager.add_event_handler("answer_ended", events.append)
+    alice = await server.connect("alice", sessions=["s1"])
+    alice.send(type="join_session", session_id="s1", ref=1)
+    await reply(alice, 1)
+    begun = (await server.post("/sessions/s1/answers", content="so ")).json()
+    path = f"/answers/{begun['message_id']}"
+    assert (await server.post(f"{path}/append", seq=1, text="far")).status == 200
+    outage.begin(is_committed=True, of="closing_digest = ")
+    assert (await server.post(f"{path}/finish")).status == 503
+    outage.end()
+    ended = await alice.push("answer_ended")
+    assert (ended["state"], ended["message"]["content"]) == ("completed", "so far")
+    again = await server.post(f"{path}/finish")
+    assert again.json() == {"state": "completed", "length": 6, "offset": ended["offset"]}, again
+    assert [(each["state"], each["seq"]) for each in events] == [("completed", 1)]
+    late = await server.post(f"{path}/append", seq=2, text="!")
+    assert (late.status, late.code) == (409, "answer_ended")

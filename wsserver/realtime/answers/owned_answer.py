@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from wsserver.errors import AnswerEnded
 from wsserver.protocol.contents import GROWING
+from wsserver.protocol.types import JsonObject
 from wsserver.realtime.answers.growing_text import (
     GrowingText,
     Stall,
@@ -72,6 +73,7 @@ class OwnedAnswer:
         "expires_at",
         "generation",
         "message_id",
+        "refused_end",
         "roll_up",
         "sender",
         "session_id",
@@ -112,6 +114,8 @@ class OwnedAnswer:
         """Of the next push."""
         self.ending: asyncio.Future[None] | None = None
         """Done when an attempt to end it has succeeded or failed."""
+        self.refused_end: JsonObject | None = None
+        """Of the latest end whose caller was refused, as its outcome was not known: its event."""
         self._watches: dict[tuple[str, float], float | None] = {
             (user_id, since): until for user_id, since, until in _watches.decode(row.watchers)
         }

@@ -14,7 +14,7 @@ from msgspec.json import decode
 from wsserver.clock import Clock
 from wsserver.cluster.broker import AnswerGrown, Broker
 from wsserver.cluster.control import Control
-from wsserver.errors import AnswerEnded, NotFound, TermChanged, WsServerError
+from wsserver.errors import AnswerEnded, NotFound, OutcomeUnknown, TermChanged, WsServerError
 from wsserver.protocol.answers import AnswerPush, growing_message
 from wsserver.protocol.contents import GROWING
 from wsserver.protocol.types import JsonObject
@@ -124,6 +124,7 @@ class OwnedAnswers:
         """Answers ended by this node since the start, by state."""
         control.add_handler(ReadAnswerText, self._read_text)
         control.add_listener(AnswerWatched, self._note_watches)
+        followed.add_end_listener(self._ended_late)
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -325,11 +326,19 @@ class OwnedAnswers:
             **({"reason": ending.reason} if ending.reason else {}),
             "length": closing.length,
         }
+        fields = {**members, "seq": seq}
+        if ending.by is not None:
+            fields["by"] = ending.by
+        if ending.usage is not None:
+            fields["usage"] = decode(ending.usage)
         hook = self._store.ending(closing, _unless_superseded(ending))
         try:
             (sent,) = await self._revisions.record(
                 answer, "answer_ended", members, finish, hook=hook
             )
+        except OutcomeUnknown:
+            answer.refused_end = fields
+            raise
         except TermChanged:
             await self._end(answer, Ending("interrupted", TAKEN, usage=ending.usage))
             raise AnswerEnded("interrupted", TAKEN) from None
@@ -337,15 +346,21 @@ class OwnedAnswers:
             self._drop(answer)
             log.info("answer not ended here message_id=%s error=%s", answer.message_id, error)
             raise
-        self._drop(answer)
-        self.ended[ending.state] += 1
-        fields = {**members, "seq": seq}
-        if ending.by is not None:
-            fields["by"] = ending.by
-        if ending.usage is not None:
-            fields["usage"] = decode(ending.usage)
-        self._events.emit(ANSWER_ENDED, **fields)
+        self._ended(answer, fields)
         return ended_view(ending.state, closing.length, sent.offset)
+
+    def _ended(self, answer: OwnedAnswer, fields: JsonObject) -> None:
+        if self._answers.get(answer.message_id) is not answer:
+            return  # an earlier attempt had been stored, and that was found out meanwhile
+        self._drop(answer)
+        self.ended[fields["state"]] += 1
+        self._events.emit(ANSWER_ENDED, **fields)
+
+    def _ended_late(self, message_id: str) -> None:
+        """End an answer whose end was stored although its caller was refused."""
+        answer = self._answers.get(message_id)
+        if answer is not None and answer.refused_end is not None:
+            self._ended(answer, answer.refused_end)
 
     def _drop(self, answer: OwnedAnswer) -> None:
         """Forget an answer: it has ended, or another node owns it."""
