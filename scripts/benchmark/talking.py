@@ -18,6 +18,9 @@ SETTING_UP = 8
 BATCH = 1000
 WINDOW = 100
 """Messages of one connection that are sent and not acknowledged yet."""
+STARTED_S = 4.0
+"""Several processes that have just started count every message over all of them, and send each
+other all events, until each knows of the others' monitors."""
 CALM_PAUSE_S = 0.1
 FLOOD_NICENESS = 19
 """The flooding client yields the clients' cores to the calm ones: their delay is the server's."""
@@ -26,6 +29,8 @@ FLOOD_NICENESS = 19
 async def kept(stage: Stage, size: Size) -> Figures:
     """Messages that are stored before anybody gets them: one by one with acks, then in batches."""
     users = await stage.crew.open_senders(size.connections)
+    if stage.server.kind.processes > 1:
+        await asyncio.sleep(STARTED_S)
     each = size.messages // size.connections
     began_ns = time.monotonic_ns()
     with stage.measure() as used:

@@ -8,6 +8,8 @@ from tests.support.live_server import Client, Live
 from wsserver.protocol.requests import BatchRequest, PublishRequest, read_request
 from wsserver.realtime.delivery import published
 from wsserver.realtime.messages.message import Message, Sent
+from wsserver.realtime.observability import events
+from wsserver.realtime.observability.monitors import MonitorInterest
 from wsserver.storage.tables.snapshots import FIELDS
 
 
@@ -265,6 +267,23 @@ async def test_other_events_are_never_held_back(live: Live) -> None:
     live.manager.emit("alert_raised")
     pushes = [push for push in await client.rest() if push["type"] == "event"]
     assert pushes[-1]["event"]["name"] == "alert_raised"
+
+
+@pytest.mark.gen_test
+async def test_after_a_gap_all_events_are_wanted_until_other_nodes_have_repeated_theirs(
+    live: Live,
+) -> None:
+    monitors = live.manager.monitors
+    monitors.interest_missed()
+    monitors.interested(MonitorInterest("n2", ("billing.*",)))
+    wanted: list[tuple[bool, bool]] = []
+    for _ in range(7):
+        hears = live.events.hears
+        wanted.append((hears(events.MESSAGE_PUBLISHED), hears("billing.paid")))
+        live.clock.advance(1.1)
+        await monitors.advance()
+    assert wanted == [*[(True, True)] * 3, *[(False, True)] * 3, (False, False)]
+    assert not monitors.has_any
 
 
 @pytest.mark.gen_test

@@ -34,6 +34,8 @@ INTEREST_S = 2.0
 """Period at which a node with monitors notifies the others of what they have subscribed to."""
 FORGOTTEN_S = 6.0
 """Without such a notice for this long, a node has no monitors any more."""
+MISSED_S = 3.0
+"""So long after notices were missed, all events are wanted: they are repeated by then."""
 _ANY_NODE = ""
 """Stands for nodes whose notices may have been missed."""
 
@@ -187,12 +189,16 @@ class Monitors:
 
     def _share_interest(self, now: float) -> None:
         """Repeat this node's interest, and forget that of nodes which have stopped doing so."""
-        if now < self._interest_due:
-            return
-        self._interest_due = now + INTEREST_S
-        if self._connections:
-            self._control.notify(MonitorInterest(self._control.node, tuple(self._own_globs())))
-        old = [node for node, (_, at) in self._elsewhere.items() if now - at > FORGOTTEN_S]
+        if now >= self._interest_due:
+            self._interest_due = now + INTEREST_S
+            if self._connections:
+                self._control.notify(MonitorInterest(self._control.node, tuple(self._own_globs())))
+        # Soon after a gap: until then every message is counted over all nodes.
+        old = [
+            node
+            for node, (_, at) in self._elsewhere.items()
+            if now - at > (MISSED_S if node == _ANY_NODE else FORGOTTEN_S)
+        ]
         for node in old:
             del self._elsewhere[node]
         if old:
