@@ -51,6 +51,7 @@ def test_every_node_lists_all(two: Two) -> None:
 
 def test_a_node_that_does_not_answer_is_named(two: Two) -> None:
     n1, n2 = two
+    n2.expects_faults = True  # PostgreSQL ends a transaction in which it stands still
     here, there = (enter(node, "u1") for node in two)
     n2.process.send_signal(signal.SIGSTOP)
     try:
@@ -91,8 +92,10 @@ def test_actions_name_a_node_that_does_not_answer(two: Two, shared_valkey: Valke
         lambda: n1.post("/messages", message).ok, lambda sent: sent["matched"] == 2
     )  # Redis gets to know of a connection after its greeting
     assert list(nodes_of(n1)) == ["n1", "n2"]
+    members = "/sessions/s1/members"
     with without_messages(shared_valkey):
         for answer in (
+            n1.put(members, {"user_ids": ["u1"]}),
             n1.post("/messages", message),
             n1.post("/messages/explain", message),
             n1.get(f"/messages/{before['message_id']}"),

@@ -182,7 +182,7 @@ class AdminActions:
         change = await self._members.store(
             session_id, user_ids, actor.claims.sub, self._clock.wall()
         )
-        await self._control.ask_all(
+        answers = await self._control.ask_all(
             MembersReplaced(session_id, tuple(user_ids), change.version), SPREAD_S
         )
         self._audit.record(
@@ -192,7 +192,7 @@ class AdminActions:
             members=len(user_ids),
             removed=change.removed[:100],
         )
-        return await self._shown_members(scope, session_id)
+        return {**await self._shown_members(scope, session_id), **_unreachable(answers)}
 
     async def revoke(self, actor: Actor, request: RevokeRequest) -> dict[str, Any]:
         """Revoke a token, or all of a user's tokens; their connections are closed with 4505."""

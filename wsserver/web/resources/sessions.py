@@ -177,6 +177,12 @@ class SessionMembers(Answer):
     user_ids: list[str]
 
 
+class ReplacedMembers(SessionMembers):
+    """A session's new member list, which a node in ``unreachable`` applies when it goes on."""
+
+    unreachable: Unreachable | UnsetType = UNSET
+
+
 class SessionHistory(Answer):
     """A page of a session's kept messages: whole pushes as sent live, ascending by offset."""
 
@@ -338,7 +344,7 @@ async def _get_members(context: WebContext, call: Call) -> dict[str, Any]:
 @RESOURCE.endpoint(
     "PUT /sessions/{session_id}/members",
     "sessions:manage",
-    SessionMembers,
+    ReplacedMembers,
     action="members",
     request=MembersRequest,
     request_example={"user_ids": ["user_67890", "user_13579"]},
