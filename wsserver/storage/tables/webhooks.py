@@ -35,8 +35,9 @@ _COUNT = (
 )
 _INSERT = (
     "INSERT INTO webhook_outbox (posting_id, url, event, body, at, message_id, due_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (posting_id) DO NOTHING"
 )
+"""Those whose commit had an unknown outcome are added again, together with later ones."""
 _SELECT_DELETED = (
     "SELECT message_id FROM messages"
     " WHERE message_id IN (SELECT value FROM json_each(?)) AND deleted_at IS NOT NULL"
