@@ -195,7 +195,7 @@ async def test_older_results_are_asked_for_again_after_a_failure(
 
 
 @pytest.mark.parametrize(
-    "path", first_and_long("/search?query=invoice", "/sessions/c6", "/answers/ONE")
+    "path", first_and_long("/sessions/c6", "/search?query=invoice", "/answers/ONE")
 )
 @pytest.mark.gen_test
 async def test_nothing_stands_in_the_way_of_a_screen_reader(
