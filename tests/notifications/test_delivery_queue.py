@@ -17,7 +17,7 @@ from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import in_every_reader
 from tests.support.queue_stores import Stored, StoredDeliveries, StoredPostings
 from tests.support.waiting import until
-from wsserver.errors import StorageUnavailable
+from wsserver.errors import OutcomeUnknown, StorageUnavailable
 from wsserver.notifications import delivery_queue
 from wsserver.notifications.channels.base import Limits, Outcome, failed, retry, sent
 from wsserver.notifications.delivery_policy import Retries
@@ -436,3 +436,23 @@ async def test_a_result_is_recorded_however_long_storage_refuses_it(
     await queue.idle()
     assert (queue.tried, queue.reported, refusals) == (["d1"], [("d1", ["sent"])], [])
     await queue.stop()
+
+
+@pytest.mark.gen_test
+async def test_a_result_that_was_recorded_all_the_same_is_reported(
+    stored: Stored, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_queue, "RETRY_S", 0)
+    record = stored.store.record
+    unknown: list[dict[int, str]] = []
+
+    async def lose(lease: Lease, result: Result, late: Any) -> Any:
+        if not unknown:
+            unknown.append(await record(lease, result))
+            raise OutcomeUnknown("the connection was lost")
+        late(unknown[0])  # as the database does, before later jobs return
+        return await record(lease, result, late)
+
+    monkeypatch.setattr(stored.store, "record", lose)
+    async with running(stored, clock, adding="d1") as queue:
+        assert (queue.tried, queue.reported) == (["d1"], [("d1", ["sent"])])

@@ -226,15 +226,20 @@ class DeliveryQueue(ABC, Generic[C]):
 
     async def _deliver(self, lane: Lane, claimed: C, lease: Lease) -> None:
         result = await self.attempt(lane.name, claimed)
+        recorded: dict[int, str] = {}
+
+        def late(states: dict[int, str] | None) -> None:
+            recorded.update(states or {})  # before they are recorded again, without a lease
+
         while True:  # however long storage refuses it: not recorded, it would be sent again
             try:
-                states = await self._store.record(lease, result)
+                recorded.update(await self._store.record(lease, result, late))
                 break
             except WsServerError as error:
                 id_ = claimed.delivery_id
                 log.warning("delivery not recorded yet delivery_id=%s error=%s", id_, error)
                 await asyncio.sleep(RETRY_S)
-        self.recorded(lane.name, claimed, result, states)
+        self.recorded(lane.name, claimed, result, recorded)
 
     async def _follow_clock(self) -> None:
         """Where the wall clock was set back, move what waits by as much."""

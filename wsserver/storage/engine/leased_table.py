@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from wsserver.storage.engine.connection import Connection
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.database import Database, Late
 
 
 class Lease(NamedTuple):
@@ -119,12 +119,15 @@ class LeasedTable(ABC, Generic[C]):
     async def claim(self, lane: str, now: float, limit: int, lease: Lease) -> list[C]:
         """Lease rows of a lane that are due, the longest due first."""
 
-    async def record(self, lease: Lease, result: Result) -> dict[int, str]:
+    async def record(
+        self, lease: Lease, result: Result, late: Late[dict[int, str]] | None = None
+    ) -> dict[int, str]:
         """Record a result and end the lease; returns the states by id.
 
-        Rows that the lease no longer holds are left alone, and missing from the answer.
+        Rows that the lease no longer holds are left alone, and missing from the answer. ``late``:
+        see ``Database.run``.
         """
-        return await self._database.run(lambda db: self._record(db, lease, result))
+        return await self._database.run(lambda db: self._record(db, lease, result), late)
 
     async def bring_forward(self, by_s: float, since: float, now: float) -> int:
         """Make waiting rows due earlier, after the wall clock was set back; returns their count.
