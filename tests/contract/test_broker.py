@@ -220,6 +220,22 @@ async def test_signals_reach_the_nodes_that_follow_one_of_their_targets_once(
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_it_is_told_whether_a_signal_reaches_a_node(cluster: Cluster) -> None:
+    async with cluster.nodes(2) as nodes:
+        sender, other = nodes[0], nodes[-1]
+        told: list[bool] = []
+        sender.broker.signal(Push((user("u1"),), b"{}"), told.append)
+        await eventually(lambda: len(told), 1)
+        assert told == [not cluster.is_shared], "a broker without other nodes may always say so"
+        other.broker.follow(user("u1"))
+        await other.broker.followed(user("u1"))
+        sender.broker.signal(Push((user("u1"),), b"{}"), told.append)
+        await eventually(lambda: told[1:], [True])
+        other.broker.signal(Push((user("u1"),), b"{}"), told.append)
+        assert told[2:] == [True], "this node follows it, so it is known at once"
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_after_stopping_nothing_is_delivered() -> None:
     broker, receiver = MemoryBroker(), Receiver(PublishResult(1, 1, 0))
     broker.subscribe(receiver)

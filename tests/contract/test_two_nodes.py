@@ -22,6 +22,9 @@ from wsserver.protocol.requests import (
     RevokeRequest,
     read_request,
 )
+from wsserver.protocol.targets import session, user
+from wsserver.realtime.messages.message import Message
+from wsserver.realtime.observability.monitors import MonitorInterest
 
 
 @asynccontextmanager
@@ -142,3 +145,36 @@ async def test_a_member_removed_on_one_node_leaves_the_session_on_the_other(
                 there = await joined(b, "u1", sessions=())
         assert (await got(there, "session_left"))["user_id"] == "u1"
         assert b.members.of_session("s1") == ["u2"]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_sender_on_another_node_gets_the_status_of_each_of_many_messages(
+    shared_valkey: ValkeyProcess, tmp_path: Path
+) -> None:
+    async with two_nodes(shared_valkey, tmp_path) as (a, b):
+        # Else a node that has just started assumes that there may be monitors, which get all.
+        b.control.notify(MonitorInterest("", None))
+        a.control.notify(MonitorInterest("", None))
+        plain = await b.connect("u2", protocol="plain", sessions=["s1"])
+        await plain.call("join_session", session_id="s1")
+        messages = [
+            Message("new_message", {"session_id": "s1", "message": {}}, session("s1"), keep=True)
+            for _ in range(20)
+        ]
+        for message in messages:
+            message.sender = "boss"
+        await b.router.keep(messages[:10])  # while the sender is connected nowhere
+        boss = await a.connect("boss")
+        await a.broker.followed(user("boss"))
+        sent = [each.message_id for each in await b.router.keep(messages[10:])]
+        updates: list[str] = []
+
+        async def look() -> list[str]:
+            updates.extend(
+                push["message_id"]
+                for push in await boss.rest()
+                if push["type"] == "message_status_update" and push["message_id"] in sent
+            )
+            return updates
+
+        await eventually(look, sent)

@@ -1,11 +1,115 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from tests.support.inbox_messages import pass_time, send_to_user, statuses
 from tests.support.live_server import Live
+from wsserver.cluster.broker import Push, Signal
+from wsserver.cluster.memory import MemoryBroker
 from wsserver.protocol.targets import user
+from wsserver.realtime.inbox import message_status
+from wsserver.realtime.inbox.message_status import MessageStatuses, StatusUpdate
 from wsserver.realtime.messages.message import Message
+
+
+class Elsewhere(MemoryBroker):
+    """A broker that tells later whether a signal has reached a node."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.questions: list[Callable[[bool], None]] = []
+
+    def signal(self, signal: Signal, reached: Callable[[bool], None] | None = None) -> None:
+        assert isinstance(signal, Push)
+        self.ids.append(signal.message_id)
+        if reached is not None:
+            self.questions.append(reached)
+
+    def answer(self, is_reached: bool) -> None:
+        self.questions.pop(0)(is_reached)
+
+
+class Anywhere:
+    """What a node of a cluster knows of who is connected elsewhere; there is no monitor."""
+
+    has_any = False
+
+    def notify_status(self, members: dict[str, Any], progress: int) -> None:
+        """Do nothing."""
+
+    def may_be_online(self, user_id: str, besides: str = "") -> bool:
+        return True
+
+
+class Pushing:
+    """Statuses of messages of one sender, in a cluster."""
+
+    def __init__(self, live: Live) -> None:
+        self.broker = Elsewhere()
+        elsewhere: Any = Anywhere()
+        self.statuses = MessageStatuses(self.broker, elsewhere, elsewhere, live.clock)
+
+    def deliver(self, *ids: str) -> None:
+        for id_ in ids:
+
+            def push(id_: str = id_) -> None:
+                update = StatusUpdate(id_, None, "delivered", "u1")
+                if id_ != "nobody":
+                    self.statuses.push(update, "boss", is_asking=True)
+
+            if not self.statuses.defers("boss", push):
+                push()
+
+
+@pytest.mark.gen_test
+async def test_while_a_sender_is_connected_nowhere_statuses_are_not_made(live: Live) -> None:
+    pushing = Pushing(live)
+    pushing.deliver("a", "b", "c")
+    assert pushing.broker.ids == ["a"]
+    pushing.broker.answer(False)
+    assert pushing.broker.ids == ["a", "b"], "it came after the question: it asks anew"
+    pushing.deliver("d", "e")
+    pushing.broker.answer(False)
+    assert pushing.broker.ids == ["a", "b", "d"], "c came before the question"
+    pushing.broker.answer(False)
+    assert (pushing.broker.ids[3:], pushing.broker.questions) == ([], [])
+    pushing.deliver("f")
+    assert (pushing.broker.ids[3:], len(pushing.broker.questions)) == (["f"], 1)
+
+
+@pytest.mark.gen_test
+async def test_a_connected_sender_gets_each_status_in_order(live: Live) -> None:
+    pushing = Pushing(live)
+    pushing.deliver("a", "b")
+    pushing.broker.answer(False)
+    pushing.deliver("c", "d")
+    pushing.broker.answer(True)
+    assert pushing.broker.ids == ["a", "b", "c", "d"]
+    pushing.deliver("e")
+    pushing.broker.answer(True)
+    assert pushing.broker.ids == ["a", "b", "c", "d", "e"]
+    pushing.broker.answer(True)
+    assert not pushing.broker.questions
+
+
+@pytest.mark.gen_test
+async def test_a_message_without_statuses_holds_up_no_other(live: Live) -> None:
+    pushing = Pushing(live)
+    pushing.deliver("a", "nobody", "b")
+    pushing.broker.answer(False)
+    assert pushing.broker.ids == ["a", "b"]
+
+
+@pytest.mark.gen_test
+async def test_statuses_that_wait_are_bounded(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(message_status, "WAITING_LIMIT", 2)
+    pushing = Pushing(live)
+    pushing.deliver("a", "b", "c", "d")
+    assert pushing.broker.ids == ["a", "d"]
 
 
 @pytest.mark.gen_test

@@ -239,8 +239,12 @@ class Broker(Protocol):
     def post(self, publication: Publication) -> None:
         """Publish without waiting for the result."""
 
-    def signal(self, signal: Signal) -> None:
-        """Publish a signal."""
+    def signal(self, signal: Signal, reached: Callable[[bool], None] | None = None) -> None:
+        """Publish a signal.
+
+        ``reached``: called once, maybe before this returns, with whether a node follows its target.
+        False also where that is not known.
+        """
 
     def begin(self, publication: Publication) -> Outcome:
         """Publish; returns the sum of the nodes' results, or a promise of it.

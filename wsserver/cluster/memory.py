@@ -48,10 +48,12 @@ class MemoryBroker:
         """Publish without waiting for the result."""
         self.begin(publication)
 
-    def signal(self, signal: Signal) -> None:
+    def signal(self, signal: Signal, reached: Callable[[bool], None] | None = None) -> None:
         """Publish a signal."""
         if self._receiver is not None:
             self._receiver.signal(signal)
+        if reached is not None:
+            reached(True)
 
     def begin(self, publication: Publication) -> Outcome:
         """Publish; returns the result."""

@@ -118,8 +118,8 @@ class RedisBroker:
     def _send(self, publication: Publication) -> None:
         self._bus.add(self._channel_of(publication.target), "publish", _encode(publication))
 
-    def signal(self, signal: Signal) -> None:
-        """Publish a signal."""
+    def signal(self, signal: Signal, reached: Callable[[bool], None] | None = None) -> None:
+        """Publish a signal; ``PUBLISH`` answers whether a node follows its channel."""
         self._show(signal)
         channel = self._bus.all_nodes
         if isinstance(signal, Push) and len(signal.targets) == 1:
@@ -128,7 +128,16 @@ class RedisBroker:
             channel = self._channel_of(user(signal.user_id))
         elif isinstance(signal, AnswerGrown):
             channel = self._channel_of(session(signal.session_id))
-        self._bus.add(channel, "signal", _encode(signal))
+        if reached is not None and self._bus.follows(channel):
+            reached(True)
+            reached = None
+        batch = self._bus.add(channel, "signal", _encode(signal), is_counted=reached is not None)
+        if reached is None:
+            return
+        if batch is None:
+            reached(False)
+        else:
+            batch.tell(lambda count: reached(bool(count)))
 
     def begin(self, publication: Publication) -> Outcome:
         """Publish; returns the sum of the results that arrive within ``RESULTS_S``."""

@@ -150,6 +150,10 @@ class Bus:
             self._confirmed.discard(channel)
             self._change(channel, False)
 
+    def follows(self, channel: str) -> bool:
+        """Whether this node follows a channel, be it confirmed or not."""
+        return channel in self._wanted
+
     async def followed(self, channel: str) -> None:
         """Wait until the datagrams of a followed channel arrive.
 

@@ -62,6 +62,17 @@ class Batch:
             and self.size + size <= BATCH_LIMIT_BYTES
         )
 
+    def tell(self, counted: Counted) -> None:
+        """Call ``counted`` too, once the number of nodes is known."""
+        before = self.counted
+
+        def tell_both(count: int | None) -> None:
+            if before is not None:
+                before(count)
+            counted(count)
+
+        self.counted = counted if before is None else tell_both
+
     def encoded(self, node: str) -> bytes:
         """The datagram. A single body is sent in the form that nodes without batches read."""
         bodies = self.bodies

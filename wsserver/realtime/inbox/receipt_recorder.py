@@ -207,6 +207,15 @@ class ReceiptRecorder:
             return
         if not self.are_wanted(publication.sender):
             return  # called for every kept message, so skip what has no receiver
+        push = partial(self._push_written, publication, connections)
+        if self._events.hears(events.MESSAGE_DELIVERED) or not self._statuses.defers(
+            publication.sender, push
+        ):
+            push()
+
+    def _push_written(
+        self, publication: Publication, connections: Collection[ConnectionInfo]
+    ) -> None:
         users: set[str] = set()
         acknowledging: set[str] = set()
         plain: set[str] = set()
@@ -222,7 +231,7 @@ class ReceiptRecorder:
         session_id = target.id if target.type is TargetType.SESSION else None
         for user_id in sorted(plain - acknowledging - {publication.sender}):
             update = StatusUpdate(publication.message_id, session_id, "delivered", user_id)
-            self._statuses.push(update, publication.sender)
+            self._statuses.push(update, publication.sender, is_asking=True)
             self._emit(update, publication.sender)
 
     def are_wanted(self, sender: str | None) -> bool:
