@@ -106,7 +106,9 @@ export class Connector {
     else socket?.close(code, reason);
   }
 
+  /** What is sent while the socket closes is lost anyway; browsers log each such call as an error. */
   send(text) {
+    if (this.#socket.readyState > OPEN) return;
     this.#socket.send(text);
   }
 

@@ -5,6 +5,7 @@
 
 import { HANDED_OVER, RESTART } from "./closing.js";
 
+const OPEN = 1; // WebSocket.readyState
 const SESSION = "session:";
 const INBOX = "user:";
 const ORGANIZATION = "organization:";
@@ -98,7 +99,7 @@ export class Hub {
       this.#hear(JSON.stringify({ type: "error", ref, error }));
       return;
     }
-    this.#socket.send(message);
+    this.#write(message);
   }
 
   /** What can be answered here, null for what needs no answer; undefined: it is to be sent. */
@@ -181,7 +182,7 @@ export class Hub {
       this.#established = push;
       this.#establishedAt = performance.now();
     }
-    if (push?.type === "ping") this.#socket.send(JSON.stringify({ type: "pong", id: push.id }));
+    if (push?.type === "ping") this.#write(JSON.stringify({ type: "pong", id: push.id }));
     if (push?.type === "token_expiring") {
       // One is enough to fetch a new one.
       this.#push(tabs.filter((id) => id.startsWith(`${this.#own}.`)), text);
@@ -246,8 +247,13 @@ export class Hub {
     if (ids.length > 0) this.#tell(ids, { kind: "text", text });
   }
 
+  /** What is sent while the socket closes is lost anyway; browsers log each such call as an error. */
+  #write(text) {
+    if (!(this.#socket.readyState > OPEN)) this.#socket.send(text);
+  }
+
   #send(command) {
-    this.#socket.send(JSON.stringify({ ...command, ref: this.#nextRef++ }));
+    this.#write(JSON.stringify({ ...command, ref: this.#nextRef++ }));
   }
 
   /** The connection has ended. */
