@@ -170,10 +170,10 @@ async def test_an_acknowledgement_waits_for_storage_that_refuses_it(
     monkeypatch.setattr(acknowledgements, "RETRY_S", 0)
     take, refusals = AcknowledgementStore.acknowledge, [StorageUnavailable("locked")] * 3
 
-    async def refuse(self: Any, batch: Any) -> Any:
+    async def refuse(self: Any, *batch: Any) -> Any:
         if refusals:
             raise refusals.pop()
-        return await take(self, batch)
+        return await take(self, *batch)
 
     await notified.reach("u1")
     client = await notified.live.connect("u1")
