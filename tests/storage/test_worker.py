@@ -49,3 +49,21 @@ async def test_an_unexpected_error_refuses_a_round_and_not_all_later_ones(
     await worker.stop()
     (record,) = [each for each in caplog.records if "storage thread failed" in each.msg]
     assert record.exc_info is not None
+
+
+@pytest.mark.gen_test
+async def test_a_fault_of_a_late_callback_keeps_no_outcome_from_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker = Unsteady()
+    found: list[Any] = []
+
+    def faulty(_: Any) -> None:
+        raise ValueError("a fault of who was refused")
+
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    lates = [Job(lambda db: None, None, late=late) for late in (faulty, found.append)]
+    worker._deliver([*lates, Job(lambda db: None, future)], ["a", "b", "c"])
+    assert (found, await future) == (["b"], "c")
+    (record,) = caplog.records
+    assert record.exc_info is not None

@@ -191,7 +191,7 @@ class Worker(ABC, Generic[C]):
             if job.future is not None:
                 settle(job.future, outcome)
             elif job.late is not None:
-                job.late(None if isinstance(outcome, Failure) else outcome)
+                _call_late(job.late, outcome)
             elif isinstance(outcome, Failure) and not (
                 job.take_back is not None and job.take_back(outcome.error)
             ):
@@ -199,6 +199,13 @@ class Worker(ABC, Generic[C]):
                 reason = outcome.error
         if reason is not None:
             self._on_lost(lost, reason)
+
+
+def _call_late(late: Callable[[Any], None], outcome: Any) -> None:
+    try:
+        late(None if isinstance(outcome, Failure) else outcome)
+    except Exception:  # the outcomes of the other jobs have to be delivered all the same
+        log.exception("outcome that was found out late not handled")
 
 
 def settle(future: asyncio.Future[Any], outcome: Any) -> None:
