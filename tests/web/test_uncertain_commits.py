@@ -13,6 +13,7 @@ from tests.support.lost_commits import LateCommit, lose_at_commit
 from tests.support.waiting import until
 from tests.support.web_server import API, Server, Socket, StartServer, token
 from wsserver.storage.engine.postgres import writer as writing
+from wsserver.storage.notifications import feed
 
 pytestmark = pytest.mark.slow
 
@@ -318,6 +319,29 @@ async def test_notifications_that_are_changed_all_the_same_are_pushed(
         outage.end()
         push = await alice.push("notifications_changed")
         assert (push["unread"], push.get("notification_ids")) == (0, ids)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_all_parts_of_a_marking_are_pushed_if_the_last_one_is_refused(
+    url: str, outage: Outage, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "MARKED_AT_ONCE", 1)
+    server = await start_server(database_url=url)
+    alice = await server.connect("alice")
+    alice.send(type="notifications", ref=2)
+    await reply(alice, 2)
+    ids = []
+    for count in (1, 2):
+        sent = await server.post("/notify", user_ids=["alice"], title="T", message="M")
+        ids.append(sent.json()["notification_id"])
+        while (await alice.push("notifications_changed"))["unread"] != count:
+            pass
+    outage.begin(is_committed=True, after=1, of="UPDATE deliveries SET read_at")
+    alice.send(type="mark_notifications", ids=ids, read=True, ref=1)
+    assert (await reply(alice, 1))["error"]["code"] == "storage_unavailable"
+    outage.end()
+    push = await alice.push("notifications_changed")
+    assert (push["unread"], sorted(push["notification_ids"])) == (0, sorted(ids))
 
 
 @pytest.mark.gen_test(timeout=60)

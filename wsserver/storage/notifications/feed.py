@@ -129,20 +129,24 @@ class FeedStore:
         What is read is acknowledged in the same transaction: its escalations are cancelled.
         ``late`` is called with what was marked though the call raised ``OutcomeUnknown``.
         """
+        notification_ids: dict[str, None] = {}
+        message_ids: list[str] = []
+
+        def so_far(part: Marked) -> Marked:
+            notification_ids.update(dict.fromkeys(part.notification_ids))
+            message_ids.extend(part.message_ids)
+            return Marked(list(notification_ids), message_ids, part.unread)
 
         def found(outcome: tuple[int, Marked] | None) -> None:
             if late is not None and outcome is not None:
-                late(outcome[1])
+                late(so_far(outcome[1]))
 
-        notification_ids: dict[str, None] = {}
-        message_ids: list[str] = []
         while True:
             job = partial(_mark, user_id=user_id, marking=marking, at=at)
             count, part = await self._database.run(job, found)
-            notification_ids |= dict.fromkeys(part.notification_ids)
-            message_ids += part.message_ids
+            marked = so_far(part)
             if count < MARKED_AT_ONCE:
-                return Marked(list(notification_ids), message_ids, part.unread)
+                return marked
 
 
 def cursor_after(entry: FeedEntry) -> str:
