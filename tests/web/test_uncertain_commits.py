@@ -345,6 +345,23 @@ async def test_all_parts_of_a_marking_are_pushed_if_the_last_one_is_refused(
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_an_end_that_is_not_stored_is_not_reported_in_place_of_another(
+    url: str, outage: Outage, start_server: StartServer
+) -> None:
+    server = await start_server(database_url=url)
+    events: list[dict[str, Any]] = []
+    server.system.manager.add_event_handler("answer_ended", events.append)
+    begun = (await server.post("/sessions/s1/answers", content="so far")).json()
+    path = f"/answers/{begun['message_id']}"
+    outage.begin(is_committed=False, of="closing_digest = ")
+    assert (await server.post(f"{path}/finish")).status == 503
+    outage.end()
+    await until(lambda: server.system.service.database.health()["ok"])
+    assert (await server.post(f"{path}/cancel")).json()["state"] == "cancelled"
+    assert [each["state"] for each in events] == ["cancelled"]
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_an_answer_that_has_ended_all_the_same_is_finished(
     url: str, outage: Outage, start_server: StartServer
 ) -> None:

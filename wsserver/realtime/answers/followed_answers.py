@@ -140,7 +140,7 @@ class FollowedAnswers:
         self._settling: dict[str, _Settling] = {}
         """Answers that are being read in order to be followed, by id."""
         self._listeners: list[Callable[[FollowedAnswer], None]] = []
-        self._end_listeners: list[Callable[[str], None]] = []
+        self._end_listeners: list[Callable[[str, str], None]] = []
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -157,8 +157,11 @@ class FollowedAnswers:
         """Call ``listener`` with each answer that is followed from now on, or has a new owner."""
         self._listeners.append(listener)
 
-    def add_end_listener(self, listener: Callable[[str], None]) -> None:
-        """Call ``listener`` with the id of each answer that was followed to its end."""
+    def add_end_listener(self, listener: Callable[[str, str], None]) -> None:
+        """Call ``listener`` with each answer that was followed to its end.
+
+        By its id and that of its ``answer_ended``.
+        """
         self._end_listeners.append(listener)
 
     # From its owner on this node
@@ -194,7 +197,7 @@ class FollowedAnswers:
                     self._drop(answer)
                     if publication.type == "answer_ended":
                         for listener in self._end_listeners:
-                            listener(answer.message_id)
+                            listener(answer.message_id, publication.message_id)
             return
         if publication.type != "new_message" or not publication.stream.startswith(SESSION):
             return

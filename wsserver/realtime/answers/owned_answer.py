@@ -114,8 +114,9 @@ class OwnedAnswer:
         """Of the next push."""
         self.ending: asyncio.Future[None] | None = None
         """Done when an attempt to end it has succeeded or failed."""
-        self.refused_end: JsonObject | None = None
-        """Of the latest end whose caller was refused, as its outcome was not known: its event."""
+        self.refused_end: tuple[str, JsonObject] | None = None
+        """Of the latest end whose caller was refused, as its outcome was not known: the id of its
+        change record, and its event."""
         self._watches: dict[tuple[str, float], float | None] = {
             (user_id, since): until for user_id, since, until in _watches.decode(row.watchers)
         }

@@ -17,6 +17,7 @@ from wsserver.cluster.control import Control
 from wsserver.errors import AnswerEnded, NotFound, OutcomeUnknown, TermChanged, WsServerError
 from wsserver.protocol.answers import AnswerPush, growing_message
 from wsserver.protocol.contents import GROWING
+from wsserver.protocol.ids import new_id
 from wsserver.protocol.types import JsonObject
 from wsserver.realtime.answers.followed_answers import (
     FollowedAnswers,
@@ -311,7 +312,9 @@ class OwnedAnswers:
     async def _end(self, answer: OwnedAnswer, ending: Ending) -> JsonObject:
         self._push(answer)
         content = answer.text.content if ending.content is None else ending.content
-        closing = answer.closing(ending, self._clock.wall())
+        wall = self._clock.wall()
+        closing = answer.closing(ending, wall)
+        record_id = new_id("msg", wall)
         seq = answer.text.seq
 
         def finish(subject: Subject) -> Revised:
@@ -334,10 +337,10 @@ class OwnedAnswers:
         hook = self._store.ending(closing, _unless_superseded(ending))
         try:
             (sent,) = await self._revisions.record(
-                answer, "answer_ended", members, finish, hook=hook
+                answer, "answer_ended", members, finish, hook=hook, record_id=record_id
             )
         except OutcomeUnknown:
-            answer.refused_end = fields
+            answer.refused_end = record_id, fields
             raise
         except TermChanged:
             await self._end(answer, Ending("interrupted", TAKEN, usage=ending.usage))
@@ -356,11 +359,14 @@ class OwnedAnswers:
         self.ended[fields["state"]] += 1
         self._events.emit(ANSWER_ENDED, **fields)
 
-    def _ended_late(self, message_id: str) -> None:
+    def _ended_late(self, message_id: str, record_id: str) -> None:
         """End an answer whose end was stored although its caller was refused."""
         answer = self._answers.get(message_id)
-        if answer is not None and answer.refused_end is not None:
-            self._ended(answer, answer.refused_end)
+        if answer is None or answer.refused_end is None:
+            return
+        refused_id, fields = answer.refused_end
+        if record_id == refused_id:  # else that one was not stored, and another end is
+            self._ended(answer, fields)
 
     def _drop(self, answer: OwnedAnswer) -> None:
         """Forget an answer: it has ended, or another node owns it."""

@@ -89,17 +89,18 @@ class Revisions:
         revise: Revise,
         origin: Origin | None = None,
         hook: TransactionHook | None = None,
+        record_id: str = "",
     ) -> Outcomes:
         """Change a message, and append a change record of a type in ``CHANGE_TYPES``.
 
         Both are stored in one transaction; then the record is published as all kept messages are,
         to the readers of the message. ``members``: of the push, besides ``message``, which is added
-        in its newest version whenever the record is sent or read. The promise has one outcome, the
-        record's; it is rejected with what ``revise`` or ``hook`` raise, with ``NotFound`` if the
-        message is gone, and as by ``Streams.append``.
+        in its newest version whenever the record is sent or read. ``record_id``: a new one if it is
+        empty. The promise has one outcome, the record's; it is rejected with what ``revise`` or
+        ``hook`` raise, with ``NotFound`` if the message is gone, and as by ``Streams.append``.
         """
         wall = self._clock.wall()
-        record_id = new_id("msg", wall)
+        record_id = record_id or new_id("msg", wall)
         payload = push(type_, rfc3339(wall), id=record_id, **members)
         readers = read_audience(subject.audience)
         filters = readers or EVERYBODY
