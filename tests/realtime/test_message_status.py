@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.inbox_messages import pass_time, send_to_user, statuses
+from tests.support.inbox_messages import pass_time, send_to_session, send_to_user, statuses
 from tests.support.live_server import Live
+from tests.support.waiting import until
 from wsserver.cluster.broker import Push, Signal
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.protocol.targets import user
@@ -110,6 +111,28 @@ async def test_statuses_that_wait_are_bounded(live: Live, monkeypatch: pytest.Mo
     pushing = Pushing(live)
     pushing.deliver("a", "b", "c", "d")
     assert pushing.broker.ids == ["a", "d"]
+
+
+@pytest.mark.gen_test
+async def test_who_is_gone_when_the_sender_is_found_has_got_the_message(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boss, plain = await live.connect("boss"), await live.in_session("u2", protocol="plain")
+    questions: list[Callable[[bool], None]] = []
+    signal = live.broker.signal
+
+    def answer_later(each: Signal, reached: Callable[[bool], None] | None = None) -> None:
+        signal(each)
+        if reached is not None:
+            questions.append(reached)
+
+    monkeypatch.setattr(live.broker, "signal", answer_later)
+    sent = [await send_to_session(live, "a"), await send_to_session(live, "b")]
+    plain.socket.close()
+    await until(lambda: not plain.info.websocket.is_open)
+    questions.pop(0)(True)
+    expected = [(each.message_id, "u2", "delivered") for each in sent]
+    assert statuses(await boss.rest()) == expected
 
 
 @pytest.mark.gen_test

@@ -207,29 +207,20 @@ class ReceiptRecorder:
             return
         if not self.are_wanted(publication.sender):
             return  # called for every kept message, so skip what has no receiver
-        push = partial(self._push_written, publication, connections)
+        # Found now: a client may be gone once it is known whether the sender is connected.
+        recipients = _plain_recipients(publication, connections)
+        if not recipients:
+            return
+        push = partial(self._push_written, publication, recipients)
         if self._events.hears(events.MESSAGE_DELIVERED) or not self._statuses.defers(
             publication.sender, push
         ):
             push()
 
-    def _push_written(
-        self, publication: Publication, connections: Collection[ConnectionInfo]
-    ) -> None:
-        users: set[str] = set()
-        acknowledging: set[str] = set()
-        plain: set[str] = set()
-        for connection in connections:
-            users.add(connection.user_id)
-            if len(users) > INDIVIDUALLY:
-                return
-            if connection.protocol != PLAIN:
-                acknowledging.add(connection.user_id)
-            elif connection.websocket.is_open:
-                plain.add(connection.user_id)
+    def _push_written(self, publication: Publication, recipients: Iterable[str]) -> None:
         target = publication.target
         session_id = target.id if target.type is TargetType.SESSION else None
-        for user_id in sorted(plain - acknowledging - {publication.sender}):
+        for user_id in recipients:
             update = StatusUpdate(publication.message_id, session_id, "delivered", user_id)
             self._statuses.push(update, publication.sender, is_asking=True)
             self._emit(update, publication.sender)
@@ -407,3 +398,22 @@ def _sessions_of(found: Iterable[Located]) -> dict[str, str | None]:
         kind, _, id_ = each.stream.partition(":")
         sessions[each.message_id] = id_ if kind == "session" else each.session_id
     return sessions
+
+
+def _plain_recipients(publication: Publication, connections: Iterable[ConnectionInfo]) -> list[str]:
+    """Users with plain clients only that it was written to, except the sender.
+
+    Empty if there are more than ``INDIVIDUALLY`` users.
+    """
+    users: set[str] = set()
+    acknowledging: set[str] = set()
+    plain: set[str] = set()
+    for connection in connections:
+        users.add(connection.user_id)
+        if len(users) > INDIVIDUALLY:
+            return []
+        if connection.protocol != PLAIN:
+            acknowledging.add(connection.user_id)
+        elif connection.websocket.is_open:
+            plain.add(connection.user_id)
+    return sorted(plain - acknowledging - {publication.sender})
