@@ -287,6 +287,20 @@ async def test_after_a_gap_all_events_are_wanted_until_other_nodes_have_repeated
 
 
 @pytest.mark.gen_test
+async def test_after_a_gap_a_node_repeats_at_once_what_its_monitors_want(live: Live) -> None:
+    monitors = live.manager.monitors
+    await subscribe(await live.monitor(), events=["alert_*"])
+    await monitors.advance()
+    notices: list[MonitorInterest] = []
+    live.control.add_listener(MonitorInterest, notices.append)
+    await monitors.advance()
+    assert notices == []
+    monitors.interest_missed()
+    await monitors.advance()
+    assert [each.globs for each in notices] == [("alert_*",)]
+
+
+@pytest.mark.gen_test
 async def test_events_that_no_monitor_wants_are_not_made(live: Live) -> None:
     client = await live.monitor()
     await subscribe(client, events=["alert_*"])

@@ -184,8 +184,11 @@ class Monitors:
         """Notices of other nodes were missed: until they are repeated, all events are wanted.
 
         A node that starts again reports at once which connections have ended with its former run.
+        The others have missed this node's notices, too, and may have been back for longer: they are
+        repeated soon.
         """
         self.interested(MonitorInterest(_ANY_NODE, ("*",)))
+        self._interest_due = self._clock.monotonic()
 
     def _share_interest(self, now: float) -> None:
         """Repeat this node's interest, and forget that of nodes which have stopped doing so."""
