@@ -23,9 +23,12 @@ class Elsewhere(MemoryBroker):
         super().__init__()
         self.ids: list[str] = []
         self.questions: list[Callable[[bool], None]] = []
+        self.fault: Exception | None = None
 
     def signal(self, signal: Signal, reached: Callable[[bool], None] | None = None) -> None:
         assert isinstance(signal, Push)
+        if self.fault is not None:
+            raise self.fault
         self.ids.append(signal.message_id)
         if reached is not None:
             self.questions.append(reached)
@@ -103,6 +106,17 @@ async def test_a_message_without_statuses_holds_up_no_other(live: Live) -> None:
     pushing.deliver("a", "nobody", "b")
     pushing.broker.answer(False)
     assert pushing.broker.ids == ["a", "b"]
+
+
+@pytest.mark.gen_test
+async def test_a_question_that_could_not_be_asked_holds_up_nothing(live: Live) -> None:
+    pushing = Pushing(live)
+    pushing.broker.fault = RuntimeError("a fault of the broker")
+    with pytest.raises(RuntimeError):
+        pushing.deliver("a")
+    pushing.broker.fault = None
+    pushing.deliver("b", "c")
+    assert (pushing.broker.ids, len(pushing.broker.questions)) == (["b"], 1)
 
 
 @pytest.mark.gen_test

@@ -31,8 +31,11 @@ _PROGRESS: dict[Status, int] = {
 }
 """In this order a message goes through its statuses."""
 
-WAITING_LIMIT = 10_000
-"""Pushes for one sender that wait until it is known whether the sender is connected."""
+WAITING_LIMIT = 1000
+"""Pushes for one sender that wait until it is known whether the sender is connected.
+
+They are made in one go then: more of them would hold up the event loop.
+"""
 
 Listener = Callable[[str, str, str, Progress], None]
 """Called with message id, user id, connection id and progress."""
@@ -108,11 +111,15 @@ class MessageStatuses:
         members = _members(update)
         self._monitors.notify_status(members, _PROGRESS[update.status])
         if sender is not None and self._connections.may_be_online(sender):
-            reached = None
-            if is_asking and sender not in self._asked:
-                self._asked[sender] = _Asked()
-                reached = partial(self._answered, sender)
-            self._push(sender, update, members, reached=reached)
+            if not is_asking or sender in self._asked:
+                self._push(sender, update, members)
+                return
+            self._asked[sender] = _Asked()
+            try:
+                self._push(sender, update, members, reached=partial(self._answered, sender))
+            except Exception:  # without an answer, later pushes would wait for ever
+                self._asked.pop(sender, None)
+                raise
 
     def defers(self, sender: str | None, push: Callable[[], None]) -> bool:
         """Whether ``push`` waits: while it is not known whether the last one has reached a node.
