@@ -145,7 +145,7 @@ class RedisBroker:
         if pending is None:
             return self._unsent(self._deliver(publication))
         index = pending.reserve()
-        return pending.own(index, self._deliver(publication))
+        return pending.add_own(index, self._deliver(publication))
 
     def send_now(self) -> None:
         """Send what was begun; called before this node writes, which takes longer than sending."""
@@ -154,7 +154,7 @@ class RedisBroker:
     def _begun(self, publication: Publication, own: Outcome) -> Outcome:
         """Send what this node has delivered to the other ones; the sum of the results."""
         pending = self._add(publication)
-        return self._unsent(own) if pending is None else pending.own(pending.reserve(), own)
+        return self._unsent(own) if pending is None else pending.add_own(pending.reserve(), own)
 
     def _add(self, publication: Publication) -> PendingBatch | None:
         """Send to the other nodes; what waits for the results, None: it is dropped."""
@@ -197,7 +197,7 @@ class RedisBroker:
         if isinstance(own, PublishResult):
             return own + PublishResult(unreachable=others) if others else own
         number, pending = self._expect(None)
-        promise = pending.own(pending.reserve(), own)
+        promise = pending.add_own(pending.reserve(), own)
         pending.count(0, others)
         self._forget_if_done(number, pending)
         return promise

@@ -53,15 +53,15 @@ class PendingBatch:
         self.left += 1
         return index
 
-    def own(self, index: int, own: Outcome) -> Promise[PublishResult]:
+    def add_own(self, index: int, own: Outcome) -> Promise[PublishResult]:
         """Add the result of this node; returns the sum."""
         if isinstance(own, PublishResult):
-            self._own(index, own)
+            self._add_own(index, own)
         else:
-            own.when_done(lambda done: self._own(index, done.result()))
+            own.when_done(lambda done: self._add_own(index, done.result()))
         return self._promises[index]
 
-    def _own(self, index: int, result: PublishResult) -> None:
+    def _add_own(self, index: int, result: PublishResult) -> None:
         self._own_unknown.discard(index)
         self._results[index] += result
         self._settle(index)

@@ -141,7 +141,10 @@ class StorageHealth:
         return StorageUnavailable(f"nothing is stored: {self.corruption}")
 
     def note_found(self) -> None:
-        """What was refused may be stored, but not while it was read: it is to be read again."""
+        """A commit of unknown outcome is found stored.
+
+        What was read before that may lack it, so ``write_failures`` asks for another reading.
+        """
         self.write_failures += 1
 
     def note(self, side: Side, failure: Exception | None) -> None:
