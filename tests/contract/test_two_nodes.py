@@ -25,6 +25,8 @@ from wsserver.protocol.requests import (
 from wsserver.protocol.targets import session, user
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.observability.monitors import MonitorInterest
+from wsserver.realtime.operations import admin_actions
+from wsserver.realtime.operations.access_changes import MembersReplaced
 
 
 @asynccontextmanager
@@ -145,6 +147,30 @@ async def test_a_member_removed_on_one_node_leaves_the_session_on_the_other(
                 there = await joined(b, "u1", sessions=())
         assert (await got(there, "session_left"))["user_id"] == "u1"
         assert b.members.of_session("s1") == ["u2"]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_who_was_removed_gets_no_later_message_from_a_node_that_does_not_answer(
+    shared_valkey: ValkeyProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(request: MembersReplaced) -> int:
+        await asyncio.Event().wait()
+        return request.version
+
+    async with two_nodes(shared_valkey, tmp_path) as (a, b):
+        request = read_request({"user_ids": ["u1", "u2"]}, MembersRequest)
+        await a.admin_actions.replace_members(a.actor(), "s1", request)
+        await eventually(lambda: b.members.is_member("s1", "u1"))
+        removed, stays = await joined(b, "u1", sessions=()), await joined(b, "u2", sessions=())
+        monkeypatch.setattr(admin_actions, "SPREAD_S", 0.05)
+        b.control.add_handler(MembersReplaced, hang)
+        request = read_request({"user_ids": ["u2"]}, MembersRequest)
+        answer = await a.admin_actions.replace_members(a.actor(), "s1", request)
+        assert answer["unreachable"] == [b.control.node]
+        await a.router.send(Message("note", {"data": "later"}, session("s1"), keep=True))
+        assert (await got(stays, "note"))["data"] == "later"
+        types = [push["type"] for push in await removed.rest()]
+        assert ("session_left" in types, "note" in types) == (True, False), types
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from wsserver.cluster.control import Control, Request
+from wsserver.cluster.control import Control, Notice, Request
 from wsserver.errors import StorageUnavailable
 from wsserver.identity.revocations import Revocations
 from wsserver.protocol.close_codes import CloseCode
@@ -24,6 +24,17 @@ COUNTED = 16
 
 class MembersReplaced(Request[int], frozen=True):
     """The member list of a session was replaced in the database, as its change ``version``."""
+
+    session_id: str
+    user_ids: tuple[str, ...]
+    version: int
+
+
+class MembersStored(Notice, frozen=True):
+    """The same, to be applied before anything that was sent after it: requests become tasks.
+
+    So a node that stood still does not write later messages to who was removed.
+    """
 
     session_id: str
     user_ids: tuple[str, ...]
@@ -93,6 +104,7 @@ class AccessChanges:
         control.add_handler(SessionAssigned, self.session_assigned)
         control.add_handler(RevokeTokens, self.revoke)
         control.add_listener(UserErased, self.user_erased)
+        control.add_listener(MembersStored, self.members_stored)
 
     async def load(self) -> None:
         """Begin with the changes of now; the lists are read after it."""
@@ -111,6 +123,11 @@ class AccessChanges:
         except StorageUnavailable:
             return False  # /health reports the reason
         return True
+
+    def members_stored(self, notice: MembersStored) -> None:
+        """Apply a member list unless changes are missing before it: its request follows."""
+        if self._is_next(notice.version):
+            self._replace_members(notice.session_id, notice.user_ids)
 
     async def members_replaced(self, request: MembersReplaced) -> int:
         """Apply a member list; users who lose access are removed from the session."""

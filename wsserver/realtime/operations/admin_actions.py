@@ -19,7 +19,11 @@ from wsserver.protocol.validation import Fault
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import SPREAD_S, Scope, Tenancy
-from wsserver.realtime.operations.access_changes import MembersReplaced, RevokeTokens
+from wsserver.realtime.operations.access_changes import (
+    MembersReplaced,
+    MembersStored,
+    RevokeTokens,
+)
 from wsserver.realtime.operations.node_actions import (
     CloseConnections,
     Closed,
@@ -182,8 +186,10 @@ class AdminActions:
         change = await self._members.store(
             session_id, user_ids, actor.claims.sub, self._clock.wall()
         )
+        listed = tuple(user_ids)
+        self._control.notify(MembersStored(session_id, listed, change.version))
         answers = await self._control.ask_all(
-            MembersReplaced(session_id, tuple(user_ids), change.version), SPREAD_S
+            MembersReplaced(session_id, listed, change.version), SPREAD_S
         )
         self._audit.record(
             actor,
