@@ -26,7 +26,7 @@ from wsserver.protocol.targets import session, user
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.observability.monitors import MonitorInterest
 from wsserver.realtime.operations import admin_actions
-from wsserver.realtime.operations.access_changes import MembersReplaced
+from wsserver.realtime.operations.access_changes import MembersReplaced, RevokeTokens
 
 
 @asynccontextmanager
@@ -171,6 +171,24 @@ async def test_who_was_removed_gets_no_later_message_from_a_node_that_does_not_a
         assert (await got(stays, "note"))["data"] == "later"
         types = [push["type"] for push in await removed.rest()]
         assert ("session_left" in types, "note" in types) == (True, False), types
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_revocation_is_in_force_on_a_node_that_does_not_answer(
+    shared_valkey: ValkeyProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(request: RevokeTokens) -> int:
+        await asyncio.Event().wait()
+        return request.version
+
+    async with two_nodes(shared_valkey, tmp_path) as (a, b):
+        there = await joined(b, "u1")
+        monkeypatch.setattr(admin_actions, "SPREAD_S", 0.05)
+        b.control.add_handler(RevokeTokens, hang)
+        request = read_request({"user_id": "u1"}, RevokeRequest)
+        answer = await a.admin_actions.revoke(a.actor(), request)
+        assert answer["unreachable"] == [b.control.node]
+        assert (await there.closing())[0] == 4505
 
 
 @pytest.mark.gen_test(timeout=30)

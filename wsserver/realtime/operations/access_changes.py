@@ -21,6 +21,9 @@ POLL_S = 0.5
 COUNTED = 16
 """Revocations whose closed connections are counted one by one; each looks at all connections."""
 
+COUNTS_KEPT = 1000
+"""Revocations whose closed connections are remembered until their requests come."""
+
 
 class MembersReplaced(Request[int], frozen=True):
     """The member list of a session was replaced in the database, as its change ``version``."""
@@ -56,6 +59,15 @@ class RevokeTokens(Request[int], frozen=True):
     user_id: str | None = None
     issued_until: float = 0.0
     """Of a user: tokens issued up to this time, in seconds since the epoch."""
+
+
+class TokensRevoked(Notice, frozen=True):
+    """The same, to be applied before anything that was sent after it."""
+
+    version: int
+    jti: str | None = None
+    user_id: str | None = None
+    issued_until: float = 0.0
 
 
 class AccessChanges:
@@ -105,6 +117,7 @@ class AccessChanges:
         control.add_handler(RevokeTokens, self.revoke)
         control.add_listener(UserErased, self.user_erased)
         control.add_listener(MembersStored, self.members_stored)
+        control.add_listener(TokensRevoked, self.tokens_revoked)
 
     async def load(self) -> None:
         """Begin with the changes of now; the lists are read after it."""
@@ -158,12 +171,21 @@ class AccessChanges:
 
         In any order: nothing takes a revocation back. ``poll`` finds what is missing before it.
         """
-        self._is_next(request.version)
-        if request.jti is not None:
-            self._revocations.revoke_jti(request.jti)
-        if request.user_id is not None:
-            self._revocations.revoke_user(request.user_id, request.issued_until)
-        return self._close_revoked() + self._closed.pop(request.version, 0)
+        if request.version in self._closed:  # applied already
+            return self._closed.pop(request.version)
+        return self._deny(request)
+
+    def tokens_revoked(self, notice: TokensRevoked) -> None:
+        """Deny tokens; the request that follows answers how many connections were closed."""
+        self._note_closed(notice.version, self._deny(notice))
+
+    def _deny(self, change: RevokeTokens | TokensRevoked) -> int:
+        self._is_next(change.version)
+        if change.jti is not None:
+            self._revocations.revoke_jti(change.jti)
+        if change.user_id is not None:
+            self._revocations.revoke_user(change.user_id, change.issued_until)
+        return self._close_revoked()
 
     def user_erased(self, notice: UserErased) -> None:
         """Note that this node has heard of an erasure; ``poll`` finds what is missing before it."""
@@ -215,10 +237,14 @@ class AccessChanges:
             self.version = change.number
             if is_revoked and is_counted:
                 is_revoked = False
-                self._closed[change.number] = self._close_revoked()
+                self._note_closed(change.number, self._close_revoked())
         if is_revoked:
             self._close_revoked()
-        while len(self._closed) > COUNTED:
+
+    def _note_closed(self, version: int, count: int) -> None:
+        """Remember how many connections a revocation has closed before its request came."""
+        self._closed[version] = self._closed.get(version, 0) + count
+        while len(self._closed) > COUNTS_KEPT:
             del self._closed[next(iter(self._closed))]
 
     def _close_revoked(self) -> int:

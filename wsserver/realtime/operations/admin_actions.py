@@ -23,6 +23,7 @@ from wsserver.realtime.operations.access_changes import (
     MembersReplaced,
     MembersStored,
     RevokeTokens,
+    TokensRevoked,
 )
 from wsserver.realtime.operations.node_actions import (
     CloseConnections,
@@ -211,16 +212,19 @@ class AdminActions:
         now = self._clock.wall()
         if request.jti is not UNSET:
             version = await self._revocation_store.add("jti", request.jti, now)
-            revoked = RevokeTokens(version, jti=request.jti)
+            revoked = TokensRevoked(version, jti=request.jti)
             answer = {"jti": request.jti}
         else:
             assert request.user_id is not UNSET  # noqa: S101 - one of the two is given
             now = await self._revocation_store.time(now)
             at = self._revocations.revoke_user(request.user_id, now)
             version = await self._revocation_store.add("user", request.user_id, at)
-            revoked = RevokeTokens(version, user_id=request.user_id, issued_until=at)
+            revoked = TokensRevoked(version, user_id=request.user_id, issued_until=at)
             answer = {"user_id": request.user_id}
-        answers = await self._control.ask_all(revoked, SPREAD_S)
+        self._control.notify(revoked)
+        answers = await self._control.ask_all(
+            RevokeTokens(version, revoked.jti, revoked.user_id, revoked.issued_until), SPREAD_S
+        )
         count = sum(answers.by_node.values())
         self._audit.record(actor, "revoke", _revoked(request), disconnected=count)
         return {**answer, "disconnected": count, **_unreachable(answers)}
