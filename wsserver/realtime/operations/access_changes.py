@@ -36,12 +36,11 @@ class MembersReplaced(Request[int], frozen=True):
 class MembersStored(Notice, frozen=True):
     """The same, to be applied before anything that was sent after it: requests become tasks.
 
-    So a node that stood still does not write later messages to who was removed.
+    So a node that stood still does not write later messages to who was removed. It also reaches
+    nodes that are taken for lost, which are not asked.
     """
 
-    session_id: str
-    user_ids: tuple[str, ...]
-    version: int
+    change: MembersReplaced
 
 
 class SessionAssigned(Request[int], frozen=True):
@@ -64,10 +63,7 @@ class RevokeTokens(Request[int], frozen=True):
 class TokensRevoked(Notice, frozen=True):
     """The same, to be applied before anything that was sent after it."""
 
-    version: int
-    jti: str | None = None
-    user_id: str | None = None
-    issued_until: float = 0.0
+    change: RevokeTokens
 
 
 class AccessChanges:
@@ -139,16 +135,17 @@ class AccessChanges:
 
     def members_stored(self, notice: MembersStored) -> None:
         """Apply a member list unless changes are missing before it: its request follows."""
-        if self._is_next(notice.version):
-            self._replace_members(notice.session_id, notice.user_ids)
+        self._replace_if_next(notice.change)
 
     async def members_replaced(self, request: MembersReplaced) -> int:
         """Apply a member list; users who lose access are removed from the session."""
-        if self._is_next(request.version):
-            self._replace_members(request.session_id, request.user_ids)
-        else:
-            await self._reach(request.version)
+        self._replace_if_next(request)
+        await self._reach(request.version)
         return self.version
+
+    def _replace_if_next(self, change: MembersReplaced) -> None:
+        if self._is_next(change.version):
+            self._replace_members(change.session_id, change.user_ids)
 
     async def organization_assigned(self, request: OrganizationAssigned) -> int:
         """Apply a user's organization; connections leave the sessions that it does not allow."""
@@ -177,9 +174,9 @@ class AccessChanges:
 
     def tokens_revoked(self, notice: TokensRevoked) -> None:
         """Deny tokens; the request that follows answers how many connections were closed."""
-        self._note_closed(notice.version, self._deny(notice))
+        self._note_closed(notice.change.version, self._deny(notice.change))
 
-    def _deny(self, change: RevokeTokens | TokensRevoked) -> int:
+    def _deny(self, change: RevokeTokens) -> int:
         self._is_next(change.version)
         if change.jti is not None:
             self._revocations.revoke_jti(change.jti)

@@ -187,11 +187,9 @@ class AdminActions:
         change = await self._members.store(
             session_id, user_ids, actor.claims.sub, self._clock.wall()
         )
-        listed = tuple(user_ids)
-        self._control.notify(MembersStored(session_id, listed, change.version))
-        answers = await self._control.ask_all(
-            MembersReplaced(session_id, listed, change.version), SPREAD_S
-        )
+        replaced = MembersReplaced(session_id, tuple(user_ids), change.version)
+        self._control.notify(MembersStored(replaced))
+        answers = await self._control.ask_all(replaced, SPREAD_S)
         self._audit.record(
             actor,
             "members",
@@ -212,19 +210,17 @@ class AdminActions:
         now = self._clock.wall()
         if request.jti is not UNSET:
             version = await self._revocation_store.add("jti", request.jti, now)
-            revoked = TokensRevoked(version, jti=request.jti)
+            revoked = RevokeTokens(version, jti=request.jti)
             answer = {"jti": request.jti}
         else:
             assert request.user_id is not UNSET  # noqa: S101 - one of the two is given
             now = await self._revocation_store.time(now)
             at = self._revocations.revoke_user(request.user_id, now)
             version = await self._revocation_store.add("user", request.user_id, at)
-            revoked = TokensRevoked(version, user_id=request.user_id, issued_until=at)
+            revoked = RevokeTokens(version, user_id=request.user_id, issued_until=at)
             answer = {"user_id": request.user_id}
-        self._control.notify(revoked)
-        answers = await self._control.ask_all(
-            RevokeTokens(version, revoked.jti, revoked.user_id, revoked.issued_until), SPREAD_S
-        )
+        self._control.notify(TokensRevoked(revoked))
+        answers = await self._control.ask_all(revoked, SPREAD_S)
         count = sum(answers.by_node.values())
         self._audit.record(actor, "revoke", _revoked(request), disconnected=count)
         return {**answer, "disconnected": count, **_unreachable(answers)}
