@@ -22,7 +22,7 @@ from wsserver.web.api.queries import parse_pairs
 from wsserver.web.http import cors
 from wsserver.web.http.replies import response_bytes
 from wsserver.web.sockets.admission import Admission, Admitted
-from wsserver.web.sockets.opening import handshake_request, internal_error, lose
+from wsserver.web.sockets.opening import handshake_request, lose, refusal_of
 from wsserver.web.sockets.sockets import (
     METHODS,
     USER_AGENT_LIMIT,
@@ -131,7 +131,7 @@ class EventStreamHandler(SocketHandler):
         except OSError as error:
             lose(fd, error)
         except Exception as error:  # noqa: BLE001 - the edge: nothing else would close the socket
-            refusal = error if isinstance(error, WsServerError) else internal_error(error)
+            refusal = refusal_of(error)
             self._note(refusal)
             self._refuse(fd, refusal)
         except BaseException:

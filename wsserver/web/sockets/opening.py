@@ -89,7 +89,7 @@ class Opening(Struct):
             lose(self.fd, error)
             return
         context, request = self.context, self.request
-        refusal = error if isinstance(error, WsServerError) else internal_error(error)
+        refusal = refusal_of(error)
         note_refusal(context, refusal, request.endpoint, request.remote_ip, self.request_id)
         close_with(
             context.poller, self.fd, self.response, self.received, refusal, request.deflate_bits
@@ -151,8 +151,10 @@ def switch_protocols(
     return response_bytes(accept_key(key), V1 if protocol == V1 else None, extra)
 
 
-def internal_error(error: Exception) -> WsServerError:
-    """The refusal for an unexpected error, which is logged."""
+def refusal_of(error: Exception) -> WsServerError:
+    """What a client is told of an error; one that was not expected is logged."""
+    if isinstance(error, WsServerError):
+        return error
     log.error("connection not opened", exc_info=error)
     return WsServerError()
 
