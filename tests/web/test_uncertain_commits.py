@@ -69,6 +69,12 @@ async def reply(socket: Socket, ref: int) -> dict[str, Any]:
     return message
 
 
+async def join(socket: Socket) -> dict[str, Any]:
+    """Join the session; returns the reply."""
+    socket.send(type="join_session", session_id="s1", ref=1)
+    return await reply(socket, 1)
+
+
 async def resume(socket: Socket, since: Any) -> tuple[int, list[int]] | str:
     """Offset and missed data of the session; or the code of the error."""
     position = {"epoch": since["epoch"], "offset": since["offset"]}
@@ -147,8 +153,7 @@ async def test_a_read_position_that_is_stored_all_the_same_is_shown(
 ) -> None:
     server = await start_server(database_url=url)
     alice = await server.connect("alice", sessions=["s1"])
-    alice.send(type="join_session", session_id="s1", ref=1)
-    await reply(alice, 1)
+    await join(alice)
     await say(server, 1)
 
     async def mark() -> Any:
@@ -160,10 +165,7 @@ async def test_a_read_position_that_is_stored_all_the_same_is_shown(
     outage.end()
     while (await mark())["type"] == "error":
         await asyncio.sleep(0.02)
-    bob = await server.connect("bob", sessions=["s1"])
-    bob.send(type="join_session", session_id="s1", ref=1)
-    users = (await reply(bob, 1))["users"]
-    assert {each["user_id"]: each["read_offset"] for each in users}["alice"] == 1
+    assert (await positions(server, "bob"))["alice"] == 1
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -187,8 +189,7 @@ async def test_positions_that_were_read_before_the_commit_are_read_again(
 ) -> None:
     server = await start_server(database_url=url)
     alice = await server.connect("alice", sessions=["s1"])
-    alice.send(type="join_session", session_id="s1", ref=1)
-    await reply(alice, 1)
+    await join(alice)
     await server.post("/sessions/s1/messages", type="new_message", content="hello", keep=True)
     phone = await server.connect("alice", sessions=["s1"])
     late = LateCommit(monkeypatch, url)
@@ -206,8 +207,7 @@ async def test_positions_that_were_read_before_the_commit_are_read_again(
 async def positions(server: Server, user_id: str) -> dict[str, Any]:
     """The read positions in the session, as a new user gets them."""
     socket = await server.connect(user_id, sessions=["s1"])
-    socket.send(type="join_session", session_id="s1", ref=1)
-    return {each["user_id"]: each["read_offset"] for each in (await reply(socket, 1))["users"]}
+    return {each["user_id"]: each["read_offset"] for each in (await join(socket))["users"]}
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -216,8 +216,7 @@ async def test_a_session_that_is_changed_all_the_same_is_announced(
 ) -> None:
     server = await start_server(database_url=url)
     alice = await server.connect("alice", sessions=["s1"])
-    alice.send(type="join_session", session_id="s1", ref=1)
-    await reply(alice, 1)
+    await join(alice)
     outage.begin(is_committed=True, of="conversations")
     changed = await server.request("PATCH", f"{API}/sessions/s1", b'{"title": "T"}', bearer=token())
     assert changed.status == 503
@@ -253,9 +252,8 @@ async def test_calls_that_are_changed_all_the_same_are_in_step(
     server = await start_server(database_url=url)
     alice = await server.connect("alice", sessions=["s1"])
     bob = await server.connect("bob", sessions=["s1"])
-    for ref, each in enumerate((alice, bob)):
-        each.send(type="join_session", session_id="s1", ref=ref)
-        await reply(each, ref)
+    for each in (alice, bob):
+        await join(each)
     call = {"type": "call", "session_id": "s1", "media": ["audio"]}
     outage.begin(is_committed=True, of="FROM calls WHERE is_open")
     alice.send(**call, ref=2)
@@ -369,8 +367,7 @@ async def test_an_answer_that_has_ended_all_the_same_is_finished(
     events: list[dict[str, Any]] = []
     server.system.manager.add_event_handler("answer_ended", events.append)
     alice = await server.connect("alice", sessions=["s1"])
-    alice.send(type="join_session", session_id="s1", ref=1)
-    await reply(alice, 1)
+    await join(alice)
     begun = (await server.post("/sessions/s1/answers", content="so ")).json()
     path = f"/answers/{begun['message_id']}"
     assert (await server.post(f"{path}/append", seq=1, text="far")).status == 200
