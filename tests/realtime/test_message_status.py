@@ -38,7 +38,7 @@ class Elsewhere(MemoryBroker):
 
 
 class Anywhere:
-    """What a node of a cluster knows of who is connected elsewhere; there is no monitor."""
+    """Stand-in for directory and monitors: any user may be connected, nobody monitors."""
 
     has_any = False
 

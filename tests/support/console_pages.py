@@ -90,7 +90,7 @@ async def accessibility_faults(
         "runOnly": rules,
         "rules": {name: {"enabled": False} for name in without},
         "resultTypes": ["violations"],
-        "preload": False,  # reads all style sheets again, for a rule that is none of these
+        "preload": False,  # would read all style sheets again, for a rule that is not run
     }
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(axe)

@@ -15,7 +15,7 @@ from wsserver.storage.engine.postgres.writer import PostgresWriter
 class LateCommit:
     """The next COMMIT gets no answer, and is done only when ``allow`` was called.
 
-    Until then the writing connection is lost and there is no other one; reading goes on.
+    Until then the writing connection is lost, and connecting again fails; reading works.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
